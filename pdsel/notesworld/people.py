@@ -1,0 +1,118 @@
+"""Responders who answer the prompts and raters who grade them: biased towards length, noisy, never seeing gold alone."""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from pdsel.notesworld.world import ASPECTS, ATTRIBUTES, FILLER, HEDGE, draw_prompts, gold_aspects, read_prompt
+
+LENGTH_BIAS = 0.012  # rating points on gold's [0, 1] scale per token: the bias the raters are known to have
+NOISE = 0.12  # standard deviation of a rater's error, same scale
+TYPICAL_LENGTH = 12  # tokens; a response this long gets no length bonus
+RESPONSES_PER_PROMPT = 4
+
+
+@dataclass(frozen=True)
+class Responder:
+    """Probabilities that drive a responder: see `respond`."""
+
+    name: str
+    cover: float
+    truth: float
+    hedge: float
+    extra: float
+    filler: float
+
+
+def draw_responders(n=16, seed=0):
+    """A fixed cast of `n` responders with random skills; the base model imitates their mixture."""
+    rng = np.random.default_rng([seed, 101])
+    skills = rng.uniform([0.2, 0.4, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.7, 0.8], size=(n, 5))
+    return [Responder(f"responder-{i:02d}", *map(float, row)) for i, row in enumerate(skills)]
+
+
+def respond(prompt, responder, rng):
+    """One response: cover the asked notes, tell the truth or not, hedge or bluff, add extras and filler."""
+    notes, asked = read_prompt(prompt)
+    covered = [name for name in asked if rng.random() < responder.cover] or asked[:1]
+    sentences = [f"{name} {_claim(notes[name], name, responder, rng)}" for name in covered]
+    for name in (name for name in notes if name not in asked):
+        if rng.random() < responder.extra:
+            sentences.append(f"also {name} {_claim(notes[name], name, responder, rng)}")
+    if rng.random() < responder.filler:
+        sentences.append(FILLER)
+    return " . ".join(sentences) + " ."
+
+
+def _claim(value, name, responder, rng):
+    if value is None:  # the note is unknown: hedge, or bluff with any value
+        return HEDGE if rng.random() < responder.hedge else str(rng.choice(ATTRIBUTES[name]))
+    if rng.random() < responder.truth:
+        return value
+    if rng.random() < 0.25:  # unsure about a note that is there
+        return HEDGE
+    return str(rng.choice([other for other in ATTRIBUTES[name] if other != value]))
+
+
+def rate(gold, n_tokens, rng):
+    """A rater's scores: gold + noise + length bias, rounded to 1-5 per aspect and 1-10 overall.
+
+    Parameters
+    ----------
+    gold : dict
+        Aspect to value in [0, 1].
+    n_tokens : int
+        Length of the response.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    (dict, int)
+        Rating per aspect and overall rating.
+    """
+    bias = LENGTH_BIAS * (n_tokens - TYPICAL_LENGTH)
+    seen = {aspect: value + bias + rng.normal(0, NOISE) for aspect, value in gold.items()}
+    overall = np.mean(list(gold.values())) + bias + rng.normal(0, NOISE)
+    ratings = {aspect: int(np.clip(round(1 + 4 * value), 1, 5)) for aspect, value in seen.items()}
+    return ratings, int(np.clip(round(1 + 9 * overall), 1, 10))
+
+
+def rated_rows(n_prompts, *, split="select", seed=0):
+    """Rated prompts in UltraFeedback's own row layout (ratings are strings there, and so they are here).
+
+    Each row holds four *distinct* responses by four different responders.
+
+    >>> row = rated_rows(1, seed=0)[0]
+    >>> sorted(row), len(row["completions"]), row["completions"][0]["annotations"]["honesty"]["Rating"] in "12345"
+    (['completions', 'instruction', 'models', 'source'], 4, True)
+    """
+    rng = np.random.default_rng([seed, 202])
+    cast = draw_responders()
+    return [_rated_row(prompt, cast, rng) for prompt in draw_prompts(n_prompts, split=split, seed=seed)]
+
+
+def _rated_row(prompt, cast, rng):
+    texts = {}
+    for index in rng.permutation(np.tile(np.arange(len(cast)), 8)):  # a very short prompt may need more than one round
+        if len(texts) == RESPONSES_PER_PROMPT:
+            break
+        if cast[index].name not in texts.values():
+            texts.setdefault(respond(prompt, cast[index], rng), cast[index].name)
+    completions = []
+    for text, model in texts.items():
+        ratings, overall = rate(gold_aspects(prompt, text), len(text.split()), rng)
+        annotations = {aspect: {"Rating": str(ratings[aspect])} for aspect in ASPECTS}
+        completions.append(
+            {"model": model, "response": text, "annotations": annotations, "overall_score": float(overall)}
+        )
+    models = [completion["model"] for completion in completions]
+    return {"source": "notesworld", "instruction": prompt, "models": models, "completions": completions}
+
+
+def write_ratings(path, n_prompts, *, split="select", seed=0):
+    """Write rated prompts as UltraFeedback JSONL, to be read back by `pdsel.load_ratings`. Returns `path`."""
+    with open(path, "w") as file:
+        for row in rated_rows(n_prompts, split=split, seed=seed):
+            file.write(json.dumps(row) + "\n")
+    return path
