@@ -1,0 +1,224 @@
+"""The preference divergence (PD) term of DMPO: pure numpy on tables keyed by `pair_id`, no torch."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from pdsel.checks import DataError, refuse, require_columns
+
+
+def scale_margins(margins, aspect, *, quantile=0.9):
+    """Make the margins of different aspects comparable: `clip(m_k / q_k, -1, 1)` (paper, section "Estimation").
+
+    `q_k` is the `quantile` of `|m_k|` over the pairs that are *not* labelled on aspect k, the only ones whose m_k is
+    ever used.
+
+    Parameters
+    ----------
+    margins : pandas.DataFrame, shape (n, kappa)
+        Raw reward margins, index `pair_id`, a column per aspect, any unit.
+    aspect : pandas.Series, shape (n,)
+        `pair_id` to the aspect of the pair's label.
+    quantile : float in (0, 1]
+        The paper's gamma; margins beyond it are clipped.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Same shape, in [-1, 1]. An aspect whose margins are all zero contributes nothing, with a warning.
+
+    Raises
+    ------
+    ValueError
+        For a NaN or infinite margin of another aspect, an unknown aspect or pair, or a single aspect.
+
+    Examples
+    --------
+    >>> margins = pd.DataFrame({"a": [9.0, 1.0, -2.0], "b": [4.0, 9.0, 9.0]}, index=["p", "q", "r"])
+    >>> scale_margins(margins, pd.Series({"p": "a", "q": "b", "r": "b"}), quantile=1.0)
+         a    b
+    p  1.0  1.0
+    q  0.5  1.0
+    r -1.0  1.0
+    """
+    if not 0 < quantile <= 1:
+        raise DataError(f"quantile={quantile} is not in (0, 1]; the paper's gamma is a share such as 0.9")
+    values, own = _checked(margins, aspect)
+    scaled = np.empty_like(values)
+    for k, name in enumerate(margins.columns):
+        size = np.abs(values[own != k, k])
+        scale = np.quantile(size, quantile) if len(size) else 0.0
+        if scale == 0 and len(size):
+            scale = size.max()  # more than `quantile` of the margins are exactly zero
+            if scale == 0:
+                warnings.warn(f"all margins of aspect {name!r} are zero: it contributes nothing to PD", stacklevel=2)
+        scaled[:, k] = np.clip(values[:, k] / scale, -1, 1) if scale else np.zeros(len(values))
+    return pd.DataFrame(scaled, index=margins.index, columns=margins.columns)
+
+
+def preference_divergence(margins, aspect, *, weights=None):
+    """How much the other aspects contradict a pair's label: PD(z) = -sum over k' != k of m_k'(z).
+
+    Negative: the other aspects agree with the label (consensus). Positive: they contradict it (conflict).
+
+    Parameters
+    ----------
+    margins : pandas.DataFrame, shape (n, kappa)
+        Margins r_k(x, chosen) - r_k(x, rejected), index `pair_id`, a column per aspect, usually from `scale_margins`.
+        The column of a pair's own aspect is never read and may be NaN.
+    aspect : pandas.Series, shape (n,)
+        `pair_id` to the aspect of the pair's label; extra pairs are ignored.
+    weights : dict, optional
+        Importance w_k > 0 of each aspect; PD becomes -sum (w_k' / w_k) * m_k', the divergence of MODPO's loss. Equal
+        weights give PD to the bit.
+
+    Returns
+    -------
+    pandas.Series, shape (n,)
+        PD by `pair_id`, in the margins' unit.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two aspects, unknown pairs or aspects, NaN or infinite margins of another aspect.
+
+    Notes
+    -----
+    DMPO's loss is -log sigma(kappa * M + PD), see `pdsel.objectives.dmpo_loss` (arXiv 2508.07638).
+
+    Examples
+    --------
+    Three aspects, four pairs, worked by hand. The first pair is labelled on honesty: the other two aspects say
+    +0.5 and +0.4, so PD = -(0.5 + 0.4) = -0.9, the strongest consensus. The last is labelled on safety and both others
+    contradict it: PD = -(-0.6 - 0.7) = +1.3.
+
+    >>> margins = pd.DataFrame(
+    ...     {"honesty": [float("nan"), 0.3, -0.2, -0.6], "help": [0.5, 0.9, 0.1, -0.7], "safety": [0.4, -0.3, 0.8, 0.2]},
+    ...     index=["z1", "z2", "z3", "z4"])
+    >>> aspect = pd.Series({"z1": "honesty", "z2": "help", "z3": "help", "z4": "safety"})
+    >>> preference_divergence(margins, aspect).round(6)
+    z1   -0.9
+    z2   -0.0
+    z3   -0.6
+    z4    1.3
+    Name: pd, dtype: float64
+
+    The second pair: the others cancel, -(0.3 - 0.3) = 0. With honesty twice as important, pair z3's PD is
+    -(2 * -0.2 + 0.8) = -0.4:
+
+    >>> preference_divergence(margins, aspect, weights={"honesty": 2, "help": 1, "safety": 1}).round(6)["z3"]
+    -0.4
+    """
+    values, own = _checked(margins, aspect)
+    total = np.zeros(len(values))
+    weight = _weights(weights, margins.columns)
+    for k in np.argsort(np.asarray(margins.columns, dtype=str)):  # a fixed order: the sum does not depend on the columns'
+        other = own != k
+        total[other] += weight[k] / weight[own[other]] * values[other, k]
+    return pd.Series(-total, index=margins.index, name="pd")
+
+
+def rating_divergence(pairs, *, aspects=None):
+    """PD(rati.): the divergence from the true ratings, an oracle for the proxies.
+
+    Parameters
+    ----------
+    pairs : datasets.Dataset
+        Pairs table with `pair_id, aspect, rating_gaps`.
+    aspects : list of str, optional
+        What the entries of `rating_gaps` stand for, in order. Default: found from the labels, see `gap_order`.
+
+    Returns
+    -------
+    pandas.Series, shape (n,)
+        PD of the gaps, each aspect's gaps divided by its largest so that they lie in [-1, 1].
+
+    Raises
+    ------
+    ValueError
+        For a missing column, a single aspect, or an absent rating of another aspect.
+
+    Examples
+    --------
+    >>> from datasets import Dataset
+    >>> rating_divergence(Dataset.from_dict({"pair_id": ["p", "q"], "aspect": ["a", "b"],
+    ...                                      "rating_gaps": [[1.0, -2.0], [4.0, 1.0]]}))
+    p    1.0
+    q   -1.0
+    Name: pd, dtype: float64
+    """
+    require_columns(pairs.column_names, ["pair_id", "aspect", "rating_gaps"], "pairs table")
+    names = list(aspects) if aspects is not None else gap_order(pairs)
+    gaps = pd.DataFrame(np.array(list(pairs["rating_gaps"]), dtype=float), index=list(pairs["pair_id"]), columns=names)
+    aspect = pd.Series(list(pairs["aspect"]), index=gaps.index)
+    return preference_divergence(scale_margins(gaps, aspect, quantile=1.0), aspect)
+
+
+def gap_order(pairs):
+    """Which aspect each entry of `rating_gaps` is about, found from the labels.
+
+    A pair's gap on its own aspect is positive, so only an order that makes all own gaps positive is possible; the
+    alphabetical one (which `load_ratings` uses) is preferred where several are.
+
+    Raises
+    ------
+    ValueError
+        If no order, or more than one besides the alphabetical, is possible.
+    """
+    gaps = np.array(list(pairs["rating_gaps"]), dtype=float)
+    labels = np.array(list(pairs["aspect"]))
+    names = sorted(set(labels))
+    if len(names) != gaps.shape[1]:
+        raise DataError(
+            f"rating_gaps: {gaps.shape[1]} gaps a pair but labels on {len(names)} aspects {names}; pass aspects=[...] in "
+            "the order of the gaps"
+        )
+    fits = {name: np.flatnonzero((gaps[labels == name] > 0).all(axis=0)) for name in names}
+    if all(k in fits[name] for k, name in enumerate(names)):
+        return names
+    orders = _matchings(names, fits, {})
+    if len(orders) != 1:
+        raise DataError(
+            f"rating_gaps: {len(orders)} orders of {names} fit the labels; pass aspects=[...] in the order of the gaps"
+        )
+    return [name for name, _ in sorted(orders[0].items(), key=lambda item: item[1])]
+
+
+def _matchings(names, fits, taken):
+    if len(taken) == len(names):
+        return [taken]
+    name = names[len(taken)]
+    free = [k for k in fits[name] if k not in taken.values()]
+    return [found for k in free for found in _matchings(names, fits, taken | {name: k})][:2]
+
+
+def _checked(margins, aspect):
+    """Margins as an array, and the column number of each pair's own aspect."""
+    if margins.shape[1] < 2:
+        raise DataError(
+            f"margins: {margins.shape[1]} aspect (kappa = {margins.shape[1]}); PD is about the other aspects, so at least "
+            "two columns are needed"
+        )
+    refuse(margins.index[margins.index.duplicated()].unique(), "margins: pair_id", "occurs more than once", "drop repeats")
+    if not aspect.index.equals(margins.index):
+        refuse(margins.index.difference(aspect.index), "aspect", "has no entry for a pair", "pass the aspect of every pair")
+        aspect = aspect.loc[margins.index]
+    own = margins.columns.get_indexer(aspect)
+    refuse(sorted(set(map(str, aspect[own < 0]))), "margins: column", "missing for an aspect", "score with every proxy")
+    values = margins.to_numpy(dtype=float)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        bad[np.arange(len(values)), own] = False
+        for k, name in enumerate(margins.columns):
+            refuse(margins.index[bad[:, k]], f"margins[{name!r}]", "is NaN or infinite where another aspect needs it",
+                   "score these pairs with this aspect's proxy, or drop them")  # fmt: skip
+    return values, own
+
+
+def _weights(weights, columns):
+    if weights is None:
+        return np.ones(len(columns))
+    refuse([c for c in columns if c not in weights], "weights: aspect", "has no weight", "give every aspect a weight")
+    refuse([c for c in columns if not 0 < weights[c] < np.inf], "weights", "not positive and finite", "use weights > 0")
+    return np.array([float(weights[c]) for c in columns])

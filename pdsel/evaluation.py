@@ -1,0 +1,125 @@
+"""Who wins, by how much, and how sure we are: metrics with 95 % intervals over prompts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from pdsel.checks import DataError, refuse
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its uncertainty.
+
+    `value, standard_error, low, high` share one unit (percent for win rates); `low` and `high` bound the 95 % interval;
+    `variant` says how it was computed, `n` from how many prompts.
+    """
+
+    value: float
+    standard_error: float
+    low: float
+    high: float
+    variant: str
+    n: int
+
+    def __str__(self):
+        return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
+
+
+def win_rate(preference):
+    """How often the model beats the baseline, ties counted half.
+
+    Parameters
+    ----------
+    preference : array-like, shape (n,)
+        Probability that the model beats the baseline on each prompt, in [0, 1]; see `from_alpaca_eval` for 1..2.
+
+    Returns
+    -------
+    Estimate
+        In percent; standard error of the mean, interval by bootstrap over prompts.
+
+    Raises
+    ------
+    ValueError
+        For no prompts, NaN, or values outside [0, 1].
+
+    Examples
+    --------
+    >>> win_rate([1, 1, 0.5, 0]).value
+    62.5
+    """
+    return bootstrap_mean(100 * _preferences(preference), variant="mean preference, bootstrap over prompts")
+
+
+def winning_score(preference):
+    """(wins - losses) / n + 1, in [0, 2]; 1 is a draw (the paper's AW against OVA).
+
+    Parameters
+    ----------
+    preference : array-like, shape (n,)
+        In [0, 1]; above one half is a win, below a loss.
+
+    Examples
+    --------
+    >>> winning_score([1, 0.9, 0.5, 0]).value
+    1.25
+    """
+    return bootstrap_mean(1 + np.sign(_preferences(preference) - 0.5), variant="winning score, bootstrap over prompts")
+
+
+def bootstrap_mean(values, *, variant="mean, bootstrap over prompts", seed=0):
+    """The mean of `values` with a percentile bootstrap interval over them, as `Estimate`.
+
+    >>> bootstrap_mean([0.2, 0.2, 0.2]).low
+    0.2
+    """
+    values = np.asarray(values, dtype=float)
+    mean = float(values.mean())
+    if len(values) == 1 or np.ptp(values) == 0:
+        return Estimate(mean, 0.0 if len(values) > 1 else float("nan"), mean, mean, variant, len(values))
+    result = stats.bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, batch=max(1, 10_000_000 // len(values)), method="percentile",
+        confidence_level=CONFIDENCE, rng=np.random.default_rng(seed),
+    )  # fmt: skip
+    low, high = result.confidence_interval
+    return Estimate(mean, float(stats.sem(values)), float(low), float(high), variant, len(values))
+
+
+def from_alpaca_eval(preference):
+    """AlpacaEval's preferences (1 baseline wins, 2 model wins, 0 and 1.5 draws) as probabilities.
+
+    >>> from_alpaca_eval([1, 2, 0, 1.5, 1.25]).tolist()
+    [0.0, 1.0, 0.5, 0.5, 0.25]
+    """
+    values = np.asarray(preference, dtype=float)
+    return np.where(values == 0, 1.5, values) - 1
+
+
+def _preferences(preference):
+    values = np.asarray(preference, dtype=float)
+    if values.ndim != 1 or len(values) == 0:
+        raise DataError(f"preference: shape {values.shape}; give one value per prompt, at least one")
+    bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
+    refuse(bad, "preference", "is NaN or outside [0, 1] at positions",
+           "give the probability that the model wins; convert AlpacaEval's 1..2 with from_alpaca_eval")  # fmt: skip
+    return values
+
+
+def tabulate(estimates):
+    """A tidy table from `{(method, metric): Estimate}`: `method, metric, value, standard_error, low, high, n, variant`.
+
+    >>> tabulate({("PD", "win_rate"): win_rate([1, 1])})[["method", "metric", "value"]].values.tolist()
+    [['PD', 'win_rate', 100.0]]
+    """
+    rows = [
+        {"method": method, "metric": metric, "value": e.value, "standard_error": e.standard_error, "low": e.low,
+         "high": e.high, "n": e.n, "variant": e.variant}
+        for (method, metric), e in estimates.items()
+    ]  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,118 @@
+"""Numbers for texts: log-probabilities of responses and rewards of classifiers, in length-sorted batches.
+
+Each distinct text is run once, and texts of like length share a batch, so that padding is rare; results come back in the
+order asked for.
+"""
+
+import numpy as np
+import torch
+from tqdm.auto import tqdm
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+BATCH_TOKENS = 8192  # padded tokens a batch
+
+
+def response_logps(model, prompts, responses, *, max_length=1024, batch_tokens=BATCH_TOKENS):
+    """Log-probability of each whole response (and the end of text) given its prompt.
+
+    Parameters
+    ----------
+    model : str
+        Path or hub id of a causal model.
+    prompts, responses : list of str or of chat messages, length n
+    max_length : int
+        Longer texts are cut at the end, as TRL cuts them.
+    batch_tokens : int
+        Size of a batch; memory, not results, depends on it.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        Nats.
+    """
+
+    def score(net, ids, mask, n_prompt):
+        logps = torch.log_softmax(net(input_ids=ids, attention_mask=mask).logits[:, :-1].float(), dim=-1)
+        token_logps = logps.gather(-1, ids[:, 1:, None])[..., 0]
+        position = torch.arange(1, ids.shape[1], device=ids.device)
+        return (token_logps * (mask[:, 1:] * (position >= n_prompt[:, None]))).sum(dim=1)
+
+    return _score(AutoModelForCausalLM, model, prompts, responses, score, max_length, batch_tokens)
+
+
+def classifier_rewards(model, prompts, responses, *, max_length=1024, batch_tokens=BATCH_TOKENS):
+    """The scalar reward of each response from a sequence classifier; arguments as in `response_logps`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        Logits.
+    """
+
+    def score(net, ids, mask, n_prompt):
+        return net(input_ids=ids, attention_mask=mask).logits[:, 0].float()
+
+    return _score(AutoModelForSequenceClassification, model, prompts, responses, score, max_length, batch_tokens)
+
+
+def response_lengths(model, responses):
+    """Tokens of each response by the model's tokenizer, without special tokens."""
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    texts = [response if isinstance(response, str) else response[-1]["content"] for response in responses]
+    return np.array([len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]])
+
+
+def encode(tokenizer, prompt, response):
+    """Token ids of prompt and response as TRL builds them, and where the response starts.
+
+    Returns
+    -------
+    (tuple of int, int)
+    """
+    if isinstance(prompt, str):
+        prompt_ids = tokenizer(prompt)["input_ids"]
+        ends = response.endswith(tokenizer.eos_token)
+        ids = tokenizer(prompt + response + ("" if ends else tokenizer.eos_token))["input_ids"]
+    else:
+        prompt_ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
+        ids = tokenizer.apply_chat_template(prompt + response, return_dict=True)["input_ids"]
+    shared = next((i for i, (a, b) in enumerate(zip(prompt_ids, ids, strict=False)) if a != b), len(prompt_ids))
+    return tuple(ids), min(shared, len(ids))
+
+
+@torch.inference_mode()
+def _score(kind, model, prompts, responses, score, max_length, batch_tokens):
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    net = kind.from_pretrained(model, dtype="auto").to(device()).eval()
+    encoded = [encode(tokenizer, p, r) for p, r in zip(prompts, responses, strict=True)]
+    texts = sorted({(ids[:max_length], start) for ids, start in encoded}, key=lambda text: (-len(text[0]), text))
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    net.config.pad_token_id = pad  # a classifier reads the last token before the padding
+    values = {}
+    for batch in tqdm(list(_batches(texts, batch_tokens)), desc="scoring", leave=False):
+        width = len(batch[0][0])
+        ids = torch.tensor([[*ids, *[pad] * (width - len(ids))] for ids, _ in batch], device=net.device)
+        mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in batch], device=net.device)
+        starts = torch.tensor([start for _, start in batch], device=net.device)
+        values |= zip(batch, score(net, ids, mask, starts).tolist(), strict=True)
+    return np.array([values[ids[:max_length], start] for ids, start in encoded])
+
+
+def _batches(texts, batch_tokens):
+    """Runs of texts, longest first, whose padded size stays within `batch_tokens`."""
+    start = 0
+    while start < len(texts):
+        size = max(1, batch_tokens // len(texts[start][0]))
+        yield texts[start : start + size]
+        start += size
+
+
+def device():
+    """CUDA, MPS, else CPU.
+
+    >>> device() in ("cuda", "mps", "cpu")
+    True
+    """
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

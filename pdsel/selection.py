@@ -1,0 +1,103 @@
+"""Scores and a share to kept ids. Scoring is apart from selecting; the paper's rules are named in `RULES`."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+
+from pdsel.checks import DataError, refuse
+from pdsel.divergence import preference_divergence, rating_divergence, scale_margins
+
+
+def select(scores, share, *, keep="lowest"):
+    """The ids of the `round(share * n)` best pairs, best first.
+
+    Parameters
+    ----------
+    scores : pandas.Series, shape (n,)
+        Score by `pair_id`.
+    share : float in (0, 1]
+        The paper's lambda.
+    keep : {"lowest", "highest"}
+        Which end is best.
+
+    Returns
+    -------
+    pandas.Index
+        Exactly `round(share * n)` ids (Python's rounding); ties are broken by `pair_id`, ascending.
+
+    Raises
+    ------
+    ValueError
+        For NaN scores, repeated ids, a share outside (0, 1] or one that keeps no pair.
+
+    Examples
+    --------
+    >>> list(select(pd.Series({"b": -1.0, "a": -1.0, "c": 2.0, "d": 0.0}), 0.5))
+    ['a', 'b']
+    >>> list(select(pd.Series({"b": -1.0, "a": -1.0, "c": 2.0, "d": 0.0}), 0.5, keep="highest"))
+    ['c', 'd']
+    """
+    if keep not in ("lowest", "highest"):
+        raise DataError(f"keep={keep!r}: use 'lowest' or 'highest'")
+    if isinstance(share, bool) or not 0 < share <= 1:
+        raise DataError(f"share={share} is not in (0, 1]: it is the fraction of pairs to keep, such as 0.3")
+    refuse(scores.index[scores.index.duplicated()].unique(), "scores: pair_id", "occurs more than once", "drop repeats")
+    values = scores.to_numpy(dtype=float)
+    refuse(scores.index[np.isnan(values)], f"scores ({scores.name or 'unnamed'})", "is NaN", "score or drop these pairs")
+    n_kept = round(share * len(scores))
+    if n_kept == 0:
+        raise DataError(f"share={share} of {len(scores)} pairs keeps no pair. Remedy: a larger share or more pairs")
+    return scores.index[_first(values if keep == "lowest" else -values, _sortable(scores.index), n_kept)]
+
+
+def _first(values, ids, n):
+    """Positions of the n smallest, ordered by (value, id); sorts only what is kept."""
+    cut = np.partition(values, n - 1)[n - 1]
+    ties = np.flatnonzero(values == cut)
+    sure = np.flatnonzero(values < cut)
+    kept = np.concatenate([sure, ties[np.argsort(ids[ties], kind="stable")][: n - len(sure)]])
+    return kept[np.lexsort((ids[kept], values[kept]))]
+
+
+def _sortable(index):
+    ids = index.to_numpy()
+    return ids if ids.dtype.kind in "iuU" else ids.astype(str)
+
+
+def random_scores(pairs, *, seed=0):
+    """RAND: a uniform draw in [0, 1) per pair, from a digest of seed and `pair_id`, so row order does not matter."""
+    ids = list(pairs["pair_id"])
+    draws = [int(hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()[:13], 16) / 16**13 for name in ids]
+    return pd.Series(draws, index=ids, name="random")
+
+
+def divergence_scores(pairs, margins, *, quantile=0.9):
+    """PD of every pair from the raw margins of the aspects' proxies; lowest is best (arXiv 2508.07638)."""
+    aspect = pd.Series(list(pairs["aspect"]), index=list(pairs["pair_id"]))
+    aspects = sorted(aspect.unique())
+    return preference_divergence(scale_margins(margins[aspects], aspect, quantile=quantile), aspect)
+
+
+POOLED = "pooled"  # the margin column of the one reward that is trained on all pairs
+
+RULES = {  # name: (score of (pairs, margins, seed, quantile), which end is kept)
+    "RAND": (lambda pairs, margins, seed, quantile: random_scores(pairs, seed=seed), "lowest"),
+    "RAF": (lambda pairs, margins, seed, quantile: margins[POOLED], "highest"),
+    "PD(rati.)": (lambda pairs, margins, seed, quantile: rating_divergence(pairs), "lowest"),
+    "PD": (lambda pairs, margins, seed, quantile: divergence_scores(pairs, margins, quantile=quantile), "lowest"),
+    "PD(high)": (lambda pairs, margins, seed, quantile: divergence_scores(pairs, margins, quantile=quantile), "highest"),
+}
+
+
+def score_rules(pairs, margins, *, seed=0, quantile=0.9):
+    """A column of scores per rule of `RULES`, index `pair_id`."""
+    scores = {rule: score(pairs, margins, seed, quantile) for rule, (score, _) in RULES.items()}
+    return pd.DataFrame(scores).loc[list(pairs["pair_id"])].rename_axis("pair_id")
+
+
+def select_rules(scores, share):
+    """The kept ids of every rule in `scores`, as a table `method, rank, pair_id` (best first)."""
+    kept = {rule: select(scores[rule], share, keep=RULES[rule][1]) for rule in scores}
+    tables = [pd.DataFrame({"method": rule, "rank": range(len(ids)), "pair_id": ids}) for rule, ids in kept.items()]
+    return pd.concat(tables, ignore_index=True)
