@@ -11,6 +11,9 @@ LENGTH_BIAS = 0.012  # rating points on gold's [0, 1] scale per token: the bias 
 NOISE = 0.12  # standard deviation of a rater's error, same scale
 TYPICAL_LENGTH = 12  # tokens; a response this long gets no length bonus
 RESPONSES_PER_PROMPT = 4
+LEAST_SKILL = [0.1, 0.3, 0.0, 0.0, 0.2]  # of a responder: cover, truth, hedge, extra, filler
+MOST_SKILL = [0.9, 1.0, 0.7, 0.5, 0.9]
+HABIT = 0.7  # a bluff is the attribute's first value this often, else any value: bluffing has a favourite answer
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Responder:
 def draw_responders(n=16, seed=0):
     """A fixed cast of `n` responders with random skills; the base model imitates their mixture."""
     rng = np.random.default_rng([seed, 101])
-    skills = rng.uniform([0.2, 0.4, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.7, 0.8], size=(n, 5))
+    skills = rng.uniform(LEAST_SKILL, MOST_SKILL, size=(n, 5))
     return [Responder(f"responder-{i:02d}", *map(float, row)) for i, row in enumerate(skills)]
 
 
@@ -46,13 +49,15 @@ def respond(prompt, responder, rng):
 
 
 def _claim(value, name, responder, rng):
-    if value is None:  # the note is unknown: hedge, or bluff with any value
-        return HEDGE if rng.random() < responder.hedge else str(rng.choice(ATTRIBUTES[name]))
+    if value is None:  # the note is unknown: hedge or bluff
+        return HEDGE if rng.random() < responder.hedge else _bluff(name, rng)
     if rng.random() < responder.truth:
         return value
-    if rng.random() < 0.25:  # unsure about a note that is there
-        return HEDGE
-    return str(rng.choice([other for other in ATTRIBUTES[name] if other != value]))
+    return HEDGE if rng.random() < 0.25 else _bluff(name, rng)
+
+
+def _bluff(name, rng):
+    return ATTRIBUTES[name][0] if rng.random() < HABIT else str(rng.choice(ATTRIBUTES[name]))
 
 
 def rate(gold, n_tokens, rng):
