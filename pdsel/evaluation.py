@@ -123,3 +123,28 @@ def tabulate(estimates):
         for (method, metric), e in estimates.items()
     ]  # fmt: skip
     return pd.DataFrame(rows)
+
+
+METRICS = {"preference": win_rate, "preference_ova": winning_score}
+NAMES = {"preference": "win_rate", "preference_ova": "winning_score"}
+
+
+def measure(outcomes):
+    """Every metric of every method, from a table with a row per method and prompt.
+
+    Parameters
+    ----------
+    outcomes : pandas.DataFrame
+        `method, prompt_id`, `preference` (against SFT), `preference_ova` (against OVA), and any numeric columns whose
+        means are of interest (gold aspects, lengths).
+
+    Returns
+    -------
+    pandas.DataFrame
+        Tidy, see `tabulate`; `preference` becomes `win_rate`, `preference_ova` becomes `winning_score`.
+    """
+    values = [column for column in outcomes if column not in ("method", "prompt_id")]
+    return tabulate({
+        (method, NAMES.get(column, column)): METRICS.get(column, bootstrap_mean)(group[column].to_numpy())
+        for method, group in outcomes.groupby("method", sort=False) for column in values
+    })  # fmt: skip

@@ -1,9 +1,12 @@
 """Outputs of a policy: batched greedy decoding or sampling with transformers."""
 
+import json
+
 import torch
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from pdsel.artifacts import writing
 from pdsel.scoring import device
 
 
@@ -57,3 +60,21 @@ def _as_text(tokenizer, prompt):
     if isinstance(prompt, str):
         return prompt
     return tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+
+
+def save_outputs(path, prompts, outputs, *, generator, dataset="notesworld"):
+    """Write outputs in AlpacaEval's `model_outputs.json` layout; returns the path."""
+    rows = [
+        {"instruction": prompt, "output": output, "generator": generator, "dataset": dataset, "datasplit": "eval"}
+        for prompt, output in zip(prompts, outputs, strict=True)
+    ]
+    with writing(path) as scratch:
+        scratch.write_text(json.dumps(rows, indent=1, ensure_ascii=False))
+    return path
+
+
+def load_outputs(path):
+    """The prompts and outputs of a file in AlpacaEval's layout."""
+    with open(path, encoding="utf-8") as file:
+        rows = json.load(file)
+    return [row["instruction"] for row in rows], [row["output"] for row in rows]

@@ -1,6 +1,7 @@
 """Who wins: `judge(prompts, outputs, baseline_outputs)` returns the probability that the output beats the baseline."""
 
 import numpy as np
+import pandas as pd
 
 from pdsel.checks import DataError
 from pdsel.notesworld import gold_aspects, gold_utility
@@ -44,8 +45,19 @@ def gold_scores(prompts, outputs):
     pandas.DataFrame
         A row per prompt.
     """
-    import pandas as pd
-
     table = pd.DataFrame([gold_aspects(p, o) for p, o in zip(prompts, outputs, strict=True)])
     lengths = {"characters": [len(o) for o in outputs], "tokens": [len(o.split()) for o in outputs]}
     return table.assign(utility=table.mean(axis=1), **lengths)
+
+
+def gold_gaps(pairs):
+    """What the truth says about each pair: gold of chosen minus gold of rejected, for looking at a selection afterwards.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index `pair_id`; a column per gold aspect, and `utility`. A label is wrong where `utility` is negative.
+    """
+    chosen, rejected = (gold_scores(list(pairs["prompt"]), list(pairs[side])) for side in ("chosen", "rejected"))
+    gaps = (chosen - rejected).drop(columns=["characters", "tokens"]).round(12)
+    return gaps.set_index(pd.Index(list(pairs["pair_id"]), name="pair_id"))

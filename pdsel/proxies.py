@@ -215,3 +215,26 @@ def score_margins(pairs, proxies):
         bad = margins.index[~np.isfinite(margins[aspect])]
         refuse(bad, f"margins[{aspect!r}]", "is not finite", "the proxy diverged: lower its learning rate")
     return margins
+
+
+def proxy_accuracy(margins, truth, aspect):
+    """How often each proxy orders the *other* aspects' pairs as `truth` does.
+
+    Parameters
+    ----------
+    margins, truth : pandas.DataFrame
+        Index `pair_id`, a column per aspect; `truth` may be rating gaps or gold gaps.
+    aspect : pandas.Series
+        `pair_id` to the aspect of the label.
+
+    Returns
+    -------
+    pandas.Series
+        Share in [0, 1] by aspect, ties of the truth left out.
+    """
+    return pd.Series({name: _agreement(margins[name], truth[name], aspect != name) for name in truth.columns})
+
+
+def _agreement(margin, truth, others):
+    ranked = others & truth.notna() & (truth != 0)
+    return float((np.sign(margin[ranked]) == np.sign(truth[ranked])).mean())

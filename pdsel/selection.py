@@ -7,6 +7,7 @@ import pandas as pd
 
 from pdsel.checks import DataError, refuse
 from pdsel.divergence import preference_divergence, rating_divergence, scale_margins
+from pdsel.pairs import relabel
 
 
 def select(scores, share, *, keep="lowest"):
@@ -101,3 +102,37 @@ def select_rules(scores, share):
     kept = {rule: select(scores[rule], share, keep=RULES[rule][1]) for rule in scores}
     tables = [pd.DataFrame({"method": rule, "rank": range(len(ids)), "pair_id": ids}) for rule, ids in kept.items()]
     return pd.concat(tables, ignore_index=True)
+
+
+FULL = {  # methods that train on all pairs: how they label them
+    "OVA": lambda pairs: relabel(pairs, by="overall"),
+    "AVG": lambda pairs: relabel(pairs, by="mean_rating"),
+    "ALL": lambda pairs: pairs,
+    "DMPO": lambda pairs: pairs,
+}
+
+
+def training_pairs(method, pairs, kept):
+    """The pairs a method of the paper's tables trains on.
+
+    Parameters
+    ----------
+    method : str
+        One of `FULL` or of `RULES`.
+    pairs : datasets.Dataset
+    kept : pandas.DataFrame
+        From `select_rules`; read only for methods of `RULES`.
+
+    Returns
+    -------
+    datasets.Dataset
+        In the order of the pairs table, whatever the order of the kept ids.
+    """
+    if method in FULL:
+        return FULL[method](pairs)
+    if method not in set(kept["method"]):
+        raise DataError(f"method={method!r}: use one of {[*FULL, *RULES]}, and keep its ids in 03_selection first")
+    ids = kept.loc[kept["method"] == method, "pair_id"]
+    where = np.flatnonzero(pd.Series(list(pairs["pair_id"])).isin(ids))
+    refuse(ids[~ids.isin(list(pairs["pair_id"]))], "pair_id", "kept but not in the pairs table", "select on these pairs")
+    return pairs.select(where)

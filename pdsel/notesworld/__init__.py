@@ -7,12 +7,24 @@ from pdsel.notesworld.world import ASPECTS, draw_prompts, gold_aspects, gold_uti
 
 BASE_MODEL = str(Path(__file__).parent / "base_model")
 
+
+
+def model_path(name):
+    """`"notesworld"` to the path of the shipped base model; any other name or path as it is.
+
+    >>> model_path("org/model")
+    'org/model'
+    """
+    return BASE_MODEL if name == "notesworld" else name
+
+
 __all__ = [
     "ASPECTS",
     "BASE_MODEL",
     "draw_prompts",
     "gold_aspects",
     "gold_utility",
+    "model_path",
     "rated_rows",
     "read_prompt",
     "split_of",

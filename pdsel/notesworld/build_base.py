@@ -1,7 +1,7 @@
-"""Rebuild the shipped base model: `python -m pdsel.notesworld.build_base [folder]`, about six minutes on two cores.
+"""Rebuild the shipped base model: `python -m pdsel.notesworld.build_base [folder]`, about seven minutes on two cores.
 
 Recipe: a Llama of hidden size 96, 3 layers and 4 heads (0.37 M parameters, random start), supervised fine-tuning on
-128 000 prompt-response pairs of the *base* split, 2 000 steps of 64, learning rate 5e-3, cosine.
+256 000 prompt-response pairs of the *base* split, 4 000 steps of 64, learning rate 5e-3, cosine.
 """
 
 import shutil
@@ -19,8 +19,8 @@ from pdsel.notesworld.people import draw_responders, respond
 from pdsel.notesworld.world import ATTRIBUTES, FILLER, HEDGE, UNKNOWN, draw_prompts
 from pdsel.training import demonstrations, train_sft
 
-EXAMPLES = 128_000
-PROMPTS = 32_000
+EXAMPLES = 256_000
+PROMPTS = 64_000
 SEED = 20250811
 
 

@@ -1,0 +1,133 @@
+# The door to everything. `make help` prints the lines below that carry two hashes (targets) or `#:` (variables).
+
+#: VENV=.venv       the environment: made there if missing; an existing one (conda's, your own) is only completed
+VENV ?= .venv
+#: PROFILE=mini     how large the run is: a file in notebooks/profiles
+PROFILE ?= mini
+#: CORES=all        how many jobs and cores `make run` may use at once
+CORES ?= all
+#: JOBS=2           how many tests run at once
+JOBS ?= 2
+#: NOTEBOOK=00_idea the notebook that `make lab` opens
+NOTEBOOK ?= 00_idea
+#: PYTHON=python3   the Python that makes a new environment: the first of 3.11 or 3.12 found
+PYTHON ?= $(shell for p in python3 python3.11 python3.12; do $$p -c '$(RIGHT_PYTHON)' 2>/dev/null && echo $$p && break; done)
+#: TORCH_ARGS=      more for `pip install torch`. On Linux without a GPU this saves gigabytes of CUDA:
+#:                  TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
+TORCH_ARGS ?=
+#: TORCH=torch==... the torch to install where there is none; with a GPU, PyPI's build is the right one
+TORCH ?= torch==2.13.0
+#: PIP_ARGS= SNAKEMAKE_ARGS= PYTEST_ARGS= LAB_ARGS=   more for those programs, e.g. SNAKEMAKE_ARGS=--dry-run
+PIP_ARGS ?=
+SNAKEMAKE_ARGS ?=
+PYTEST_ARGS ?=
+LAB_ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.pdsel-installed
+RESULTS := results/$(PROFILE)
+RIGHT_PYTHON := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
+
+# Notebooks, their kernels and Snakemake's shell commands find the environment's programs first, wherever they run.
+export PATH := $(if $(filter /%,$(VENV)),$(BIN),$(CURDIR)/$(BIN)):$(PATH)
+export PYTHONHASHSEED := 0
+export TOKENIZERS_PARALLELISM := false
+export HF_HUB_DISABLE_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport MPLBACKEND  # a notebook draws into itself only when nothing else is asked for
+OFFLINE := HF_HUB_OFFLINE=1
+RUN_OFFLINE := $(if $(filter mini,$(PROFILE)),$(OFFLINE))
+
+# Starts a program that no second `make run` in this folder can run beside. The system lets the lock go when the program
+# ends, however it ends, so that nothing needs unlocking after a kill; Snakemake's own lock would stay behind.
+define ALONE
+import fcntl, os, sys
+lock = open(sys.argv[1], "w")
+try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+except BlockingIOError:
+    sys.exit("make run is already at work in this folder: wait for it, or stop it first.")
+except OSError as error:
+    print("This file system has no locks (%s): start no second make run in this folder." % error, file=sys.stderr)
+os.set_inheritable(lock.fileno(), True)
+os.execv(sys.argv[2], sys.argv[2:])
+endef
+export ALONE
+
+.DEFAULT_GOAL := help
+.PHONY: help env run test test-lab lab results lint clean notesworld-base lock
+
+help:  ## this text
+	@echo 'Targets'
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' Makefile
+	@echo 'Variables, with their defaults'
+	@sed -n 's/^#: /  /p' Makefile
+
+env: $(STAMP)  ## make or complete the environment (at once when nothing has changed)
+
+# An environment made here gets the exact versions of constraints.txt; in one that you brought, only what is missing or
+# out of pyproject.toml's bounds is installed.
+$(STAMP): pyproject.toml constraints.txt
+	@if [ ! -x $(BIN)/python ]; then \
+	  [ -n "$(PYTHON)" ] || { echo 'No Python 3.11 or 3.12 found: install one, or pass PYTHON=path.' >&2; exit 1; }; \
+	  $(PYTHON) -c '$(RIGHT_PYTHON)' || { echo '$(PYTHON) is not Python 3.11 or 3.12: pass PYTHON=path.' >&2; exit 1; }; \
+	  echo 'Making the environment $(VENV)'; \
+	  mkdir -p $(VENV) && touch $(VENV)/.made-by-make && $(PYTHON) -m venv $(VENV); \
+	fi
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) $(TORCH_ARGS) '$(TORCH)'
+	@if [ -e $(VENV)/.made-by-make ]; then pins='-c constraints.txt'; else pins=; fi; \
+	  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[test]'
+	@echo '$(CURDIR)' > $@
+
+# The stamp names the clone that the environment was last installed for, in case clones share one.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+run: env  ## run every notebook and print the paper's main table; run it again to resume
+	@mkdir -p .snakemake
+	$(RUN_OFFLINE) $(BIN)/python -c "$$ALONE" .snakemake/make-run.lock $(BIN)/snakemake --snakefile notebooks/Snakefile \
+	  --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete --show-failed-logs --nolock $(SNAKEMAKE_ARGS)
+	@[ ! -f $(RESULTS)/tables/table1.md ] || cat $(RESULTS)/tables/table1.md
+
+test: env  ## run all tests and the examples in the docstrings, without a browser
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules pdsel tests --ignore=tests/lab \
+	  -n $(JOBS) --dist loadfile --durations=10 $(PYTEST_ARGS)
+
+test-lab: env  ## open notebooks in JupyterLab, driven by a real browser (needs Chromium)
+	$(OFFLINE) $(BIN)/python -m pytest tests/lab $(PYTEST_ARGS)
+
+lab: env  ## open JupyterLab
+	$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb $(LAB_ARGS)
+
+results: env  ## redo tables, figures and README's tables from the committed numbers; trains nothing
+	@mkdir -p $(RESULTS)/work
+	$(OFFLINE) $(BIN)/papermill notebooks/06_results.ipynb $(RESULTS)/work/06_results.redone.ipynb --cwd notebooks \
+	  -k python3 -p results ../$(RESULTS)
+	$(BIN)/python -m pdsel.report README.md results/mini
+
+# To mend what it finds: ruff check --fix, ruff format, nbstripout notebooks/*.ipynb (or pre-commit, which does all three).
+lint: env  ## check style and formatting, and that notebooks carry no outputs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/nbstripout --verify notebooks/*.ipynb
+
+clean:  ## remove checkpoints, executed notebooks and caches; results and environment stay
+	rm -rf '$(RESULTS)/work' .pytest_cache .ruff_cache .hypothesis build
+	find pdsel tests notebooks -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+notesworld-base: env  ## train the shipped base model of the notes world anew (minutes)
+	$(OFFLINE) $(BIN)/python -m pdsel.notesworld.build_base
+
+lock: BIN := .venv-lock/bin
+lock:  ## write constraints.txt anew, from the newest versions that pyproject.toml allows
+	rm -rf .venv-lock
+	$(PYTHON) -m venv .venv-lock
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) $(TORCH_ARGS) '$(TORCH)'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[test]'
+	grep '^#' constraints.txt > constraints.txt.partial
+	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(torch|triton|pytorch-triton|nvidia|cuda)' \
+	  | LC_ALL=C sort -f >> constraints.txt.partial
+	mv constraints.txt.partial constraints.txt
+	rm -rf .venv-lock

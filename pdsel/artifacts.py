@@ -1,0 +1,233 @@
+"""Every stage's files and its manifest, and the check that inputs are the ones they were made from.
+
+A stage writes its files into one folder (each under a scratch name first, then renamed), and last of all
+`manifests/<stage>.json`: digests of what it read and wrote, parameters, versions, commit, device, seconds. A file without a
+manifest is unfinished; a file whose digest differs is not the one that was made.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import re
+import subprocess
+import time
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pandas as pd
+from datasets import Dataset
+
+from pdsel.checks import DataError
+
+PACKAGES = ["pdsel", "torch", "transformers", "trl", "datasets", "accelerate", "numpy", "pandas", "scipy"]
+TIMED = {"training.json"}  # holds seconds, so it differs between equal runs
+
+
+class ArtifactError(DataError):
+    """A stage's files are unfinished, changed, or made from other inputs."""
+
+
+@contextmanager
+def writing(path):
+    """A scratch path that is renamed to `path` when the body succeeds: a half-written file never bears the name.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with writing(Path(folder, "a.txt")) as scratch:
+    ...         _ = scratch.write_text("whole")
+    ...     Path(folder, "a.txt").read_text()
+    'whole'
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}.partial")
+    try:
+        yield scratch
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def save_table(table, path):
+    """A `Dataset` or `DataFrame` as `.parquet` or `.csv` (by suffix), written whole or not at all; returns the path.
+
+    A frame's index is written when it has a name, and `load_table` does not restore it.
+    """
+    path = Path(path)
+    with writing(path) as scratch:
+        frame = table.to_pandas() if isinstance(table, Dataset) and path.suffix == ".csv" else table
+        if isinstance(frame, Dataset):
+            frame.to_parquet(str(scratch))
+        elif path.suffix == ".csv":
+            frame.to_csv(scratch, index=frame.index.name is not None, float_format="%.10g", lineterminator="\n")
+        elif path.suffix == ".parquet":
+            frame.to_parquet(scratch, index=frame.index.name is not None)
+        else:
+            raise DataError(f"path {path}: the suffix says the format; use .csv or .parquet")
+    return path
+
+
+def load_table(path, *, index=None):
+    """A saved table as a frame, optionally indexed by one of its columns."""
+    path = Path(path)
+    frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    return frame.set_index(index) if index else frame
+
+
+def load_pairs(path):
+    """A saved pairs table as a `datasets.Dataset`, in memory (no cache that could be stale)."""
+    return Dataset.from_parquet(str(path), keep_in_memory=True)
+
+
+def digest(path):
+    """SHA-256 of a file, or of a folder's files by name (records of elapsed time left out)."""
+    path = Path(path)
+    if path.is_dir():
+        files = sorted(file for file in path.rglob("*") if file.is_file() and file.name not in TIMED)
+        listing = "\n".join(f"{file.relative_to(path)} {digest(file)}" for file in files)
+        return hashlib.sha256(listing.encode()).hexdigest()
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Stage:
+    """The clock and the list of a stage's files; `finish` writes the manifest.
+
+    Parameters
+    ----------
+    name : str
+        Such as "02_proxies"; the manifest is `folder/manifests/<name>.json`.
+    folder : str or Path
+        Where the stage writes; paths inside it are recorded relative to it.
+    inputs : list of path
+        Files and folders read. Those made by another stage of the folder are verified now.
+    after : list of str
+        Stages of this folder whose files are read.
+    parameters : dict
+        Plain values that determine the outputs.
+
+    Raises
+    ------
+    ArtifactError
+        If an input is missing, unfinished, or not the one it was when a stage of `after` used or made it.
+    """
+
+    def __init__(self, name, folder, *, inputs=(), after=(), **parameters):
+        self.name, self.folder, self.parameters = name, Path(folder), parameters
+        self.start = time.perf_counter()
+        for stage in after:
+            verify(stage, folder)
+        for path in inputs:
+            if not Path(path).exists():
+                raise ArtifactError(f"{name}: input {path} does not exist. Remedy: run the stage before, or `make run`")
+        self.inputs = {self._name(path): digest(path) for path in inputs}
+        manifest_path(name, folder).unlink(missing_ok=True)  # from here on its outputs count as unfinished
+
+    def finish(self, *outputs, **facts):
+        """Record the outputs and any further facts (seconds of training, counts); returns the manifest's path."""
+        record = {
+            "stage": self.name,
+            "parameters": self.parameters,
+            "inputs": self.inputs,
+            "outputs": {self._name(path): digest(path) for path in outputs},
+            "facts": facts,
+            "seconds": round(time.perf_counter() - self.start, 2),
+            "environment": environment(),
+        }
+        path = manifest_path(self.name, self.folder)
+        with writing(path) as scratch:
+            scratch.write_text(json.dumps(record, indent=1) + "\n")
+        return path
+
+    def _name(self, path):
+        path = Path(path).resolve()
+        return os.path.relpath(path, self.folder.resolve())
+
+
+def manifest_path(stage, folder):
+    """Where the manifest of a stage is."""
+    return Path(folder) / "manifests" / f"{slug(stage)}.json"
+
+
+def read_manifest(stage, folder):
+    """The manifest of a finished stage, unverified."""
+    path = manifest_path(stage, folder)
+    if not path.exists():
+        raise ArtifactError(f"{stage} is not finished in {folder}: no {path}. Remedy: run its notebook, or `make run`")
+    return json.loads(path.read_text())
+
+
+def verify(stage, folder):
+    """Check that a stage's outputs are whole and its inputs still the ones it was made from; returns its manifest.
+
+    Raises
+    ------
+    ArtifactError
+        Naming the file and both digests.
+    """
+    manifest = read_manifest(stage, folder)
+    for kind, problem in [("outputs", "is not what the stage wrote"), ("inputs", "is not what the stage was made from")]:
+        for name, expected in manifest[kind].items():
+            path = Path(folder) / name
+            if not path.exists():
+                if kind == "outputs":
+                    raise ArtifactError(f"{stage}: {path} is missing. Remedy: run {stage} again")
+                continue  # inputs may be left out of a published results folder
+            found = digest(path)
+            if found != expected:
+                raise ArtifactError(
+                    f"{stage}: {path} {problem}: digest {found[:12]} now, {expected[:12]} then. Remedy: run {stage} again "
+                    f"on these inputs, or use another results folder"
+                )
+    return manifest
+
+
+def environment():
+    """Versions, commit, machine: what else a result may depend on."""
+    return {
+        "python": platform.python_version(),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "commit": _commit(),
+        "device": _device(),
+        "machine": platform.machine(),
+        "threads": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count())),
+    }
+
+
+def _version(package):
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit():
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None  # an installed wheel has no commit, only a version
+
+
+def _device():
+    import sys
+
+    if "torch" not in sys.modules:
+        return "cpu"  # the stage did not touch a model
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name(0)
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def slug(name):
+    """A method's name as a file name.
+
+    >>> slug("PD(rati.)")
+    'PD-rati'
+    """
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")

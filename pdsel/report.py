@@ -1,0 +1,160 @@
+"""Tables from result files, the paper's numbers beside ours, and the generated blocks of README.
+
+`python -m pdsel.report README.md results/mini` rewrites the blocks between `<!-- begin:NAME -->` and `<!-- end:NAME -->`.
+"""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from pdsel.artifacts import load_table, read_manifest, slug, writing
+from pdsel.evaluation import measure
+
+ORDER = ["SFT", "OVA", "AVG", "ALL", "DMPO", "RAND", "RAF", "PD(rati.)", "PD", "PD(high)"]
+NEEDS_PROXIES = {"DMPO": "aspects", "PD": "aspects", "PD(high)": "aspects", "RAF": "pooled"}
+PUBLISHED = pd.DataFrame(  # Llama-3.1-8B, UltraFeedback, 30 %; from a public summary of the paper
+    {
+        "WR": [7.08, 14.35, 16.63, 15.18, 19.42, 14.72, 19.64, 18.85, 21.00],
+        "LC": [14.00, 19.96, 22.21, 21.14, 24.73, 19.56, 23.34, 25.38, 26.11],
+        "AW": [0.64, 1.00, 1.15, 1.08, 1.25, 1.02, 1.18, 1.23, 1.24],
+        "GPU hours": [0.0, 33.6, 33.6, 33.6, 42.1, 10.1, 16.2, 10.1, 18.6],
+    },
+    index=pd.Index(ORDER[:-1], name="method"),
+)
+
+
+def cells(results):
+    """The folders of a results folder's runs, one per conflict level and seed."""
+    return sorted(path.parent for path in Path(results).glob("*/outcomes.parquet"))
+
+
+def load_outcomes(results):
+    """The outcomes of all runs, with `conflict` and `seed` from their manifests."""
+    frames = []
+    for cell in cells(results):
+        parameters = read_manifest("05_evaluation", cell)["parameters"]
+        frames.append(load_table(cell / "outcomes.parquet").assign(**{k: parameters[k] for k in ("conflict", "seed")}))
+    if not frames:
+        raise FileNotFoundError(f"{results} holds no outcomes.parquet: run the pipeline first (make run)")
+    return pd.concat(frames, ignore_index=True)
+
+
+def load_costs(results):
+    """Seconds of training and of selection (proxies and their scoring) per method, mean over runs."""
+    rows = []
+    for cell in cells(results):
+        proxies = read_manifest("02_proxies", cell)["facts"]
+        for method in load_table(cell / "outcomes.parquet")["method"].unique():
+            trained = 0.0 if method == "SFT" else read_manifest(f"04_dpo-{slug(method)}", cell)["facts"]["training_seconds"]
+            kind = NEEDS_PROXIES.get(method)
+            selected = proxies[f"{kind}_seconds"] if kind else 0.0
+            rows.append((method, trained, selected))
+    table = pd.DataFrame(rows, columns=["method", "training_seconds", "selection_seconds"])
+    return table.groupby("method").mean()
+
+
+def main_table(outcomes):
+    """Table 1: a row per conflict level, method and metric. Seeds are averaged per prompt, intervals are over prompts."""
+    tables = []
+    for conflict, group in outcomes.groupby("conflict"):
+        mean = group.drop(columns=["conflict", "seed"]).groupby(["method", "prompt_id"], sort=False).mean().reset_index()
+        tables.append(measure(mean).assign(conflict=conflict, seeds=group["seed"].nunique()))
+    table = pd.concat(tables)
+    table["method"] = pd.Categorical(table["method"], _ordered(table["method"]))
+    return table.sort_values(["conflict", "method", "metric"], ignore_index=True)
+
+
+def _ordered(methods):
+    present = list(dict.fromkeys(methods))
+    return [name for name in ORDER if name in present] + [name for name in present if name not in ORDER]
+
+
+def main_rows(table, costs, conflict):
+    """Table 1 of one conflict level as text, ready for `markdown`; the published win rate in the last columns."""
+    rows = []
+    for method, group in table[table["conflict"] == conflict].groupby("method", observed=True):
+        found = group.set_index("metric")
+        paper = PUBLISHED.loc[method] if method in PUBLISHED.index else None
+        rows.append({
+            "method": method,
+            "gold utility": _interval(found.loc["utility"], ".3f"),
+            "win rate vs SFT (%)": _interval(found.loc["win_rate"], ".1f"),
+            "winning score vs OVA": _interval(found.loc["winning_score"], ".2f"),
+            "length (characters)": f"{found.loc['characters', 'value']:.0f}",
+            "training (s)": f"{costs.loc[method, 'training_seconds']:.0f}",
+            "selection (s)": f"{costs.loc[method, 'selection_seconds']:.0f}",
+            "paper: WR (%)": "" if paper is None else f"{paper['WR']:.2f}",
+            "paper: AW": "" if paper is None else f"{paper['AW']:.2f}",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _interval(row, style):
+    return f"{row['value']:{style}} [{row['low']:{style}}, {row['high']:{style}}]"
+
+
+def markdown(rows):
+    """A frame of text as a Markdown table.
+
+    >>> print(markdown(pd.DataFrame({"a": ["1"], "b": ["2"]})))
+    | a | b |
+    | --- | --- |
+    | 1 | 2 |
+    """
+    lines = [list(rows.columns), ["---"] * len(rows.columns), *rows.astype(str).values.tolist()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def findings(table, conflict):
+    """The sentences about the table that README and the results notebook print, from the table alone."""
+    found = table[table["conflict"] == conflict].pivot(index="method", columns="metric", values=["value", "low", "high"])
+    win = {method: found.loc[method, ("value", "win_rate")] for method in found.index}
+    rows = [
+        ("PD above RAND at the same budget", win["PD"] > win["RAND"], f"{win['PD']:.1f} % against {win['RAND']:.1f} %"),
+        ("PD above RAF at the same budget", win["PD"] > win["RAF"], f"{win['PD']:.1f} % against {win['RAF']:.1f} %"),
+        ("PD(high) below SFT", win["PD(high)"] < 50, f"{win['PD(high)']:.1f} % against a draw at 50 %"),
+        ("PD with a share of the data at least at ALL", win["PD"] >= win["ALL"], f"{win['PD']:.1f} % against {win['ALL']:.1f} %"),
+    ]
+    return pd.DataFrame([{"claim": c, "here": "holds" if h else "does not hold", "win rate vs SFT": t} for c, h, t in rows])
+
+
+def gather_manifests(results):
+    """All stage manifests of a results folder in one dictionary, for `results/<profile>/manifest.json`."""
+    files = sorted(Path(results).glob("*/manifests/*.json"))
+    stages = {f"{file.parts[-3]}/{file.stem}": json.loads(file.read_text()) for file in files}
+    return {"job_seconds": round(sum(stage["seconds"] for stage in stages.values()), 1), "stages": stages}
+
+
+def fill_blocks(text, blocks):
+    """Replace the generated blocks of a Markdown text.
+
+    >>> fill_blocks("<!-- begin:a -->old<!-- end:a -->", {"a": "new"})
+    '<!-- begin:a -->\\nnew\\n<!-- end:a -->'
+    """
+    for name, body in blocks.items():
+        pattern = rf"(<!-- begin:{name} -->).*?(<!-- end:{name} -->)"
+        text, count = re.subn(pattern, lambda found, body=body: f"{found[1]}\n{body}\n{found[2]}", text, flags=re.DOTALL)
+        if count != 1:
+            raise ValueError(f"block {name!r} occurs {count} times; it needs one begin and one end marker")
+    return text
+
+
+def readme_blocks(results):
+    """The blocks of README that come from a results folder."""
+    tables = Path(results) / "tables"
+    return {path.stem: path.read_text().rstrip() for path in sorted(tables.glob("*.md"))}
+
+
+def main(readme, results):
+    """Rewrite README's generated blocks."""
+    text = Path(readme).read_text()
+    blocks = {name: body for name, body in readme_blocks(results).items() if f"begin:{name} " in text}
+    with writing(readme) as scratch:
+        scratch.write_text(fill_blocks(text, blocks))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])
