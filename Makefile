@@ -36,7 +36,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND  # a notebook draws into itself only when nothing else is asked for
 OFFLINE := HF_HUB_OFFLINE=1
-RUN_OFFLINE := $(if $(filter mini,$(PROFILE)),$(OFFLINE))
+RUN_OFFLINE := $(if $(filter mini smoke,$(PROFILE)),$(OFFLINE))
 
 # Starts a program that no second `make run` in this folder can run beside. The system lets the lock go when the program
 # ends, however it ends, so that nothing needs unlocking after a kill; Snakemake's own lock would stay behind.
@@ -107,11 +107,11 @@ results: env  ## redo tables, figures and README's tables from the committed num
 	  -k python3 -p results ../$(RESULTS)
 	$(BIN)/python -m pdsel.report README.md results/mini
 
-# To mend what it finds: ruff check --fix, ruff format, nbstripout notebooks/*.ipynb (or pre-commit, which does all three).
+# To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb (or pre-commit, which does all three).
 lint: env  ## check style and formatting, and that notebooks carry no outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/nbstripout --verify notebooks/*.ipynb
+	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
 clean:  ## remove checkpoints, executed notebooks and caches; results and environment stay
 	rm -rf '$(RESULTS)/work' .pytest_cache .ruff_cache .hypothesis build

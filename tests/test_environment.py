@@ -1,4 +1,4 @@
-"""The ways into the project say the same: pyproject.toml, environment.yml, constraints.txt, the Makefile, CITATION.cff."""
+"""The doors agree: pyproject.toml, environment.yml, constraints.txt, the Makefile, CITATION.cff."""
 
 import ast
 import importlib.metadata

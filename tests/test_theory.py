@@ -31,7 +31,7 @@ def test_most_negative_pd_beats_every_other_subset(share):
         kept = select(pd.Series(scores), share)
         indices, lowest = best_subset(scores, len(kept), c0, c2, kappa)
         assert list(indices) == sorted(kept)
-        assert lowest == bound(scores, np.isin(np.arange(12), kept), c0, c2, kappa)
+        assert lowest == pytest.approx(bound(scores, np.isin(np.arange(12), kept), c0, c2, kappa), rel=1e-12)
 
 
 @given(st.lists(st.floats(-50, 50), min_size=2, max_size=9), st.data(), MARGINS, STEPS, KAPPAS)
