@@ -42,7 +42,7 @@ def writing(path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.partial")
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.partial")  # a killed run's orphan may still write its own
     try:
         yield scratch
         os.replace(scratch, path)
@@ -168,7 +168,10 @@ def verify(stage, folder):
         Naming the file and both digests.
     """
     manifest = read_manifest(stage, folder)
-    for kind, problem in [("outputs", "is not what the stage wrote"), ("inputs", "is not what the stage was made from")]:
+    for kind, problem in [
+        ("outputs", "is not what the stage wrote"),
+        ("inputs", "is not what the stage was made from"),
+    ]:
         for name, expected in manifest[kind].items():
             path = Path(folder) / name
             if not path.exists():

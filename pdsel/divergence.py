@@ -113,7 +113,9 @@ def preference_divergence(margins, aspect, *, weights=None):
     values, own = _checked(margins, aspect)
     total = np.zeros(len(values))
     weight = _weights(weights, margins.columns)
-    for k in np.argsort(np.asarray(margins.columns, dtype=str)):  # a fixed order: the sum does not depend on the columns'
+    for k in np.argsort(
+        np.asarray(margins.columns, dtype=str)
+    ):  # a fixed order: the sum does not depend on the columns'
         other = own != k
         total[other] += weight[k] / weight[own[other]] * values[other, k]
     return pd.Series(-total, index=margins.index, name="pd")
@@ -200,9 +202,13 @@ def _checked(margins, aspect):
             f"margins: {margins.shape[1]} aspect (kappa = {margins.shape[1]}); PD is about the other aspects, so at least "
             "two columns are needed"
         )
-    refuse(margins.index[margins.index.duplicated()].unique(), "margins: pair_id", "occurs more than once", "drop repeats")
+    refuse(
+        margins.index[margins.index.duplicated()].unique(), "margins: pair_id", "occurs more than once", "drop repeats"
+    )
     if not aspect.index.equals(margins.index):
-        refuse(margins.index.difference(aspect.index), "aspect", "has no entry for a pair", "pass the aspect of every pair")
+        refuse(
+            margins.index.difference(aspect.index), "aspect", "has no entry for a pair", "pass the aspect of every pair"
+        )
         aspect = aspect.loc[margins.index]
     own = margins.columns.get_indexer(aspect)
     refuse(sorted(set(map(str, aspect[own < 0]))), "margins: column", "missing for an aspect", "score with every proxy")

@@ -209,7 +209,9 @@ def _subsample(table, conflict, size, seed):
             )
     size = supply if size is None else size
     if not 0 < size <= supply:
-        raise DataError(f"size={size}: the data can supply {supply} pairs at conflict={conflict}. Remedy: a smaller size")
+        raise DataError(
+            f"size={size}: the data can supply {supply} pairs at conflict={conflict}. Remedy: a smaller size"
+        )
     ranked = table.assign(draw=[_draw(seed, name) for name in table["pair_id"]]).sort_values("draw")
     if conflict is not None:
         n_conflict = round(conflict * size)

@@ -164,7 +164,9 @@ def plot_frontier(metrics):
     figure, axes = plt.subplots(figsize=(7, 4))
     for method, row in table.iterrows():
         axes.scatter(row["characters"], row["win_rate"], color=COLORS.get(method, "#777777"), s=60, zorder=3)
-        axes.annotate(method, (row["characters"], row["win_rate"]), xytext=(6, 4), textcoords="offset points", fontsize=10)
+        axes.annotate(
+            method, (row["characters"], row["win_rate"]), xytext=(6, 4), textcoords="offset points", fontsize=10
+        )
     slope = np.corrcoef(table["characters"], table["win_rate"])[0, 1]
     axes.axhline(50, color="black", lw=1, ls="--")
     axes.margins(0.12)
@@ -222,7 +224,9 @@ def plot_idea(margins, aspect, divergence, cut):
             agree = bool(value > 0)
             axes.barh(row, -value, left=left[agree], color=BLUE if agree else ORANGE, edgecolor="white", height=0.6)
             if abs(value) > 0.22:
-                axes.text(left[agree] - value / 2, row, _spaced(name), ha="center", va="center", fontsize=8, color="white")
+                axes.text(
+                    left[agree] - value / 2, row, _spaced(name), ha="center", va="center", fontsize=8, color="white"
+                )
             left[agree] -= value
         axes.plot(divergence[pair], row, "D", color="black", ms=7)
         verdict = "keep" if divergence[pair] <= cut else "drop"

@@ -48,7 +48,9 @@ def load_costs(results):
     for cell in cells(results):
         proxies = read_manifest("02_proxies", cell)["facts"]
         for method in load_table(cell / "outcomes.parquet")["method"].unique():
-            trained = 0.0 if method == "SFT" else read_manifest(f"04_dpo-{slug(method)}", cell)["facts"]["training_seconds"]
+            trained = (
+                0.0 if method == "SFT" else read_manifest(f"04_dpo-{slug(method)}", cell)["facts"]["training_seconds"]
+            )
             kind = NEEDS_PROXIES.get(method)
             selected = proxies[f"{kind}_seconds"] if kind else 0.0
             rows.append((method, trained, selected))
@@ -60,7 +62,9 @@ def main_table(outcomes):
     """Table 1: a row per conflict level, method and metric. Seeds are averaged per prompt, intervals are over prompts."""
     tables = []
     for conflict, group in outcomes.groupby("conflict"):
-        mean = group.drop(columns=["conflict", "seed"]).groupby(["method", "prompt_id"], sort=False).mean().reset_index()
+        mean = (
+            group.drop(columns=["conflict", "seed"]).groupby(["method", "prompt_id"], sort=False).mean().reset_index()
+        )
         tables.append(measure(mean).assign(conflict=conflict, seeds=group["seed"].nunique()))
     table = pd.concat(tables)
     table["method"] = pd.Categorical(table["method"], _ordered(table["method"]))
@@ -110,15 +114,23 @@ def markdown(rows):
 
 def findings(table, conflict):
     """The sentences about the table that README and the results notebook print, from the table alone."""
-    found = table[table["conflict"] == conflict].pivot(index="method", columns="metric", values=["value", "low", "high"])
+    found = table[table["conflict"] == conflict].pivot(
+        index="method", columns="metric", values=["value", "low", "high"]
+    )
     win = {method: found.loc[method, ("value", "win_rate")] for method in found.index}
     rows = [
         ("PD above RAND at the same budget", win["PD"] > win["RAND"], f"{win['PD']:.1f} % against {win['RAND']:.1f} %"),
         ("PD above RAF at the same budget", win["PD"] > win["RAF"], f"{win['PD']:.1f} % against {win['RAF']:.1f} %"),
         ("PD(high) below SFT", win["PD(high)"] < 50, f"{win['PD(high)']:.1f} % against a draw at 50 %"),
-        ("PD with a share of the data at least at ALL", win["PD"] >= win["ALL"], f"{win['PD']:.1f} % against {win['ALL']:.1f} %"),
+        (
+            "PD with a share of the data at least at ALL",
+            win["PD"] >= win["ALL"],
+            f"{win['PD']:.1f} % against {win['ALL']:.1f} %",
+        ),
     ]
-    return pd.DataFrame([{"claim": c, "here": "holds" if h else "does not hold", "win rate vs SFT": t} for c, h, t in rows])
+    return pd.DataFrame(
+        [{"claim": c, "here": "holds" if h else "does not hold", "win rate vs SFT": t} for c, h, t in rows]
+    )
 
 
 def gather_manifests(results):
@@ -136,7 +148,9 @@ def fill_blocks(text, blocks):
     """
     for name, body in blocks.items():
         pattern = rf"(<!-- begin:{name} -->).*?(<!-- end:{name} -->)"
-        text, count = re.subn(pattern, lambda found, body=body: f"{found[1]}\n{body}\n{found[2]}", text, flags=re.DOTALL)
+        text, count = re.subn(
+            pattern, lambda found, body=body: f"{found[1]}\n{body}\n{found[2]}", text, flags=re.DOTALL
+        )
         if count != 1:
             raise ValueError(f"block {name!r} occurs {count} times; it needs one begin and one end marker")
     return text

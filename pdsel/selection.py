@@ -45,7 +45,9 @@ def select(scores, share, *, keep="lowest"):
         raise DataError(f"share={share} is not in (0, 1]: it is the fraction of pairs to keep, such as 0.3")
     refuse(scores.index[scores.index.duplicated()].unique(), "scores: pair_id", "occurs more than once", "drop repeats")
     values = scores.to_numpy(dtype=float)
-    refuse(scores.index[np.isnan(values)], f"scores ({scores.name or 'unnamed'})", "is NaN", "score or drop these pairs")
+    refuse(
+        scores.index[np.isnan(values)], f"scores ({scores.name or 'unnamed'})", "is NaN", "score or drop these pairs"
+    )
     n_kept = round(share * len(scores))
     if n_kept == 0:
         raise DataError(f"share={share} of {len(scores)} pairs keeps no pair. Remedy: a larger share or more pairs")
@@ -87,7 +89,10 @@ RULES = {  # name: (score of (pairs, margins, seed, quantile), which end is kept
     "RAF": (lambda pairs, margins, seed, quantile: margins[POOLED], "highest"),
     "PD(rati.)": (lambda pairs, margins, seed, quantile: rating_divergence(pairs), "lowest"),
     "PD": (lambda pairs, margins, seed, quantile: divergence_scores(pairs, margins, quantile=quantile), "lowest"),
-    "PD(high)": (lambda pairs, margins, seed, quantile: divergence_scores(pairs, margins, quantile=quantile), "highest"),
+    "PD(high)": (
+        lambda pairs, margins, seed, quantile: divergence_scores(pairs, margins, quantile=quantile),
+        "highest",
+    ),
 }
 
 
@@ -134,5 +139,7 @@ def training_pairs(method, pairs, kept):
         raise DataError(f"method={method!r}: use one of {[*FULL, *RULES]}, and keep its ids in 03_selection first")
     ids = kept.loc[kept["method"] == method, "pair_id"]
     where = np.flatnonzero(pd.Series(list(pairs["pair_id"])).isin(ids))
-    refuse(ids[~ids.isin(list(pairs["pair_id"]))], "pair_id", "kept but not in the pairs table", "select on these pairs")
+    refuse(
+        ids[~ids.isin(list(pairs["pair_id"]))], "pair_id", "kept but not in the pairs table", "select on these pairs"
+    )
     return pairs.select(where)

@@ -6,11 +6,14 @@ is complete. The device is found: CUDA, MPS, else CPU.
 """
 
 import json
+import os
+import random
 import shutil
 import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
@@ -274,26 +277,26 @@ def _dtype():
 def _complete_folder(output_dir):
     """A scratch folder that takes its final name only when the body succeeds."""
     final = Path(output_dir)
-    scratch = final.with_name(final.name + ".partial")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    yield scratch
-    shutil.rmtree(final, ignore_errors=True)
-    scratch.rename(final)
+    scratch = final.with_name(f"{final.name}.{os.getpid()}.partial")  # a killed run's orphan may still write its own
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        yield scratch
+        shutil.rmtree(final, ignore_errors=True)
+        scratch.rename(final)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 @contextmanager
 def _isolated_rng():
     """Trainers seed the global generators; put them back as the caller had them."""
-    import random
-
-    import numpy as np
-
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        yield
-    random.setstate(python)
-    np.random.set_state(numpy)
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - it is the global state that we guard
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)  # noqa: NPY002
 
 
 def demonstrations(prompts, responses):

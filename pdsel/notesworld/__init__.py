@@ -8,7 +8,6 @@ from pdsel.notesworld.world import ASPECTS, draw_prompts, gold_aspects, gold_uti
 BASE_MODEL = str(Path(__file__).parent / "base_model")
 
 
-
 def model_path(name):
     """`"notesworld"` to the path of the shipped base model; any other name or path as it is.
 
