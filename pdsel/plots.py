@@ -180,9 +180,9 @@ def plot_aspects(metrics, aspects):
     shown = metrics[metrics["metric"].isin(aspects)]
     order = shown.groupby("method")["value"].mean().sort_values(ascending=False).index
     figure, axes = plt.subplots(figsize=(9, 3.6))
-    sns.barplot(shown.assign(aspect=shown["metric"].map(_spaced)), x="aspect", y="value", hue="method", hue_order=order,
-                palette=[COLORS.get(method, c) for method, c in zip(order, sns.color_palette("Greys", len(order)), strict=True)],
-                ax=axes)  # fmt: skip
+    palette = {method: COLORS.get(method, grey) for method, grey in zip(order, sns.color_palette("Greys", len(order)), strict=True)}
+    shown = shown.assign(aspect=shown["metric"].map(_spaced))
+    sns.barplot(shown, x="aspect", y="value", hue="method", hue_order=order, palette=palette, ax=axes)
     axes.set(xlabel="", ylabel="gold quality (0 to 1)", ylim=(0, 1), title="Quality by aspect, best method first")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="")
     return figure

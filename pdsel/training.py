@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import time
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def train_sft(
     completion = "completion" if "completion" in pairs.column_names else "chosen"
     data = pairs.select_columns(["prompt", completion]).rename_columns({completion: "completion"})
     arguments = _arguments(output_dir, len(data), seed, learning_rate, batch_size, epochs, config)
-    with _complete_folder(output_dir) as folder, _isolated_rng():
+    with _session(output_dir) as folder:
         policy, tokenizer = _causal(model)
         trainer = SFTTrainer(
             model=policy,
@@ -140,7 +141,7 @@ def train_with_offset(
     arguments = _arguments(output_dir, len(data), seed, learning_rate, batch_size, epochs, config)
     arguments |= {"beta": scale * beta, "precompute_ref_log_probs": True, "remove_unused_columns": False}
     arguments.setdefault("precompute_ref_batch_size", 4 * batch_size)
-    with _complete_folder(output_dir) as folder, _isolated_rng():
+    with _session(output_dir) as folder:
         policy, tokenizer = _causal(model)
         trainer = _OffsetTrainer(
             model=policy,
@@ -169,7 +170,7 @@ def train_reward(
     """
     data = pairs.select_columns(TRAINING_COLUMNS).add_column("margin", [float(value) for value in margins])
     arguments = _arguments(output_dir, len(data), seed, learning_rate, batch_size, epochs, config)
-    with _complete_folder(output_dir) as folder, _isolated_rng():
+    with _session(output_dir) as folder:
         torch.manual_seed(seed)  # the new head is drawn before the trainer seeds anything
         classifier = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=_dtype())
         tokenizer = _tokenizer(model)
@@ -274,29 +275,23 @@ def _dtype():
 
 
 @contextmanager
-def _complete_folder(output_dir):
-    """A scratch folder that takes its final name only when the body succeeds."""
+def _session(output_dir):
+    """A scratch folder that takes its final name only when the body succeeds; global generators come back untouched."""
     final = Path(output_dir)
     scratch = final.with_name(f"{final.name}.{os.getpid()}.partial")  # a killed run's orphan may still write its own
     scratch.mkdir(parents=True, exist_ok=True)
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - trainers seed the global state
     try:
-        yield scratch
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            # TRL 1.16 still says gradient_checkpointing where transformers 5.2x says activation_checkpointing
+            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+            yield scratch
         shutil.rmtree(final, ignore_errors=True)
         scratch.rename(final)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-@contextmanager
-def _isolated_rng():
-    """Trainers seed the global generators; put them back as the caller had them."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - it is the global state that we guard
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def demonstrations(prompts, responses):

@@ -1,0 +1,229 @@
+"""Training against independent references: TRL's own trainer, the pure objectives, and the laws a run must keep."""
+
+import json
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from datasets import Dataset
+from trl import DPOConfig, DPOTrainer
+
+from pdsel import dmpo_loss, dpo_loss, fit_proxy, generate, load_proxy, make_pairs, score_margins, train_dmpo, train_dpo
+from pdsel.notesworld import BASE_MODEL, draw_prompts
+from pdsel.ratings import load_ratings
+from pdsel.scoring import response_logps
+from pdsel.training import _causal, _OffsetCollator, _OffsetTrainer, train_reward, train_sft, training_log
+
+TINY = {"batch_size": 8, "learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    from importlib.resources import files
+
+    return make_pairs(load_ratings(files("pdsel") / "examples" / "rated.jsonl", limit=12))
+
+
+@pytest.fixture(scope="module")
+def policy(pairs, tmp_path_factory):
+    return train_dpo(pairs, model=BASE_MODEL, output_dir=tmp_path_factory.mktemp("dpo") / "policy", seed=0, **TINY)
+
+
+def logps(model, pairs):
+    prompts = list(pairs["prompt"])
+    return [torch.tensor(response_logps(model, prompts, list(pairs[side]))) for side in ("chosen", "rejected")]
+
+
+def trl_loss(pairs, policy, scale, offsets, tmp_path, beta=0.1):
+    """The loss of one batch by TRL's trainer (ours adds the offset), with `policy` against the base model."""
+    model, tokenizer = _causal(policy)
+    reference, _ = _causal(BASE_MODEL)
+    config = DPOConfig(output_dir=str(tmp_path), beta=scale * beta, report_to="none", bf16=False, use_cpu=True,
+                       gradient_checkpointing=False, per_device_train_batch_size=len(pairs), remove_unused_columns=False)  # fmt: skip
+    data = pairs.select_columns(["prompt", "chosen", "rejected"])
+    if offsets is None:
+        trainer = DPOTrainer(model, reference, args=config, train_dataset=data, processing_class=tokenizer)
+        batch = trainer.data_collator(list(trainer.train_dataset))
+    else:
+        trainer = _OffsetTrainer(model, reference, args=config, train_dataset=data.add_column("offset", offsets),
+                                 processing_class=tokenizer,
+                                 data_collator=_OffsetCollator(pad_token_id=tokenizer.pad_token_id))  # fmt: skip
+        batch = trainer.data_collator(list(trainer.train_dataset))
+        chosen, rejected = logps(BASE_MODEL, pairs)
+        batch |= {"ref_chosen_logps": chosen.float(), "ref_rejected_logps": rejected.float()}
+        trainer.precompute_ref_logps = True
+        trainer.scale = scale
+    with torch.no_grad():
+        loss = trainer.compute_loss(trainer.model.eval(), dict(batch)).item()
+    return loss, trainer
+
+
+def test_dpo_loss_equals_trl_on_the_same_batch(pairs, policy, tmp_path):
+    data = pairs.select(range(16))
+    ours = dpo_loss(*logps(policy, data), *logps(BASE_MODEL, data), beta=0.1).mean().item()
+    assert ours != pytest.approx(math.log(2), abs=1e-2)  # the policy has moved
+    assert ours == pytest.approx(trl_loss(data, policy, 1, None, tmp_path)[0], abs=1e-6)
+
+
+def test_dmpo_loss_equals_the_trainer_on_the_same_batch(pairs, policy, tmp_path):
+    data = pairs.select(range(16))
+    divergence = np.linspace(-2, 2, 16)
+    tensors = [*logps(policy, data), *logps(BASE_MODEL, data)]
+    ours = dmpo_loss(*tensors, torch.tensor(divergence), beta=0.1, aspects=4).mean().item()
+    theirs, trainer = trl_loss(data, policy, 4, divergence.tolist(), tmp_path)
+    assert ours == pytest.approx(theirs, abs=1e-6)
+    margin = 0.1 * ((tensors[0] - tensors[2]) - (tensors[1] - tensors[3])).mean().item()
+    assert trainer._metrics["eval"]["rewards/margins"][0] == pytest.approx(margin, abs=1e-5)  # logged without the shift
+
+
+def test_losses_are_ln_2_where_policy_and_reference_agree():
+    same = torch.randn(5, generator=torch.Generator().manual_seed(0))
+    other = same - 1
+    assert torch.allclose(dpo_loss(same, other, same, other, beta=0.3), torch.full((5,), math.log(2)))
+    assert torch.allclose(dmpo_loss(same, other, same, other, torch.zeros(5), beta=0.3, aspects=4), torch.full((5,), math.log(2)))
+
+
+def test_first_logged_loss_is_ln_2_and_it_falls(policy):
+    history = [point["loss"] for point in training_log(policy)["history"] if "loss" in point]
+    assert history[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert history[-1] < history[0]
+
+
+def test_dmpo_starts_at_the_divergence_of_its_first_batch(pairs, tmp_path):
+    divergence = pd.Series(-1.5, index=list(pairs["pair_id"]))
+    path = train_dmpo(pairs, divergence, aspects=4, model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, **TINY)
+    first = training_log(path)["history"][0]["loss"]
+    assert first == pytest.approx(math.log(1 + math.exp(1.5)), abs=1e-5)
+
+
+def test_dmpo_with_one_aspect_and_no_divergence_is_dpo(pairs, policy, tmp_path):
+    divergence = pd.Series(0.0, index=list(pairs["pair_id"]))
+    path = train_dmpo(pairs, divergence, aspects=1, model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, **TINY)
+    assert (tmp_path / "p" / "model.safetensors").read_bytes() == open(f"{policy}/model.safetensors", "rb").read()
+    assert path == str(tmp_path / "p")
+
+
+def test_dmpo_refuses_pairs_without_divergence(pairs, tmp_path):
+    with pytest.raises(ValueError, match=r"divergence: \d+ pairs have no PD"):
+        train_dmpo(pairs, pd.Series(dtype=float), aspects=4, model=BASE_MODEL, output_dir=tmp_path / "p")
+
+
+def test_training_leaves_the_global_generators_alone(pairs, tmp_path):
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    train_dpo(pairs.select(range(8)), model=BASE_MODEL, output_dir=tmp_path / "p", seed=3, **TINY)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_failed_run_leaves_no_folder_under_the_final_name(pairs, tmp_path):
+    with pytest.raises(TypeError):
+        train_dpo(pairs, model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, no_such_option=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_truncation_is_counted(pairs, tmp_path):
+    log = training_log(train_dpo(pairs, model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, max_length=26, **TINY))
+    assert log["n_given"] == len(pairs) > log["n_used"] > 0
+    assert log["n_truncated"] > 0
+
+
+def test_sft_lowers_the_loss_of_the_demonstrations(pairs, tmp_path):
+    path = train_sft(pairs, model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, epochs=3, **TINY)
+    prompts, chosen = list(pairs["prompt"]), list(pairs["chosen"])
+    assert response_logps(path, prompts, chosen).mean() > response_logps(BASE_MODEL, prompts, chosen).mean()
+
+
+def test_checkpoints_are_safetensors(policy):
+    from pathlib import Path
+
+    names = {path.name for path in Path(policy).iterdir()}
+    assert "model.safetensors" in names
+    assert not any(name.endswith(".pt") for name in names)
+
+
+def test_logps_do_not_depend_on_batching_or_order(pairs):
+    prompts, responses = list(pairs["prompt"]), list(pairs["chosen"])
+    whole = response_logps(BASE_MODEL, prompts, responses)
+    split = response_logps(BASE_MODEL, prompts[::-1], responses[::-1], batch_tokens=64)[::-1]
+    np.testing.assert_allclose(whole, split, atol=1e-4)
+
+
+def test_logps_against_a_plain_loop(pairs):
+    model, tokenizer = _causal(BASE_MODEL)
+    for row in pairs.select(range(3)):
+        start = len(tokenizer(row["prompt"])["input_ids"])
+        ids = torch.tensor([tokenizer(row["prompt"] + row["chosen"] + "<eos>")["input_ids"]])
+        with torch.no_grad():
+            logits = model(ids).logits[0].log_softmax(-1)
+        expected = sum(logits[t - 1, ids[0, t]].item() for t in range(start, ids.shape[1]))
+        assert response_logps(BASE_MODEL, [row["prompt"]], [row["chosen"]])[0] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["classifier", "implicit"])
+def test_proxy_survives_a_round_trip_and_scores_antisymmetrically(pairs, kind, tmp_path):
+    aspect = sorted(set(pairs["aspect"]))[0]
+    proxy = fit_proxy(pairs, aspect, model=BASE_MODEL, kind=kind, output_dir=tmp_path / "proxy", **TINY)
+    margins = score_margins(pairs, {aspect: proxy})
+    again = score_margins(pairs, {aspect: load_proxy(tmp_path / "proxy")})
+    pd.testing.assert_frame_equal(margins, again)
+    swapped = pairs.rename_columns({"chosen": "rejected", "rejected": "chosen"})
+    np.testing.assert_allclose(score_margins(swapped, [proxy])[aspect], -margins[aspect], atol=1e-4)
+    shuffled = score_margins(pairs.shuffle(seed=1), [proxy]).loc[margins.index]
+    np.testing.assert_allclose(shuffled, margins, atol=1e-4)
+
+
+def test_proxy_never_sees_another_aspects_pairs(pairs):
+    aspect = sorted(set(pairs["aspect"]))[0]
+    own = pairs.filter(lambda row: row["aspect"] == aspect)
+    alone = score_margins(pairs, [fit_proxy(own, aspect, model=BASE_MODEL, kind="implicit", **TINY)])
+    among = score_margins(pairs, [fit_proxy(pairs, aspect, model=BASE_MODEL, kind="implicit", **TINY)])
+    pd.testing.assert_frame_equal(alone, among)
+
+
+def test_length_penalty_moves_margins_by_rho_per_token(pairs):
+    """'minus' is a re-parametrisation: zero training leaves only the penalty in the scores."""
+    aspect = sorted(set(pairs["aspect"]))[0]
+    still = {"model": BASE_MODEL, "kind": "implicit", "learning_rate": 0.0, "batch_size": 64}
+    penalised = score_margins(pairs, [fit_proxy(pairs, aspect, length_penalty=0.5, length_sign="minus", **still)])
+    tokens = np.array([len(c.split()) - len(r.split()) for c, r in zip(pairs["chosen"], pairs["rejected"], strict=True)])
+    np.testing.assert_allclose(penalised[aspect], -0.5 * tokens, atol=1e-4)
+    plus = score_margins(pairs, [fit_proxy(pairs, aspect, length_penalty=0.5, length_sign="plus", **still)])
+    np.testing.assert_allclose(plus[aspect], 0.0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"kind": "oracle"}, "kind="), ({"length_sign": "up"}, "length_sign="), ({"aspect": "taste"}, "labels no pair"),
+     ({"length_balance": -1.0}, "length_balance=")],
+)  # fmt: skip
+def test_proxy_options_are_checked(pairs, wrong, message):
+    options = {"aspect": sorted(set(pairs["aspect"]))[0], "model": BASE_MODEL} | wrong
+    with pytest.raises(ValueError, match=message):
+        fit_proxy(pairs, options.pop("aspect"), **options)
+
+
+def test_reward_trainer_uses_the_margin(pairs, tmp_path):
+    """With zero learning rate the loss shows the margin: both responses get the head's random reward."""
+    plain = train_reward(pairs, [0.0] * len(pairs), model=BASE_MODEL, output_dir=tmp_path / "a", learning_rate=0.0)
+    shifted = train_reward(pairs, [5.0] * len(pairs), model=BASE_MODEL, output_dir=tmp_path / "b", learning_rate=0.0)
+    first = [json.loads((tmp_path / name / "training.json").read_text())["history"][0]["loss"] for name in "ab"]
+    assert first[1] - first[0] > 3
+    assert plain != shifted
+
+
+def test_generation_is_greedy_by_default_and_ignores_batching():
+    prompts = draw_prompts(9, split="eval", seed=5)
+    whole = generate(BASE_MODEL, prompts, max_new_tokens=16)
+    assert generate(BASE_MODEL, prompts, max_new_tokens=16, batch_size=2) == whole
+    assert generate(BASE_MODEL, prompts[::-1], max_new_tokens=16)[::-1] == whole
+    sampled = [generate(BASE_MODEL, prompts, max_new_tokens=16, temperature=1.0, seed=seed) for seed in (0, 0, 1)]
+    assert sampled[0] == sampled[1] != sampled[2]
+
+
+def test_bad_pairs_never_reach_the_trainer(tmp_path):
+    row = {"pair_id": ["a"], "prompt": ["p"], "chosen": ["x"], "rejected": ["x"], "aspect": ["k"]}
+    with pytest.raises(ValueError, match="chosen equals rejected"):
+        train_dpo(Dataset.from_dict(row), model=BASE_MODEL, output_dir=tmp_path / "p", seed=0)
