@@ -53,19 +53,21 @@ def writing(path):
 def save_table(table, path):
     """A `Dataset` or `DataFrame` as `.parquet` or `.csv` (by suffix), written whole or not at all; returns the path.
 
-    A frame's index is written when it has a name, and `load_table` does not restore it.
+    An index that has a name is written as a column; an index without one is not written.
     """
     path = Path(path)
+    frame = table.to_pandas() if isinstance(table, Dataset) and path.suffix == ".csv" else table
+    if isinstance(frame, pd.DataFrame) and frame.index.name is not None:
+        frame = frame.reset_index()
     with writing(path) as scratch:
-        frame = table.to_pandas() if isinstance(table, Dataset) and path.suffix == ".csv" else table
-        if isinstance(frame, Dataset):
-            frame.to_parquet(str(scratch))
-        elif path.suffix == ".csv":
-            frame.to_csv(scratch, index=frame.index.name is not None, float_format="%.10g", lineterminator="\n")
-        elif path.suffix == ".parquet":
-            frame.to_parquet(scratch, index=frame.index.name is not None)
-        else:
+        if path.suffix == ".csv":
+            frame.to_csv(scratch, index=False, float_format="%.10g", lineterminator="\n")
+        elif path.suffix != ".parquet":
             raise DataError(f"path {path}: the suffix says the format; use .csv or .parquet")
+        elif isinstance(frame, Dataset):
+            frame.to_parquet(str(scratch))
+        else:
+            frame.to_parquet(scratch, index=False)
     return path
 
 
@@ -149,6 +151,11 @@ class Stage:
 def manifest_path(stage, folder):
     """Where the manifest of a stage is."""
     return Path(folder) / "manifests" / f"{slug(stage)}.json"
+
+
+def model_digest(model):
+    """The digest of a local model folder, for the parameters of a stage; `None` for a hub id, which has a revision."""
+    return digest(model) if Path(model).is_dir() else None
 
 
 def read_manifest(stage, folder):

@@ -8,7 +8,7 @@ import seaborn as sns
 from pdsel.artifacts import writing
 
 BLUE, ORANGE, GREY, GREEN = "#3465a4", "#d9822b", "#9a9a9a", "#4e9a06"
-COLORS = {"PD": BLUE, "PD(rati.)": "#7fa6d6", "PD(high)": "#a40000", "ALL": "#444444", "SFT": GREY}
+COLORS = {"PD": BLUE, "PD(rati.)": "#7fa6d6", "PD(high)": "#a40000", "ALL": "#444444", "SFT": "#c8c8c8", "RAND": GREY}
 
 
 def use_style():
@@ -46,7 +46,7 @@ def plot_conflict(pairs):
     figure, axes = plt.subplots(figsize=(7, 2.6))
     axes.barh([_spaced(name) for name in share.index], share, color=ORANGE)
     axes.axvline(100 * pairs["conflict"].mean(), color="black", lw=1, ls="--")
-    axes.text(100 * pairs["conflict"].mean(), len(share) - 0.45, " all pairs", fontsize=9)
+    axes.text(100 * pairs["conflict"].mean(), 0, " all pairs", fontsize=9, va="center")
     axes.bar_label(axes.containers[0], fmt="%.0f %%", padding=3)
     axes.set(xlabel="labels that contradict the overall rating (%)", xlim=(0, max(share) * 1.15),
              title=f"{_spaced(share.index[-1])} contradicts the overall rating most often")  # fmt: skip
@@ -175,12 +175,12 @@ def plot_frontier(metrics):
     return figure
 
 
-def plot_aspects(metrics, aspects):
-    """Bars: gold quality per aspect, for each method."""
-    shown = metrics[metrics["metric"].isin(aspects)]
+def plot_aspects(metrics, aspects, methods=("SFT", "RAND", "ALL", "PD", "PD(high)")):
+    """Bars: gold quality per aspect, for a few methods (more would not be readable)."""
+    shown = metrics[metrics["metric"].isin(aspects) & metrics["method"].isin(methods)]
     order = shown.groupby("method")["value"].mean().sort_values(ascending=False).index
     figure, axes = plt.subplots(figsize=(9, 3.6))
-    palette = {method: COLORS.get(method, grey) for method, grey in zip(order, sns.color_palette("Greys", len(order)), strict=True)}
+    palette = {method: COLORS.get(method, "#777777") for method in order}
     shown = shown.assign(aspect=shown["metric"].map(_spaced))
     sns.barplot(shown, x="aspect", y="value", hue="method", hue_order=order, palette=palette, ax=axes)
     axes.set(xlabel="", ylabel="gold quality (0 to 1)", ylim=(0, 1), title="Quality by aspect, best method first")

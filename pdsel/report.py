@@ -133,6 +133,30 @@ def findings(table, conflict):
     )
 
 
+def headline(table, conflict):
+    """The numbers to expect, as a sentence."""
+    found = table[(table["conflict"] == conflict) & (table["metric"] == "win_rate")].set_index("method")
+    text = {name: f"{_interval(found.loc[name], '.1f')} %" for name in ("PD", "RAND", "PD(high)", "ALL")}
+    return (
+        f"At {100 * conflict:.0f} % conflict, a policy trained on PD's share of the pairs beats SFT on {text['PD']} of the "
+        f"held-out prompts; a random share of the same size {text['RAND']}, the most conflicting share {text['PD(high)']}, "
+        f"all pairs {text['ALL']} (95 % intervals over prompts)."
+    )
+
+
+def work_done(manifests):
+    """What the run cost, as a sentence."""
+    stages = manifests["stages"].values()
+    steps = sum(stage["facts"].get("steps", 0) for stage in stages)
+    where = next(iter(stages))["environment"]
+    versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("torch", "transformers", "trl"))
+    devices = ", ".join(sorted({stage["environment"]["device"] for stage in stages}))
+    return (
+        f"{len(stages)} jobs did {manifests['job_seconds'] / 60:.1f} minutes of work in all ({steps} optimisation steps of DPO) "
+        f"on {devices}, {where['threads']} thread a job; Python {where['python']}, {versions}."
+    )
+
+
 def gather_manifests(results):
     """All stage manifests of a results folder in one dictionary, for `results/<profile>/manifest.json`."""
     files = sorted(Path(results).glob("*/manifests/*.json"))

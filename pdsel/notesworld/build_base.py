@@ -1,7 +1,7 @@
 """Rebuild the shipped base model: `python -m pdsel.notesworld.build_base [folder]`, about seven minutes on two cores.
 
 Recipe: a Llama of hidden size 96, 3 layers and 4 heads (0.37 M parameters, random start), supervised fine-tuning on
-256 000 prompt-response pairs of the *base* split, 4 000 steps of 64, learning rate 1e-3 (higher ones copy notes less reliably), cosine.
+192 000 prompt-response pairs of the *base* split, 3 000 steps of 64, learning rate 1e-3 (higher ones copy notes less reliably), cosine.
 """
 
 import shutil
@@ -19,7 +19,7 @@ from pdsel.notesworld.people import draw_responders, respond
 from pdsel.notesworld.world import ATTRIBUTES, FILLER, HEDGE, UNKNOWN, draw_prompts
 from pdsel.training import demonstrations, train_sft
 
-EXAMPLES = 256_000
+EXAMPLES = 192_000
 PROMPTS = 64_000
 SEED = 20250811
 

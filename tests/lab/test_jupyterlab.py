@@ -1,0 +1,193 @@
+"""Notebooks in JupyterLab, as a reader runs them: a real browser opens one, chooses Run All, and looks. `make test-lab`.
+
+The browser is steered over Chromium's DevTools protocol (websocket-client comes with jupyter_server). Screenshots go to the
+folder that PDSEL_SCREENSHOTS names, or else to a temporary one, whose name is printed.
+"""
+
+import base64
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import websocket
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 300  # for anything to happen, on a busy machine
+CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --disable-sync --no-first-run
+ --disable-background-networking --disable-component-update --remote-debugging-port=0 --window-size=1280,1300""".split()
+BEFORE = {  # a notebook to open: what has to be run before it, with which parameters
+    "00_idea": {},
+    "03_selection": {"01_data": {"n_prompts": 60}, "02_proxies": {"compare_with": ""}},
+}
+
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM,
+    reason="no chromium, chromium-browser or google-chrome on PATH. Remedy: apt-get install chromium, or its like",
+)
+
+
+def wait_for(what, happened):
+    """The first true value that `happened` returns."""
+    deadline = time.monotonic() + SECONDS
+    while not (found := happened()):
+        assert time.monotonic() < deadline, f"waited {SECONDS} s in vain for {what}"
+        time.sleep(0.2)
+    return found
+
+
+@contextmanager
+def running(command, log, **options):
+    """A program in the background, ended with the block; it must not end before."""
+    with open(log, "w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
+    try:
+        yield lambda: process.poll() is None or pytest.fail(f"{command[0]} ended:\n{log.read_text()[-3000:]}")
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Page:
+    """A browser tab: its JavaScript, its screenshots, and the addresses that it asked for."""
+
+    def __init__(self, address):
+        self.socket = websocket.create_connection(address, timeout=SECONDS, suppress_origin=True)
+        self.requests, self.calls = [], 0
+        for domain in ("Page", "Network"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method, **parameters):
+        self.calls += 1
+        self.socket.send(json.dumps({"id": self.calls, "method": method, "params": parameters}))
+        while (message := json.loads(self.socket.recv())).get("id") != self.calls:
+            if message.get("method") == "Network.requestWillBeSent":
+                self.requests.append(message["params"]["request"]["url"])
+        assert "error" not in message, message
+        return message["result"]
+
+    def js(self, expression):
+        """The value of a JavaScript expression; a promise is waited for."""
+        answer = self.call("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
+        return answer["result"].get("value")
+
+    def screenshot(self, path):
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory):
+    """A folder with a copy of the notebooks, and an environment in which programs neither see nor change the user's own."""
+    folder = tmp_path_factory.mktemp("lab")
+    notebooks = [path.name for path in (ROOT / "notebooks").glob("*.ipynb")]
+    (folder / "notebooks").mkdir()
+    for name in notebooks:
+        shutil.copy(ROOT / "notebooks" / name, folder / "notebooks")
+    own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
+    kept = {name: value for name, value in os.environ.items() if name not in ("MPLBACKEND", "JUPYTER_RUNTIME_DIR")}
+    return folder, kept | own | {"HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="module")
+def lab(workspace):
+    """JupyterLab's address and token."""
+    folder, environment = workspace
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, token = f"http://127.0.0.1:{port}", secrets.token_hex(16)
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
+               "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}",
+               "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
+               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # fmt: skip
+
+    def answers():
+        try:
+            return alive() and urllib.request.urlopen(f"{address}/api/status?token={token}", timeout=5)
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return None
+
+    with running(command, folder / "lab.log", env=environment, cwd=folder) as alive:
+        wait_for("JupyterLab", answers).close()
+        yield address, token
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    """A tab of a fresh browser that can reach this machine only."""
+    folder = tmp_path_factory.mktemp("browser")
+    log = folder / "browser.log"
+    only_here = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+    with running([CHROMIUM, *FLAGS, only_here, f"--user-data-dir={folder / 'profile'}", "about:blank"], log) as alive:
+        listening = wait_for("the browser", lambda: alive() and re.search(r"listening on ws://(\S+?)/", log.read_text()))
+        with urllib.request.urlopen(f"http://{listening[1]}/json/list") as answer:
+            tab = next(target for target in json.load(answer) if target["type"] == "page")
+        yield Page(tab["webSocketDebuggerUrl"])
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_run_all_in_jupyterlab(name, workspace, lab, page, tmp_path, capsys):
+    folder, environment = workspace
+    for before, parameters in BEFORE[name].items():
+        command = [sys.executable, "-m", "papermill", f"{before}.ipynb", str(tmp_path / "out.ipynb"), "-k", "python3"]
+        command += [part for key, value in parameters.items() for part in ("-p", key, str(value))]
+        ran = subprocess.run(command, cwd=folder / "notebooks", env=environment, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr[-3000:]
+
+    address, token = lab
+    page.call("Page.navigate", url=f"{address}/lab/tree/notebooks/{name}.ipynb?token={token}&reset")
+    panel = "window.jupyterapp?.shell.currentWidget"
+    kernel = f"{panel}?.sessionContext?.session?.kernel"
+    wait_for("the notebook", lambda: page.js(f"{panel}?.context?.path == 'notebooks/{name}.ipynb'"))
+    wait_for("its kernel", lambda: page.js(f"{panel}.context.isReady && {kernel}?.status == 'idle'"))
+
+    run_all = "window.jupyterapp.commands.execute('notebook:run-all-cells')"
+    page.js(f"window.finished = false, {run_all}.finally(() => window.finished = true), null")
+    wait_for("all cells", lambda: page.js(f"window.finished && {kernel}.status == 'idle'"))
+
+    cells = page.js(f"{panel}.content.widgets.map(cell => cell.model.sharedModel.toJSON())")
+    outputs = [(row, output) for row, cell in enumerate(cells) for output in cell.get("outputs", [])]
+    problems = [  # warnings are none of a reader's business either
+        (row, output)
+        for row, output in outputs
+        if output["output_type"] == "error" or output.get("name") == "stderr"
+    ]
+    assert not problems
+    code = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
+    assert code == list(range(1, len(code) + 1))
+    figures = {row for row, output in outputs if "image/png" in output.get("data", {})}
+    assert figures
+
+    shots = Path(os.environ.get("PDSEL_SCREENSHOTS", tmp_path))
+    shots.mkdir(parents=True, exist_ok=True)
+    for row, cell in enumerate(cells):  # JupyterLab draws a cell when it is scrolled to
+        page.js(f"{panel}.content.scrollToItem({row}, 'center')")
+        node = f"{panel}.content.widgets[{row}].node"
+        if row in figures:
+            image = f"Array.from({node}.querySelectorAll('.jp-OutputArea img'))"
+            wait_for("a figure", lambda image=image: page.js(f"{image}.some(i => i.complete && i.naturalWidth > 0)"))
+        if cell["cell_type"] == "markdown" and "$" in cell["source"]:
+            wait_for("formulas", lambda node=node: page.js(f"{node}.querySelector('mjx-container') != null"))
+            assert page.js(f"{node}.querySelector('mjx-merror') == null"), f"a formula of cell {row} is wrong"
+        if row == 0 or row in figures:
+            page.screenshot(shots / f"{name}-{row:02d}.png")
+    elsewhere = [url for url in page.requests if not url.startswith((f"{address}/", "data:", "blob:", "about:"))]
+    assert not elsewhere
+    with capsys.disabled():
+        print(f"\n{name}: {1 + len(figures)} screenshots in {shots}")

@@ -1,0 +1,179 @@
+"""The whole graph in its smallest form: every notebook through papermill, by the Snakefile that `make run` uses."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import papermill
+import pytest
+
+from pdsel.artifacts import digest, verify
+from pdsel.profiles import declared_parameters, load_profile
+from pdsel.report import ORDER
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PROFILES = sorted((ROOT / "notebooks" / "profiles").glob("*.yaml"))
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+
+
+def snakemake(*arguments, profile="smoke", **config):
+    """Run the graph; returns the finished process with its output."""
+    settings = [f"{name}={value}" for name, value in {"profile": profile, **config}.items()]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", "2", "--nolock",
+               "--rerun-incomplete", "--show-failed-logs", *arguments, "--config", *settings]  # fmt: skip
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("results")
+    finished = snakemake(results=folder)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return folder
+
+
+def test_every_notebook_ran_without_error(results):
+    executed = {path.stem for path in results.rglob("work/notebooks/*.ipynb")}
+    assert {path.stem for path in NOTEBOOKS} - {"04_dpo"} <= executed
+    assert sum(name.startswith("04_dpo-") for name in executed) == len(ORDER) - 1
+    for path in results.rglob("work/notebooks/*.ipynb"):
+        for cell in nbformat.read(path, 4).cells:
+            assert not any(output.output_type == "error" for output in cell.get("outputs", [])), path
+
+
+def test_table_has_every_method_of_the_issue(results):
+    table = pd.read_csv(results / "tables" / "table1.csv")
+    assert list(dict.fromkeys(table["method"])) == ORDER
+    assert {"win_rate", "winning_score", "utility", "characters"} <= set(table["metric"])
+    assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
+    assert set(table.loc[(table["method"] == "SFT") & (table["metric"] == "win_rate"), "value"]) == {50.0}
+
+
+def test_every_stage_left_a_manifest_that_verifies(results):
+    manifests = sorted((results / "conflict30-seed0" / "manifests").glob("*.json"))
+    assert len(manifests) == 4 + len(ORDER) - 1
+    for path in manifests:
+        manifest = verify(path.stem, results / "conflict30-seed0")
+        assert {"parameters", "inputs", "outputs", "environment", "seconds"} <= set(manifest)
+        assert manifest["environment"]["versions"]["trl"]
+
+
+def test_run_again_does_nothing(results):
+    again = snakemake("--dry-run", results=results)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_results_folder_without_work_is_run_anew(results, tmp_path):
+    """A fresh clone holds the committed manifests but none of the work: everything is planned."""
+    import shutil
+
+    shutil.copytree(results, tmp_path / "clone", ignore=shutil.ignore_patterns("work"))
+    plan = snakemake("--dry-run", results=tmp_path / "clone")
+    assert "dpo                9" in plan.stdout, plan.stdout[-2000:]
+
+
+def test_same_seed_same_bytes(results, tmp_path):
+    """The chain up to the kept ids, and one policy's training log, made again elsewhere."""
+    cell, again = results / "conflict30-seed0", tmp_path / "again"
+    profile = load_profile(ROOT / "notebooks" / "profiles" / "smoke.yaml")
+    for name, extra in [("01_data", {"conflict": 0.3}), ("02_proxies", {}), ("03_selection", {}), ("04_dpo", {"method": "PD"})]:
+        parameters = (profile.get(name) or {}) | extra | {"folder": str(again), "seed": 0}
+        papermill.execute_notebook(ROOT / "notebooks" / f"{name}.ipynb", tmp_path / f"{name}.ipynb", parameters,
+                                   cwd=ROOT / "notebooks", kernel_name="python3", progress_bar=False)  # fmt: skip
+    for file in ["pairs_summary.csv", "proxies.csv", "scores.parquet", "kept.csv", "training/PD.csv", "work/policies/PD"]:
+        assert digest(cell / file) == digest(again / file), file
+
+
+def test_results_are_redone_without_training(results, tmp_path):
+    """What `make results` does: from committed files alone, the same tables byte for byte."""
+    import shutil
+
+    shutil.copytree(results, tmp_path / "clone", ignore=shutil.ignore_patterns("work", "tables", "figures", "manifest.json"))
+    papermill.execute_notebook(ROOT / "notebooks" / "06_results.ipynb", tmp_path / "out.ipynb",
+                               {"results": str(tmp_path / "clone")}, cwd=ROOT / "notebooks", kernel_name="python3",
+                               progress_bar=False)  # fmt: skip
+    for path in sorted((results / "tables").iterdir()):
+        assert path.read_bytes() == (tmp_path / "clone" / "tables" / path.name).read_bytes(), path.name
+
+
+def test_your_data_is_what_trl_takes(results):
+    table = pd.read_parquet(results / "work" / "your_data" / "preferences.parquet")
+    assert list(table.columns) == ["prompt", "chosen", "rejected", "aspect", "pd"]
+    assert table["pd"].is_monotonic_increasing
+    manifest = verify("07_your_data", results / "work" / "your_data")
+    assert manifest["facts"]["n_kept"] == len(table) == round(0.3 * manifest["facts"]["n_pairs"])
+
+
+@pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
+def test_profiles_name_declared_parameters_only(path):
+    assert load_profile(path)["grid"]["methods"]
+
+
+def test_unknown_profile_key_stops_before_anything_starts(tmp_path):
+    profile = ROOT / "notebooks" / "profiles" / "wrong-for-test.yaml"
+    try:
+        profile.write_text("grid: {conflicts: [0.3], seeds: [0], methods: [PD]}\n04_dpo: {learning_rat: 1}\n")
+        stopped = snakemake("--dry-run", profile=profile.stem, results=tmp_path)
+    finally:
+        profile.unlink()
+    assert stopped.returncode != 0
+    assert "04_dpo declares no parameter ['learning_rat']" in stopped.stdout + stopped.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_notebook_names_its_cell(tmp_path):
+    profile = ROOT / "notebooks" / "profiles" / "failing-for-test.yaml"
+    try:
+        profile.write_text("grid: {conflicts: [0.95], seeds: [0], methods: [PD]}\n01_data: {n_prompts: 20, size: 4000}\n")
+        failed = snakemake("--until", "data", profile=profile.stem, results=tmp_path)
+    finally:
+        profile.unlink()
+    output = failed.stdout + failed.stderr
+    assert failed.returncode != 0
+    assert 'Exception encountered at "In [6]"' in output
+    assert "the data can supply" in output
+    assert not list(tmp_path.rglob("pairs.parquet"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_committed_clean_and_short(path):
+    notebook = nbformat.read(path, 4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert not any(cell.outputs or cell.execution_count for cell in code)
+    assert notebook.cells[0].source.startswith("# ")
+    assert "**Exercises**" in notebook.cells[-1].source or "Exercises" in notebook.cells[-1].source
+    assert declared_parameters(path)
+    assert max(len(cell.source.splitlines()) for cell in code) <= 22
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_parameter_is_a_commented_literal(path):
+    cells = [cell for cell in nbformat.read(path, 4).cells if "parameters" in cell.metadata.get("tags", [])]
+    assert len(cells) == 1
+    lines = [line for line in cells[0].source.splitlines() if line.strip()]
+    assert all("#" in line and " = " in line for line in lines), lines
+
+
+def test_committed_results_of_mini_are_what_the_tables_say():
+    """README's tables are generated: the committed Markdown comes from the committed CSVs and manifests."""
+    from pdsel.report import findings, headline, load_costs, load_outcomes, main_rows, main_table, markdown, work_done
+
+    mini = ROOT / "results" / "mini"
+    table = main_table(load_outcomes(mini))
+    shown = max(table["conflict"])
+    expected = {
+        "table1": markdown(main_rows(table, load_costs(mini), shown)),
+        "claims": markdown(findings(table, shown)),
+        "headline": headline(table, shown),
+        "work": work_done(json.loads((mini / "manifest.json").read_text())),
+    }
+    readme = (ROOT / "README.md").read_text()
+    for name, text in expected.items():
+        assert (mini / "tables" / f"{name}.md").read_text() == text + "\n", name
+        assert text in readme, name
