@@ -18,7 +18,10 @@ from pdsel.report import ORDER
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROFILES = sorted((ROOT / "notebooks" / "profiles").glob("*.yaml"))
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "HF_HUB_OFFLINE": "1",
+}
 
 
 def snakemake(*arguments, profile="smoke", **config):
@@ -81,11 +84,23 @@ def test_same_seed_same_bytes(results, tmp_path):
     """The chain up to the kept ids, and one policy's training log, made again elsewhere."""
     cell, again = results / "conflict30-seed0", tmp_path / "again"
     profile = load_profile(ROOT / "notebooks" / "profiles" / "smoke.yaml")
-    for name, extra in [("01_data", {"conflict": 0.3}), ("02_proxies", {}), ("03_selection", {}), ("04_dpo", {"method": "PD"})]:
+    for name, extra in [
+        ("01_data", {"conflict": 0.3}),
+        ("02_proxies", {}),
+        ("03_selection", {}),
+        ("04_dpo", {"method": "PD"}),
+    ]:
         parameters = (profile.get(name) or {}) | extra | {"folder": str(again), "seed": 0}
         papermill.execute_notebook(ROOT / "notebooks" / f"{name}.ipynb", tmp_path / f"{name}.ipynb", parameters,
                                    cwd=ROOT / "notebooks", kernel_name="python3", progress_bar=False)  # fmt: skip
-    for file in ["pairs_summary.csv", "proxies.csv", "scores.parquet", "kept.csv", "training/PD.csv", "work/policies/PD"]:
+    for file in [
+        "pairs_summary.csv",
+        "proxies.csv",
+        "scores.parquet",
+        "kept.csv",
+        "training/PD.csv",
+        "work/policies/PD",
+    ]:
         assert digest(cell / file) == digest(again / file), file
 
 
@@ -93,7 +108,9 @@ def test_results_are_redone_without_training(results, tmp_path):
     """What `make results` does: from committed files alone, the same tables byte for byte."""
     import shutil
 
-    shutil.copytree(results, tmp_path / "clone", ignore=shutil.ignore_patterns("work", "tables", "figures", "manifest.json"))
+    shutil.copytree(
+        results, tmp_path / "clone", ignore=shutil.ignore_patterns("work", "tables", "figures", "manifest.json")
+    )
     papermill.execute_notebook(ROOT / "notebooks" / "06_results.ipynb", tmp_path / "out.ipynb",
                                {"results": str(tmp_path / "clone")}, cwd=ROOT / "notebooks", kernel_name="python3",
                                progress_bar=False)  # fmt: skip
@@ -129,7 +146,9 @@ def test_unknown_profile_key_stops_before_anything_starts(tmp_path):
 def test_a_failing_notebook_names_its_cell(tmp_path):
     profile = ROOT / "notebooks" / "profiles" / "failing-for-test.yaml"
     try:
-        profile.write_text("grid: {conflicts: [0.95], seeds: [0], methods: [PD]}\n01_data: {n_prompts: 20, size: 4000}\n")
+        profile.write_text(
+            "grid: {conflicts: [0.95], seeds: [0], methods: [PD]}\n01_data: {n_prompts: 20, size: 4000}\n"
+        )
         failed = snakemake("--until", "data", profile=profile.stem, results=tmp_path)
     finally:
         profile.unlink()

@@ -63,7 +63,9 @@ def test_a_row_per_prompt_with_the_columns_of_the_contract(load):
 
 
 def test_jsonl_and_parquet_give_the_same_table(tmp_path, load):
-    rows = prompts(2) + [row | {"prompt_id": "n/a"} for row in prompts(1, honesty="N/A", helpfulness=None, overall=None)]
+    rows = prompts(2) + [
+        row | {"prompt_id": "n/a"} for row in prompts(1, honesty="N/A", helpfulness=None, overall=None)
+    ]
     for row in rows[:2]:
         del row["completions"][0]["annotations"]["honesty"]  # Parquet writes null for what is missing
     Dataset.from_list(rows).to_parquet(tmp_path / "rated.parquet")
@@ -87,7 +89,9 @@ def test_a_rating_is_a_number_or_absent(load, written, read):
         assert value != value if read is None else value == read
 
 
-@pytest.mark.parametrize("annotations", [{"helpfulness": {"Rating": "3"}}, {"honesty": None}, {"honesty": {}}, {}, None])
+@pytest.mark.parametrize(
+    "annotations", [{"helpfulness": {"Rating": "3"}}, {"honesty": None}, {"honesty": {}}, {}, None]
+)
 def test_a_missing_annotation_is_absent(load, annotations):
     rows = prompts(2)
     rows[0]["completions"][0]["annotations"] = annotations
@@ -181,7 +185,9 @@ NOT_OF_THE_LAYOUT = {
 }  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, raises=(TypeError, AttributeError), reason="pdsel.ratings trusts the types of the layout")
+@pytest.mark.xfail(
+    strict=True, raises=(TypeError, AttributeError), reason="pdsel.ratings trusts the types of the layout"
+)
 @pytest.mark.parametrize("lines", NOT_OF_THE_LAYOUT.values(), ids=NOT_OF_THE_LAYOUT)
 def test_other_layouts_are_refused(load, lines):
     with pytest.raises(ValueError, match="row 1"):
@@ -207,7 +213,9 @@ def test_an_empty_parquet_file_is_refused(tmp_path):
 
 def test_a_parquet_file_without_the_columns_is_refused(tmp_path):
     Dataset.from_dict({"prompt": ["q"]}).to_parquet(tmp_path / "rated.parquet")
-    with pytest.raises(ValueError, match=r"column missing: 2 \(first: instruction, completions\).*present are \['prompt'\]"):
+    with pytest.raises(
+        ValueError, match=r"column missing: 2 \(first: instruction, completions\).*present are \['prompt'\]"
+    ):
         load_ratings(tmp_path / "rated.parquet")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ def trl_loss(pairs, policy, scale, offsets, tmp_path, beta=0.1):
     model, tokenizer = _causal(policy)
     reference, _ = _causal(BASE_MODEL)
     config = DPOConfig(output_dir=str(tmp_path), beta=scale * beta, report_to="none", bf16=False, use_cpu=True,
-                       gradient_checkpointing=False, per_device_train_batch_size=len(pairs), remove_unused_columns=False)  # fmt: skip
+                       per_device_train_batch_size=len(pairs), remove_unused_columns=False)  # fmt: skip
     data = pairs.select_columns(["prompt", "chosen", "rejected"])
     if offsets is None:
         trainer = DPOTrainer(model, reference, args=config, train_dataset=data, processing_class=tokenizer)
@@ -82,7 +83,9 @@ def test_losses_are_ln_2_where_policy_and_reference_agree():
     same = torch.randn(5, generator=torch.Generator().manual_seed(0))
     other = same - 1
     assert torch.allclose(dpo_loss(same, other, same, other, beta=0.3), torch.full((5,), math.log(2)))
-    assert torch.allclose(dmpo_loss(same, other, same, other, torch.zeros(5), beta=0.3, aspects=4), torch.full((5,), math.log(2)))
+    assert torch.allclose(
+        dmpo_loss(same, other, same, other, torch.zeros(5), beta=0.3, aspects=4), torch.full((5,), math.log(2))
+    )
 
 
 def test_first_logged_loss_is_ln_2_and_it_falls(policy):
@@ -101,7 +104,7 @@ def test_dmpo_starts_at_the_divergence_of_its_first_batch(pairs, tmp_path):
 def test_dmpo_with_one_aspect_and_no_divergence_is_dpo(pairs, policy, tmp_path):
     divergence = pd.Series(0.0, index=list(pairs["pair_id"]))
     path = train_dmpo(pairs, divergence, aspects=1, model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, **TINY)
-    assert (tmp_path / "p" / "model.safetensors").read_bytes() == open(f"{policy}/model.safetensors", "rb").read()
+    assert (tmp_path / "p" / "model.safetensors").read_bytes() == Path(policy, "model.safetensors").read_bytes()
     assert path == str(tmp_path / "p")
 
 
@@ -137,8 +140,6 @@ def test_sft_lowers_the_loss_of_the_demonstrations(pairs, tmp_path):
 
 
 def test_checkpoints_are_safetensors(policy):
-    from pathlib import Path
-
     names = {path.name for path in Path(policy).iterdir()}
     assert "model.safetensors" in names
     assert not any(name.endswith(".pt") for name in names)
@@ -188,7 +189,9 @@ def test_length_penalty_moves_margins_by_rho_per_token(pairs):
     aspect = sorted(set(pairs["aspect"]))[0]
     still = {"model": BASE_MODEL, "kind": "implicit", "learning_rate": 0.0, "batch_size": 64}
     penalised = score_margins(pairs, [fit_proxy(pairs, aspect, length_penalty=0.5, length_sign="minus", **still)])
-    tokens = np.array([len(c.split()) - len(r.split()) for c, r in zip(pairs["chosen"], pairs["rejected"], strict=True)])
+    tokens = np.array(
+        [len(c.split()) - len(r.split()) for c, r in zip(pairs["chosen"], pairs["rejected"], strict=True)]
+    )
     np.testing.assert_allclose(penalised[aspect], -0.5 * tokens, atol=1e-4)
     plus = score_margins(pairs, [fit_proxy(pairs, aspect, length_penalty=0.5, length_sign="plus", **still)])
     np.testing.assert_allclose(plus[aspect], 0.0, atol=1e-4)

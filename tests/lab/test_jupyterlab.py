@@ -135,7 +135,9 @@ def page(tmp_path_factory):
     log = folder / "browser.log"
     only_here = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
     with running([CHROMIUM, *FLAGS, only_here, f"--user-data-dir={folder / 'profile'}", "about:blank"], log) as alive:
-        listening = wait_for("the browser", lambda: alive() and re.search(r"listening on ws://(\S+?)/", log.read_text()))
+        listening = wait_for(
+            "the browser", lambda: alive() and re.search(r"listening on ws://(\S+?)/", log.read_text())
+        )
         with urllib.request.urlopen(f"http://{listening[1]}/json/list") as answer:
             tab = next(target for target in json.load(answer) if target["type"] == "page")
         yield Page(tab["webSocketDebuggerUrl"])
@@ -164,9 +166,7 @@ def test_run_all_in_jupyterlab(name, workspace, lab, page, tmp_path, capsys):
     cells = page.js(f"{panel}.content.widgets.map(cell => cell.model.sharedModel.toJSON())")
     outputs = [(row, output) for row, cell in enumerate(cells) for output in cell.get("outputs", [])]
     problems = [  # warnings are none of a reader's business either
-        (row, output)
-        for row, output in outputs
-        if output["output_type"] == "error" or output.get("name") == "stderr"
+        (row, output) for row, output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"
     ]
     assert not problems
     code = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
