@@ -99,7 +99,7 @@ def preference_divergence(margins, aspect, *, weights=None):
     >>> aspect = pd.Series({"z1": "honesty", "z2": "help", "z3": "help", "z4": "safety"})
     >>> preference_divergence(margins, aspect).round(6)
     z1   -0.9
-    z2   -0.0
+    z2    0.0
     z3   -0.6
     z4    1.3
     Name: pd, dtype: float64
@@ -107,7 +107,8 @@ def preference_divergence(margins, aspect, *, weights=None):
     The second pair: the others cancel, -(0.3 - 0.3) = 0. With honesty twice as important, pair z3's PD is
     -(2 * -0.2 + 0.8) = -0.4:
 
-    >>> preference_divergence(margins, aspect, weights={"honesty": 2, "help": 1, "safety": 1}).round(6)["z3"]
+    >>> weighted = preference_divergence(margins, aspect, weights={"honesty": 2, "help": 1, "safety": 1})
+    >>> round(float(weighted["z3"]), 6)
     -0.4
     """
     values, own = _checked(margins, aspect)
@@ -118,7 +119,7 @@ def preference_divergence(margins, aspect, *, weights=None):
     ):  # a fixed order: the sum does not depend on the columns'
         other = own != k
         total[other] += weight[k] / weight[own[other]] * values[other, k]
-    return pd.Series(-total, index=margins.index, name="pd")
+    return pd.Series(0.0 - total, index=margins.index, name="pd")
 
 
 def rating_divergence(pairs, *, aspects=None):

@@ -79,8 +79,8 @@ def winning_score(preference):
 def bootstrap_mean(values, *, variant="mean, bootstrap over prompts", seed=0):
     """The mean of `values` with a percentile bootstrap interval over them, as `Estimate`.
 
-    >>> bootstrap_mean([0.2, 0.2, 0.2]).low
-    0.2
+    >>> bootstrap_mean([0.5, 0.5, 0.5]).low
+    0.5
     """
     values = np.asarray(values, dtype=float)
     mean = float(values.mean())
@@ -128,7 +128,7 @@ def length_controlled_win_rate(preference, length_baseline, length_model, *, dif
     >>> wins, ours = [1, 0, 1, 0, 1, 1, 0, 1], [80, 20, 90, 30, 40, 60, 70, 50]
     >>> estimate = length_controlled_win_rate(wins, [50] * 8, ours)
     >>> round(estimate.value, 1), estimate.variant
-    (57.5, 'length only (unreliable: no difficulty given)')
+    (61.1, 'length only (unreliable: no difficulty given)')
     """
     y = _preferences(preference)
     gap = _same_length(y, length_baseline, "length_baseline") - _same_length(y, length_model, "length_model")

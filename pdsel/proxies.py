@@ -149,7 +149,8 @@ def balance_by_length(plus, minus, tau, rng):
     numpy.ndarray
         Ids, an id as often as the others of its group (to one).
 
-    >>> sorted(balance_by_length(np.array(["a", "b", "c"]), np.array(["d"]), float("inf"), np.random.default_rng(0)))[-2:]
+    >>> balanced = balance_by_length(np.array(["a", "b", "c"]), np.array(["d"]), float("inf"), np.random.default_rng(0))
+    >>> sorted(map(str, balanced))[-2:]
     ['d', 'd']
     """
     n = len(plus) + len(minus)

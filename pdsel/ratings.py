@@ -124,7 +124,7 @@ def prompt_id(prompt):
     """A digest of the prompt.
 
     >>> prompt_id("Why is the sky blue?")
-    '6cb1cf4dc1d3b11f'
+    '09ea26793343ba6c'
     """
     return hashlib.sha256(prompt.encode()).hexdigest()[:16]
 

@@ -191,10 +191,10 @@ def test_gap_order_is_alphabetical_where_that_fits(hand_pairs):
 
 
 def test_gap_order_is_found_from_the_labels(hand_pairs):
-    pairs = hand_pairs(("a", [-1.0, 2.0, 1.0], 1.0), ("b", [1.0, -1.0, NAN], 1.0), ("c", [0.0, 1.0, 1.0], 1.0))
+    pairs = hand_pairs(("a", [-1.0, 2.0, 1.0], 1.0), ("b", [1.0, -1.0, NAN], 1.0), ("c", [0.0, -1.0, 1.0], 1.0))
     assert gap_order(pairs) == ["b", "a", "c"]
     found = rating_divergence(pairs.select([0, 2]), aspects=["b", "a", "c"])
-    assert found.to_dict() == {"z0": -(-1 + 1), "z2": -(0 + 1)}
+    assert found.to_dict() == {"z0": -(-1 + 1), "z2": -(0 - 1)}
 
 
 def test_gap_order_follows_the_aspects_of_make_pairs(ratings):

@@ -32,7 +32,7 @@ def split_of(prompt):
     """The one split a prompt can ever belong to: a digest of its text decides, so splits are disjoint by construction.
 
     >>> split_of("notes color red ; tell color =")
-    'base'
+    'select'
     """
     bucket = hashlib.sha256(prompt.encode()).digest()[0] % 16
     return next(name for name, buckets in SPLITS.items() if bucket in buckets)

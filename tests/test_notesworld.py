@@ -1,0 +1,197 @@
+"""The offline world: its truth by hand, its people, its splits, and who may look at the truth."""
+
+import ast
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pdsel
+from pdsel.notesworld import (
+    ASPECTS, draw_prompts, gold_aspects, gold_utility, rated_rows, read_prompt, split_of, write_ratings,
+)  # fmt: skip
+from pdsel.notesworld.people import LENGTH_BIAS
+from pdsel.notesworld.world import ATTRIBUTES, FILLER, HEDGE, SPLITS, UNKNOWN
+from pdsel.pairs import make_pairs
+from pdsel.ratings import load_ratings
+
+PROMPT = "notes color red ; size ? ; home cave ; food moss ; tell home and size ="
+WORDS = ["also", ".", ".", HEDGE, *FILLER.split(), "nonsense", *ATTRIBUTES, *(v[0] for v in ATTRIBUTES.values())]
+PACKAGE = Path(pdsel.__file__).parent
+
+
+def test_splits_are_disjoint_and_each_prompt_knows_its_own():
+    drawn = {split: draw_prompts(1500, split=split, seed=3) for split in SPLITS}
+    everything = [prompt for prompts in drawn.values() for prompt in prompts]
+    assert len(set(everything)) == len(everything) == 4500
+    assert all(split_of(prompt) == split for split, prompts in drawn.items() for prompt in prompts)
+
+
+def test_the_splits_cover_every_prompt_once():
+    assert sorted(bucket for buckets in SPLITS.values() for bucket in buckets) == list(range(16))
+
+
+def test_prompts_are_those_of_the_grammar():
+    prompts = [read_prompt(prompt) for prompt in draw_prompts(500, split="select", seed=0)]
+    for notes, asked in prompts:
+        assert 4 <= len(notes) <= 6 and 1 <= len(asked) <= 3 and set(asked) <= set(notes)
+        assert all(value is None or value in ATTRIBUTES[name] for name, value in notes.items())
+    unknown = [value is None for notes, _ in prompts for value in notes.values()]
+    assert np.mean(unknown) == pytest.approx(0.3, abs=0.03)
+
+
+def test_drawing_is_deterministic_and_a_longer_draw_continues():
+    assert draw_prompts(20, split="eval", seed=1) == draw_prompts(40, split="eval", seed=1)[:20]
+    assert draw_prompts(20, split="eval", seed=1) != draw_prompts(20, split="eval", seed=2)
+
+
+@pytest.mark.parametrize("prompt", ["", "tell me a joke", "notes color red ; tell color"])
+def test_other_prompts_are_refused(prompt):
+    with pytest.raises(ValueError, match="not a prompt of the notes world"):
+        read_prompt(prompt)
+
+
+def test_an_unknown_split_is_refused():
+    with pytest.raises(ValueError, match="split='test' is not a split .*use one of"):
+        draw_prompts(1, split="test", seed=0)
+
+
+@pytest.mark.parametrize(
+    ("response", "instruction_following", "honesty", "truthfulness", "helpfulness"),
+    [
+        ("home cave . size unsure .", 1, 1, 1, (1 + 0.5) / 2),  # both asked, the unknown one hedged
+        ("home lake . size huge .", 1, 1 / 2, 0, 0),  # a wrong value, and a bluff where a hedge was due
+        ("home cave . also color red . glad to help .", 1 / 2 - 2 * 0.2, 1, 1, (1 + 0.25) / 2 + 0.1),  # two unasked
+        ("home unsure . home cave .", 1 / 2 - 0.2, 1 / 2, 1, 0),  # the first word on home counts; the repeat costs
+        ("size unsure . also food fish .", 1 / 2 - 0.2, 1, 0, 0.5 / 2),  # an honest hedge and a false extra
+        ("glad to help .", 0, 0, 1, 0.1),  # nothing said, nothing false
+        ("cave cave . color huge", 0, 0, 1, 0),  # junk
+        ("", 0, 0, 1, 0),
+    ],
+)
+def test_gold_aspects_by_hand(response, instruction_following, honesty, truthfulness, helpfulness):
+    found = gold_aspects(PROMPT, response)
+    assert list(found) == ASPECTS
+    assert list(found.values()) == pytest.approx([instruction_following, honesty, truthfulness, helpfulness])
+    assert gold_utility(PROMPT, response) == pytest.approx(np.mean(list(found.values())))
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=40), st.integers(0, 99))
+def test_gold_aspects_of_any_text_are_in_the_unit_interval(words, which):
+    prompt = draw_prompts(100, split="select", seed=0)[which]
+    assert all(0 <= value <= 1 for value in gold_aspects(prompt, " ".join(words)).values())
+
+
+@pytest.fixture(scope="module")
+def rated():
+    return rated_rows(500, seed=11)
+
+
+def test_four_distinct_responses_by_different_responders(rated):
+    for row in rated:
+        assert len({each["response"] for each in row["completions"]}) == 4
+        assert len({each["model"] for each in row["completions"]}) == 4
+
+
+def test_the_raters_length_bias_is_the_known_one(rated):
+    """Where gold is between .3 and .7, neither end of the scale is near: rating minus gold is bias plus noise."""
+    tokens, excess = [], []
+    for row in rated:
+        for each in row["completions"]:
+            gold = gold_aspects(row["instruction"], each["response"])
+            seen = {aspect: (int(each["annotations"][aspect]["Rating"]) - 1) / 4 for aspect in ASPECTS}
+            seen["overall"], gold["overall"] = (each["overall_score"] - 1) / 9, np.mean(list(gold.values()))
+            middle = [name for name in seen if 0.3 <= gold[name] <= 0.7]
+            tokens += [len(each["response"].split())] * len(middle)
+            excess += [seen[name] - gold[name] for name in middle]
+    slope, _ = np.polyfit(tokens, excess, 1)
+    assert slope == pytest.approx(LENGTH_BIAS, abs=0.0015) and LENGTH_BIAS == 0.012
+
+
+def test_ratings_follow_gold(rated):
+    for aspect in ASPECTS:
+        pairs = [(gold_aspects(row["instruction"], each["response"])[aspect], int(each["annotations"][aspect]["Rating"]))
+                 for row in rated for each in row["completions"]]  # fmt: skip
+        assert np.corrcoef(np.transpose(pairs))[0, 1] > 0.8
+        assert {rating for _, rating in pairs} == {1, 2, 3, 4, 5}
+
+
+def test_natural_conflict_of_an_aspect_is_between_10_and_40_percent(tmp_path):
+    pairs = make_pairs(load_ratings(write_ratings(tmp_path / "rated.jsonl", 300, seed=5))).to_pandas()
+    share = pairs.groupby("aspect")["conflict"].mean()
+    assert sorted(share.index) == sorted(ASPECTS)
+    assert share.between(0.10, 0.40).all()
+
+
+def test_write_ratings_is_deterministic(tmp_path):
+    first, second, other = (
+        write_ratings(tmp_path / f"{i}.jsonl", 20, seed=seed).read_bytes() for i, seed in enumerate([3, 3, 4])
+    )
+    assert first == second != other
+
+
+def test_the_ratings_file_holds_no_gold_and_only_prompts_for_selection(rated_file):
+    rows = [json.loads(line) for line in rated_file.read_text().splitlines()]
+    assert len(rows) == 60
+    for row in rows:
+        assert set(row) == {"source", "instruction", "models", "completions"}
+        assert split_of(row["instruction"]) == "select"
+        for each in row["completions"]:
+            assert set(each) == {"model", "response", "annotations", "overall_score"}
+            assert all(set(annotation) == {"Rating"} for annotation in each["annotations"].values())
+            assert all(annotation["Rating"] in "12345" for annotation in each["annotations"].values())
+            assert each["overall_score"] in range(1, 11)
+
+
+def test_no_evaluation_prompt_can_reach_the_pairs(pairs):
+    held_out = set(draw_prompts(2000, split="eval", seed=0))
+    assert not held_out & set(pairs["prompt"])
+    assert {split_of(prompt) for prompt in pairs["prompt"]} == {"select"}
+
+
+def mentions(tree):
+    """Dotted names that a module imports, and texts that equal a name (for import_module)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            module = f"pdsel.{node.module or ''}".rstrip(".") if node.level else node.module
+            yield module
+            for alias in node.names:
+                home = pdsel._MODULE.get(alias.name) if module == "pdsel" else None
+                yield f"pdsel.{home}" if home else f"{module}.{alias.name}"
+        elif isinstance(node, ast.Constant) and str(node.value).startswith("pdsel."):
+            yield node.value
+
+
+def names(tree):
+    return {getattr(node, "id", None) or getattr(node, "attr", None) for node in ast.walk(tree)} - {None}
+
+
+@pytest.mark.parametrize(
+    "room", ["ratings", "pairs", "proxies", "divergence", "selection", "training", "scoring", "objectives"]
+)
+def test_a_room_of_training_or_selection_cannot_read_gold(room):
+    seen, waiting = set(), [room]
+    while waiting:  # whatever it imports from here cannot either
+        name = waiting.pop()
+        seen.add(name)
+        tree = ast.parse((PACKAGE / f"{name}.py").read_text())
+        found = {each for each in mentions(tree) if each.startswith("pdsel")}
+        assert not [each for each in found if each.startswith(("pdsel.notesworld", "pdsel.judges"))], name
+        assert not [each for each in names(tree) if "gold" in each], name
+        waiting += {each.split(".")[1] for each in found if "." in each} - seen - set(waiting)
+
+
+def test_the_check_above_sees_every_way_to_import():
+    ways = ["import pdsel.judges", "from pdsel.judges import gold_judge", "from pdsel import judges", "from . import judges",
+            "from pdsel import gold_judge", "from .judges import gold_judge", "import_module('pdsel.judges')"]  # fmt: skip
+    for way in ways:
+        assert any(each.startswith("pdsel.judges") for each in mentions(ast.parse(way))), way
+
+
+def test_unknown_notes_are_marked_in_the_prompt():
+    assert read_prompt(PROMPT)[0]["size"] is None and f"size {UNKNOWN}" in PROMPT

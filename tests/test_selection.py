@@ -1,0 +1,187 @@
+"""Scores and a share to kept ids: exact counts, ties by id, and the rules of the paper's tables."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from pdsel.pairs import relabel
+from pdsel.selection import FULL, POOLED, RULES, random_scores, score_rules, select, select_rules, training_pairs
+
+SCORES = st.floats(-3, 3) | st.integers(-2, 2).map(float) | st.sampled_from([-0.0, float("inf"), -float("inf")])
+SHARES = st.floats(0, 1, exclude_min=True) | st.fractions(0, 1, max_denominator=8).map(float).filter(bool)
+
+
+@st.composite
+def scored(draw):
+    """Scores with many ties under ids in no order, and a share that keeps at least one pair."""
+    values = draw(st.lists(SCORES, min_size=1, max_size=30))
+    ids = draw(st.permutations([f"z{i}" for i in range(len(values))]))
+    share = draw(SHARES)
+    assume(round(share * len(values)) > 0)
+    return pd.Series(values, index=ids), share
+
+
+def brute_force(scores, share):
+    return sorted(scores.index, key=lambda pair: (scores[pair], pair))[: round(share * len(scores))]
+
+
+@given(scored())
+def test_select_is_a_sort_by_score_and_id(case):
+    assert list(select(*case)) == brute_force(*case)
+
+
+@given(scored())
+def test_highest_is_lowest_of_the_negated_scores(case):
+    scores, share = case
+    assert list(select(scores, share, keep="highest")) == list(select(-scores, share))
+
+
+@given(scored(), st.randoms(use_true_random=False))
+def test_row_order_does_not_matter(case, random):
+    scores, share = case
+    shuffled = scores[random.sample(list(scores.index), len(scores))]
+    for keep in ("lowest", "highest"):
+        assert list(select(shuffled, share, keep=keep)) == list(select(scores, share, keep=keep))
+
+
+@given(st.integers(1, 5000), SHARES)
+def test_exactly_the_share_is_kept(n, share):
+    assume(round(share * n) > 0)
+    scores = pd.Series(np.arange(n) % 7, index=[f"{i:05d}" for i in range(n)])
+    kept = select(scores, share)
+    assert len(kept) == len(set(kept)) == round(share * n)
+    assert scores[kept].max() <= scores.drop(kept).min() if len(kept) < n else set(kept) == set(scores.index)
+
+
+def test_ties_are_broken_by_pair_id():
+    scores = pd.Series(0.0, index=["c", "a", "d", "b"])
+    assert list(select(scores, 0.5)) == list(select(scores, 0.5, keep="highest")) == ["a", "b"]
+
+
+def test_ids_may_be_numbers():
+    assert list(select(pd.Series([1.0, 1.0, 1.0], index=[10, 9, 2]), 0.7)) == [2, 9]
+
+
+def test_nested_shares_are_nested():
+    scores = random_scores({"pair_id": [f"z{i}" for i in range(100)]})
+    assert list(select(scores, 0.3)) == list(select(scores, 0.5)[:30])
+
+
+SEVEN = [f"z{i}" for i in range(7)]
+NAMES = r": 7 \(first: z0, z1, z2, z3, z4\)\. Remedy: \w+"
+REFUSED = {
+    "NaN": (pd.Series(np.nan, index=SEVEN, name="pd"), 0.5, rf"scores \(pd\) is NaN{NAMES}"),
+    "null": (pd.Series([None] * 7, index=SEVEN), 0.5, rf"scores \(unnamed\) is NaN{NAMES}"),
+    "duplicates": (pd.Series(0.0, index=SEVEN * 2), 0.5, f"scores: pair_id occurs more than once{NAMES}"),
+    "share 0": (pd.Series(0.0, index=SEVEN), 0, r"share=0 is not in \(0, 1\]"),
+    "share below 0": (pd.Series(0.0, index=SEVEN), -0.3, r"share=-0\.3 is not in \(0, 1\]"),
+    "share above 1": (pd.Series(0.0, index=SEVEN), 30, r"share=30 is not in \(0, 1\]: it is the fraction .*such as 0\.3"),
+    "share NaN": (pd.Series(0.0, index=SEVEN), float("nan"), r"share=nan is not in \(0, 1\]"),
+    "share True": (pd.Series(0.0, index=SEVEN), True, r"share=True is not in \(0, 1\]"),
+    "keeps no pair": (pd.Series(0.0, index=SEVEN), 0.05, "share=0.05 of 7 pairs keeps no pair. Remedy: a larger share"),
+    "no pairs": (pd.Series([], dtype=float), 0.5, "share=0.5 of 0 pairs keeps no pair"),
+}
+
+
+@pytest.mark.parametrize(("scores", "share", "problem"), REFUSED.values(), ids=REFUSED)
+def test_bad_scores_and_shares_are_refused(scores, share, problem):
+    with pytest.raises(ValueError, match=problem):
+        select(scores, share)
+
+
+def test_an_unknown_end_is_refused():
+    with pytest.raises(ValueError, match="keep='best': use 'lowest' or 'highest'"):
+        select(pd.Series([0.0]), 1, keep="best")
+
+
+def test_random_scores_belong_to_the_pair_and_the_seed(pairs):
+    scores = random_scores(pairs)
+    shuffled = random_scores(pairs.select(np.random.default_rng(0).permutation(len(pairs))))
+    assert shuffled.loc[scores.index].equals(scores) and not shuffled.index.equals(scores.index)
+    assert (random_scores(pairs, seed=1) != scores).all()
+    assert random_scores(pairs.select(range(5))).equals(scores[:5])
+
+
+def test_random_scores_are_uniform_and_free_of_the_seeds_order():
+    ids = {"pair_id": [f"z{i}" for i in range(5000)]}
+    scores, other = random_scores(ids), random_scores(ids, seed=1)
+    assert scores.between(0, 1, inclusive="left").all()
+    assert np.histogram(scores, bins=10, range=(0, 1))[0] == pytest.approx(np.full(10, 500), abs=85)  # 4 sd
+    assert abs(np.corrcoef(scores, other)[0, 1]) < 0.06
+
+
+@pytest.fixture
+def margins(pairs):
+    """Margins as proxies would give them: the rating gaps with noise, and one pooled reward."""
+    rng = np.random.default_rng(0)
+    aspects = ["helpfulness", "honesty", "instruction_following", "truthfulness"]
+    gaps = pd.DataFrame(list(pairs["rating_gaps"]), columns=aspects, index=list(pairs["pair_id"]))
+    noisy = gaps + rng.normal(size=gaps.shape)
+    return noisy.assign(**{POOLED: rng.normal(size=len(gaps))})
+
+
+@pytest.fixture
+def kept(pairs, margins):
+    return select_rules(score_rules(pairs, margins), 0.3)
+
+
+def test_every_rule_keeps_its_share_best_first(pairs, margins, kept):
+    scores = score_rules(pairs, margins)
+    assert list(scores) == list(RULES) == list(kept["method"].unique())
+    assert list(scores.index) == list(pairs["pair_id"]) and scores.index.name == "pair_id"
+    for rule, part in kept.groupby("method"):
+        found = scores.loc[part["pair_id"], rule]
+        assert list(part["rank"]) == list(range(round(0.3 * len(pairs))))
+        assert found.is_monotonic_decreasing if RULES[rule][1] == "highest" else found.is_monotonic_increasing
+
+
+def test_pd_and_pd_high_share_scores_but_no_pair(pairs, margins, kept):
+    scores = score_rules(pairs, margins)
+    assert scores["PD"].equals(scores["PD(high)"])
+    ids = kept.groupby("method")["pair_id"].agg(set)
+    assert not ids["PD"] & ids["PD(high)"]
+    assert scores["PD"][list(ids["PD"])].max() < scores["PD"][list(ids["PD(high)"])].min()
+
+
+def test_raf_keeps_the_largest_pooled_margin(margins, kept):
+    ids = kept.loc[kept["method"] == "RAF", "pair_id"]
+    assert margins.loc[ids, POOLED].min() > margins.drop(ids)[POOLED].max()
+
+
+def test_rules_do_not_depend_on_the_order_of_the_pairs(pairs, margins, kept):
+    order = np.random.default_rng(0).permutation(len(pairs))
+    shuffled = score_rules(pairs.select(order), margins.iloc[order[::-1]])
+    pd.testing.assert_frame_equal(select_rules(shuffled, 0.3), kept)
+
+
+def test_scores_need_every_pairs_margins(pairs, margins):
+    with pytest.raises(ValueError, match=r"margins\['honesty'\] is NaN or infinite .*\. Remedy"):
+        score_rules(pairs, margins.assign(honesty=np.nan))
+
+
+@pytest.mark.parametrize("method", RULES)
+def test_a_rule_trains_on_its_kept_pairs_in_table_order(pairs, kept, method):
+    found = list(training_pairs(method, pairs, kept)["pair_id"])
+    ids = set(kept.loc[kept["method"] == method, "pair_id"])
+    assert found == [pair for pair in pairs["pair_id"] if pair in ids]
+    assert len(found) == round(0.3 * len(pairs))
+    assert training_pairs(method, pairs, kept.sample(frac=1, random_state=0)).to_list() == training_pairs(
+        method, pairs, kept
+    ).to_list()
+
+
+@pytest.mark.parametrize("method", FULL)
+def test_full_methods_train_on_all_pairs(pairs, method):
+    by = {"OVA": "overall", "AVG": "mean_rating"}.get(method)
+    expected = relabel(pairs, by=by) if by else pairs
+    assert training_pairs(method, pairs, None).to_list() == expected.to_list()
+
+
+def test_training_pairs_refuses_unknown_methods_and_foreign_ids(pairs, kept):
+    with pytest.raises(ValueError, match=r"method='PD\+': use one of \['OVA', .*'PD\(high\)'\]"):
+        training_pairs("PD+", pairs, kept)
+    first = list(kept.loc[kept["method"] == "PD", "pair_id"])
+    with pytest.raises(ValueError, match=rf"pair_id kept but not in the pairs table: {len(first) - 3} \(first: .*Remedy"):
+        training_pairs("PD", pairs.filter(lambda row: row["pair_id"] in first[:3], load_from_cache_file=False), kept)
