@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as parquet
 from datasets import Dataset
 
 from pdsel.checks import DataError
@@ -80,7 +81,7 @@ def load_table(path, *, index=None):
 
 def load_pairs(path):
     """A saved pairs table as a `datasets.Dataset`, in memory (no cache that could be stale)."""
-    return Dataset.from_parquet(str(path), keep_in_memory=True)
+    return Dataset(parquet.read_table(path))
 
 
 def digest(path):

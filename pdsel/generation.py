@@ -4,10 +4,9 @@ import json
 
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pdsel.artifacts import writing
-from pdsel.scoring import device
+from pdsel.models import device, load_causal, load_tokenizer
 
 
 def generate(model, prompts, *, max_new_tokens=64, temperature=0.0, batch_size=128, seed=0):
@@ -32,10 +31,8 @@ def generate(model, prompts, *, max_new_tokens=64, temperature=0.0, batch_size=1
     list of str
         In the order of the prompts, special tokens removed.
     """
-    tokenizer = AutoTokenizer.from_pretrained(model, padding_side="left")
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    net = AutoModelForCausalLM.from_pretrained(model, dtype="auto").to(device()).eval()
+    tokenizer = load_tokenizer(model, padding_side="left")
+    net = load_causal(model).to(device()).eval()
     sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {
         "do_sample": False}  # fmt: skip
     order = sorted(range(len(prompts)), key=lambda i: (len(str(prompts[i])), i))

@@ -2,39 +2,50 @@
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from pdsel.checks import DataError
 from pdsel.notesworld import gold_aspects, gold_utility
+from pdsel.notesworld.people import NOISE
 
 
-def gold_judge(prompts, outputs, baseline_outputs):
-    """The judge of the notes world, who knows the truth: 1 if the gold utility is higher, 0 if lower, .5 on a tie.
+def gold_judge(prompts, outputs, baseline_outputs, *, noise=NOISE):
+    """The judge of the notes world: how probably an unbiased rater, who errs as the raters do, prefers the output.
+
+    The probability is Phi((u - u_baseline) / (sqrt(2) * noise)), with u the gold utility: sure where the difference is
+    plain, near one half where no rater could see it. It has none of the raters' taste for length.
 
     Parameters
     ----------
     prompts, outputs, baseline_outputs : list of str, length n
+    noise : float
+        Standard deviation of a rater's error on the utility's [0, 1] scale; 0 gives 1, 0 and, on a tie, .5.
 
     Returns
     -------
     numpy.ndarray, shape (n,)
-        In {0, .5, 1}; swapping outputs and baselines gives 1 minus it.
+        In [0, 1]; swapping outputs and baselines gives 1 minus it.
 
     Examples
     --------
-    >>> gold_judge(["notes size tiny ; tell size ="], ["size tiny ."], ["size huge ."])
-    array([1.])
+    >>> prompt, right, wrong = "notes size tiny ; tell size =", "size tiny .", "size huge ."
+    >>> gold_judge([prompt] * 3, [right, wrong, right], [wrong, right, right], noise=0)
+    array([1. , 0. , 0.5])
+    >>> polite = right + " glad to help ."
+    >>> gold_judge([prompt], [right], [polite]).round(2)  # a slight difference
+    array([0.62])
     """
     if not len(prompts) == len(outputs) == len(baseline_outputs):
         raise DataError(
             f"prompts, outputs, baseline_outputs: {len(prompts)}, {len(outputs)} and {len(baseline_outputs)} texts; give "
             "one output and one baseline per prompt"
         )
-    utilities = [
-        [gold_utility(prompt, text) for text in texts]
-        for prompt, *texts in zip(prompts, outputs, baseline_outputs, strict=True)
-    ]
-    gap = np.diff(np.array(utilities)[:, ::-1], axis=1)[:, 0]
-    return np.where(np.abs(gap) < 1e-9, 0.5, (gap > 0).astype(float))
+    ours, theirs = (
+        np.array([gold_utility(prompt, text) for prompt, text in zip(prompts, texts, strict=True)])
+        for texts in (outputs, baseline_outputs)
+    )
+    gap = (ours - theirs).round(12)
+    return norm.cdf(gap / (np.sqrt(2) * noise)) if noise else (1 + np.sign(gap)) / 2
 
 
 def gold_scores(prompts, outputs):

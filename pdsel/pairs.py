@@ -55,7 +55,8 @@ def compare_responses(ratings, *, aspects=None):
     aspects = _aspects(ratings, aspects)
     rows = []
     for row, prompt in enumerate(ratings):
-        columns = [prompt["overall"], *(prompt["ratings"][aspect] for aspect in aspects)]
+        absent = [None] * len(prompt["responses"])
+        columns = [prompt["overall"] or absent, *(prompt["ratings"].get(aspect) or absent for aspect in aspects)]
         values = np.array([[math.nan if v is None else v for v in column] for column in columns], dtype=float)
         rows += [(row, i, j, *(values[:, i] - values[:, j])) for i, j in combinations(range(values.shape[1]), 2)]
     return pd.DataFrame(rows, columns=["row", "first", "second", "overall_gap", *aspects])
@@ -132,8 +133,14 @@ def _check_aspects(compared, aspects):
 
 
 def _check_parts(table, aspects):
+    if table.empty:
+        raise DataError(f"ratings: no two responses to a prompt differ on its aspect, so {aspects} label no pair. Remedy: "
+                        "more prompts, or finer ratings")  # fmt: skip
     missing = sorted(set(aspects) - set(table["aspect"]))
-    refuse(missing, "ratings: aspect", "gives no pair (only ties, or too few prompts)", "more prompts, or leave it out")
+    if missing:
+        warnings.warn(
+            f"aspects {missing} label no pair (only ties, or too few prompts): they can have no proxy", stacklevel=3
+        )
     counts = table["pair_id"].value_counts()
     refuse(counts[counts > 1].index, "pair_id", "occurs more than once (same texts in two prompts)", "drop repeats")
 

@@ -210,7 +210,9 @@ def check_ratings(ratings):
 
 
 def _bad_ratings(column, values, n_responses):
-    if values is None or len(values) != n_responses:
+    if values is None:  # absent for the whole prompt
+        return []
+    if len(values) != n_responses:
         return [(column, "is not one rating per response", "use NaN where a rating is absent")]
     for value in values:
         if isinstance(value, str):

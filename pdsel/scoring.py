@@ -7,7 +7,8 @@ order asked for.
 import numpy as np
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+
+from pdsel.models import device, load_causal, load_classifier, load_tokenizer
 
 BATCH_TOKENS = 8192  # padded tokens a batch
 
@@ -37,7 +38,7 @@ def response_logps(model, prompts, responses, *, max_length=1024, batch_tokens=B
         position = torch.arange(1, ids.shape[1], device=ids.device)
         return (token_logps * (mask[:, 1:] * (position >= n_prompt[:, None]))).sum(dim=1)
 
-    return _score(AutoModelForCausalLM, model, prompts, responses, score, max_length, batch_tokens)
+    return _score(load_causal, model, prompts, responses, score, max_length, batch_tokens)
 
 
 def classifier_rewards(model, prompts, responses, *, max_length=1024, batch_tokens=BATCH_TOKENS):
@@ -52,12 +53,12 @@ def classifier_rewards(model, prompts, responses, *, max_length=1024, batch_toke
     def score(net, ids, mask, n_prompt):
         return net(input_ids=ids, attention_mask=mask).logits[:, 0].float()
 
-    return _score(AutoModelForSequenceClassification, model, prompts, responses, score, max_length, batch_tokens)
+    return _score(load_classifier, model, prompts, responses, score, max_length, batch_tokens)
 
 
 def response_lengths(model, responses):
     """Tokens of each response by the model's tokenizer, without special tokens."""
-    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer = load_tokenizer(model)
     texts = [response if isinstance(response, str) else response[-1]["content"] for response in responses]
     return np.array([len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]])
 
@@ -81,13 +82,12 @@ def encode(tokenizer, prompt, response):
 
 
 @torch.inference_mode()
-def _score(kind, model, prompts, responses, score, max_length, batch_tokens):
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    net = kind.from_pretrained(model, dtype="auto").to(device()).eval()
+def _score(load, model, prompts, responses, score, max_length, batch_tokens):
+    tokenizer = load_tokenizer(model)
+    net = load(model).to(device()).eval()
     encoded = [encode(tokenizer, p, r) for p, r in zip(prompts, responses, strict=True)]
     texts = sorted({(ids[:max_length], start) for ids, start in encoded}, key=lambda text: (-len(text[0]), text))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
-    net.config.pad_token_id = pad  # a classifier reads the last token before the padding
+    net.config.pad_token_id = pad = tokenizer.pad_token_id  # a classifier reads the last token before the padding
     values = {}
     for batch in tqdm(list(_batches(texts, batch_tokens)), desc="scoring", leave=False):
         width = len(batch[0][0])
@@ -105,14 +105,3 @@ def _batches(texts, batch_tokens):
         size = max(1, batch_tokens // len(texts[start][0]))
         yield texts[start : start + size]
         start += size
-
-
-def device():
-    """CUDA, MPS, else CPU.
-
-    >>> device() in ("cuda", "mps", "cpu")
-    True
-    """
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

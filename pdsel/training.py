@@ -17,14 +17,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
+from tqdm.auto import tqdm
+from transformers import PrinterCallback, TrainerCallback
 from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
+from pdsel.models import load_causal, load_classifier, load_tokenizer, quiet
 from pdsel.pairs import check_pairs
 
 LOG_POINTS = 40  # points on a loss curve; the first is always step 1
 TRAINING_COLUMNS = ["prompt", "chosen", "rejected"]
+MASTER = torch.float32  # of the weights; on a GPU autocast to bf16 does the arithmetic
 
 
 def train_sft(
@@ -55,7 +58,7 @@ def train_sft(
     data = pairs.select_columns(["prompt", completion]).rename_columns({completion: "completion"})
     arguments = _arguments(output_dir, len(data), seed, learning_rate, batch_size, epochs, config)
     with _session(output_dir) as folder:
-        policy, tokenizer = _causal(model)
+        policy, tokenizer = load_causal(model, dtype=MASTER), load_tokenizer(model)
         trainer = SFTTrainer(
             model=policy,
             args=SFTConfig(**arguments | {"output_dir": str(folder), "max_length": max_length}),
@@ -142,7 +145,7 @@ def train_with_offset(
     arguments |= {"beta": scale * beta, "precompute_ref_log_probs": True, "remove_unused_columns": False}
     arguments.setdefault("precompute_ref_batch_size", 4 * batch_size)
     with _session(output_dir) as folder:
-        policy, tokenizer = _causal(model)
+        policy, tokenizer = load_causal(model, dtype=MASTER), load_tokenizer(model)
         trainer = _OffsetTrainer(
             model=policy,
             args=DPOConfig(**arguments | {"output_dir": str(folder), "max_length": max_length}),
@@ -172,8 +175,8 @@ def train_reward(
     arguments = _arguments(output_dir, len(data), seed, learning_rate, batch_size, epochs, config)
     with _session(output_dir) as folder:
         torch.manual_seed(seed)  # the new head is drawn before the trainer seeds anything
-        classifier = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=_dtype())
-        tokenizer = _tokenizer(model)
+        classifier = load_classifier(model, dtype=MASTER)
+        tokenizer = load_tokenizer(model)
         classifier.config.pad_token_id = tokenizer.pad_token_id
         trainer = RewardTrainer(
             model=classifier,
@@ -229,12 +232,15 @@ def _arguments(output_dir, n, seed, learning_rate, batch_size, epochs, config):
         "logging_first_step": True,
         "save_strategy": "no",
         "report_to": "none",
+        "disable_tqdm": True,  # `_Bar` shows the progress
         "dataloader_pin_memory": gpu,
     }
     return defaults | config
 
 
 def _run(trainer, folder, output_dir, counts):
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(_Bar(f"training {Path(output_dir).name}"))
     start = time.perf_counter()
     trainer.train()
     seconds = time.perf_counter() - start
@@ -242,6 +248,26 @@ def _run(trainer, folder, output_dir, counts):
     record = counts | {"seconds": seconds, "steps": trainer.state.global_step, "history": trainer.state.log_history}
     Path(folder, "training.json").write_text(json.dumps(record, indent=1))
     return str(output_dir)
+
+
+class _Bar(TrainerCallback):
+    """One progress bar a run, with the loss, instead of a table that grows by a row a logged step."""
+
+    def __init__(self, label):
+        self.label, self.bar = label, None
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.bar = tqdm(total=state.max_steps, desc=self.label, leave=False, disable=not state.is_world_process_zero)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.bar.update()
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if self.bar is not None and "loss" in (logs or {}):
+            self.bar.set_postfix(loss=f"{logs['loss']:.3f}")
+
+    def on_train_end(self, args, state, control, **kwargs):
+        self.bar.close()
 
 
 def _dropped(prepared, n_given, max_length):
@@ -259,21 +285,6 @@ def training_log(path):
     return json.loads(Path(path, "training.json").read_text())
 
 
-def _causal(model):
-    return AutoModelForCausalLM.from_pretrained(model, dtype=_dtype()), _tokenizer(model)
-
-
-def _tokenizer(model):
-    tokenizer = AutoTokenizer.from_pretrained(model)
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def _dtype():
-    return torch.float32  # master weights; autocast to bf16 does the arithmetic on a GPU
-
-
 @contextmanager
 def _session(output_dir):
     """A scratch folder that takes its final name only when the body succeeds; global generators come back untouched."""
@@ -282,7 +293,7 @@ def _session(output_dir):
     scratch.mkdir(parents=True, exist_ok=True)
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - trainers seed the global state
     try:
-        with torch.random.fork_rng(), warnings.catch_warnings():
+        with torch.random.fork_rng(), warnings.catch_warnings(), quiet():
             # TRL 1.16 still says gradient_checkpointing where transformers 5.2x says activation_checkpointing
             warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
             yield scratch

@@ -72,7 +72,7 @@ def hand_ratings():
 
 @pytest.fixture
 def hand_pairs():
-    """A pairs table from `(aspect, rating_gaps, overall_gap)` per pair, named z0, z1, ...; keywords add or replace columns."""
+    """A pairs table from `(aspect, rating_gaps, overall_gap)` per pair, named z0, z1, ...; keywords replace columns."""
 
     def build(*rows, **columns):
         n = range(len(rows))

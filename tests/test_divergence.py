@@ -124,7 +124,7 @@ def test_scale_margins_by_hand():
 
 
 @given(labelled_margins(), st.floats(0.01, 1))
-@pytest.mark.filterwarnings("ignore:all margins of aspect")
+@pytest.mark.filterwarnings("ignore:all margins of aspect", "ignore:overflow encountered in divide")
 def test_scaled_margins_keep_their_signs_within_one(case, quantile):
     margins, aspect = case
     scaled = scale_margins(margins, aspect, quantile=quantile)
@@ -169,8 +169,11 @@ def test_mostly_zero_margins_are_scaled_by_the_largest():
 def test_rating_divergence_by_hand(hand_pairs):
     """The largest foreign gaps are |-4| for a, 2 for b and 1 for c; own gaps (9) do not count."""
     pairs = hand_pairs(
-        ("a", [9.0, 2.0, -1.0], 1.0), ("b", [-4.0, 9.0, 1.0], 1.0), ("c", [2.0, -1.0, 9.0], 1.0), ("c", [0.0, 0.0, 1.0], 1.0)
-    )  # fmt: skip
+        ("a", [9.0, 2.0, -1.0], 1.0),
+        ("b", [-4.0, 9.0, 1.0], 1.0),
+        ("c", [2.0, -1.0, 9.0], 1.0),
+        ("c", [0.0, 0.0, 1.0], 1.0),
+    )
     found = rating_divergence(pairs)
     assert found.to_dict() == {"z0": -(1 - 1), "z1": -(-1 + 1), "z2": -(0.5 - 0.5), "z3": 0}
     fewer = rating_divergence(pairs.select([0, 2, 3]), aspects=["a", "b", "c"])  # without z1 the largest are 2, 2 and 1
@@ -208,7 +211,10 @@ def test_gap_order_follows_the_aspects_of_make_pairs(ratings):
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
-        ([("a", [-1.0, 1.0, 1.0], 1), ("b", [1.0, 1.0, 1.0], 1), ("c", [1.0, 1.0, 1.0], 1)], "2 orders of .* fit the labels"),
+        (
+            [("a", [-1.0, 1.0, 1.0], 1), ("b", [1.0, 1.0, 1.0], 1), ("c", [1.0, 1.0, 1.0], 1)],
+            "2 orders of .* fit the labels",
+        ),
         ([("a", [-1.0, 1.0], 1), ("b", [-1.0, 1.0], 1)], "0 orders of .* fit the labels"),
         ([("a", [1.0, 1.0], 1)], "2 gaps a pair but labels on 1 aspects"),
     ],
@@ -235,7 +241,9 @@ def test_rating_divergence_refuses_an_absent_rating_or_column(hand_pairs):
 
 
 def table(**columns):
-    margins = pd.DataFrame({"a": [1.0] * 7, "b": [2.0] * 7, "c": [3.0] * 7} | columns, index=[f"z{i}" for i in range(7)])
+    margins = pd.DataFrame(
+        {"a": [1.0] * 7, "b": [2.0] * 7, "c": [3.0] * 7} | columns, index=[f"z{i}" for i in range(7)]
+    )
     return margins, pd.Series("a", index=margins.index)
 
 
@@ -246,12 +254,16 @@ def without(case, pairs):
 SEVEN = r": 7 \(first: z0, z1, z2, z3, z4\)\. Remedy: \w+"
 REFUSED = {
     "NaN": (table(b=[NAN] * 7), rf"margins\['b'\] is NaN or infinite where another aspect needs it{SEVEN}"),
-    "infinite": (table(c=[float("inf")] * 7), rf"margins\['c'\] is NaN or infinite where another aspect needs it{SEVEN}"),
+    "infinite": (table(c=[float("inf")] * 7),
+                 rf"margins\['c'\] is NaN or infinite where another aspect needs it{SEVEN}"),
     "kappa = 1": ((table()[0][["a"]], table()[1]), r"margins: 1 aspect \(kappa = 1\).*at least two"),
     "kappa = 0": ((table()[0][[]], table()[1]), r"margins: 0 aspect \(kappa = 0\)"),
-    "unknown aspect": ((table()[0], pd.Series("d", index=table()[0].index)), r"column missing for an aspect: 1 \(first: d\)"),
-    "pair without aspect": (without(table(), ["z1", "z5"]), r"aspect has no entry for a pair: 2 \(first: z1, z5\)\. Remedy"),
-    "repeated pair": (tuple(pd.concat([part, part]) for part in table()), f"margins: pair_id occurs more than once{SEVEN}"),
+    "unknown aspect": ((table()[0], pd.Series("d", index=table()[0].index)),
+                       r"column missing for an aspect: 1 \(first: d\)"),
+    "pair without aspect": (without(table(), ["z1", "z5"]),
+                            r"aspect has no entry for a pair: 2 \(first: z1, z5\)\. Remedy"),
+    "repeated pair": (tuple(pd.concat([part, part]) for part in table()),
+                      f"margins: pair_id occurs more than once{SEVEN}"),
 }  # fmt: skip
 
 

@@ -7,10 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pdsel.evaluation import (
-    Estimate, bootstrap_mean, from_alpaca_eval, length_controlled_win_rate, measure, win_rate, winning_score,
-)  # fmt: skip
+    Estimate,
+    bootstrap_mean,
+    from_alpaca_eval,
+    length_controlled_win_rate,
+    measure,
+    win_rate,
+    winning_score,
+)
 from pdsel.judges import gold_gaps, gold_judge, gold_scores
 from pdsel.notesworld import gold_utility, rated_rows, read_prompt
+from pdsel.notesworld.people import NOISE
 
 NULL = "glad to help ."
 TENTHS = st.integers(0, 10).map(lambda tenth: tenth / 10)
@@ -79,7 +86,9 @@ BAD_PREFERENCES = {
 }
 
 
-@pytest.mark.parametrize("metric", [win_rate, winning_score, lambda values: length_controlled_win_rate(values, [1], [2])])
+@pytest.mark.parametrize(
+    "metric", [win_rate, winning_score, lambda values: length_controlled_win_rate(values, [1], [2])]
+)
 @pytest.mark.parametrize(("preference", "problem"), BAD_PREFERENCES.values(), ids=BAD_PREFERENCES)
 def test_bad_preferences_are_refused(metric, preference, problem):
     with pytest.raises(ValueError, match=problem):
@@ -97,6 +106,7 @@ def lengths(n=200):
     return rng.integers(200, 2000, n).astype(float), rng.integers(200, 2000, n).astype(float), rng.normal(size=n)
 
 
+@pytest.mark.filterwarnings("ignore::statsmodels.tools.sm_exceptions.PerfectSeparationWarning")
 def test_length_control_takes_away_what_length_explains():
     baseline, model, difficulty = lengths(2000)
     gap = np.tanh((baseline - model) / (baseline - model).std())
@@ -104,9 +114,10 @@ def test_length_control_takes_away_what_length_explains():
     found = length_controlled_win_rate(truth, baseline, model, difficulty=difficulty)
     assert found.value == pytest.approx(100 * np.mean(1 / (1 + np.exp(-0.8 * difficulty - 0.3))))
     assert (found.variant, found.n) == ("length, difficulty", 2000)
-    assert found.low < found.value < found.high
+    assert found.standard_error < 1e-9  # the model is true and the preferences are its own
 
 
+@pytest.mark.filterwarnings("ignore::statsmodels.tools.sm_exceptions.PerfectSeparationWarning")
 def test_length_control_of_equal_sides_is_a_draw():
     baseline, model, _ = lengths()
     found = length_controlled_win_rate(np.full(400, 0.5), [*baseline, *model], [*model, *baseline])
@@ -115,10 +126,12 @@ def test_length_control_of_equal_sides_is_a_draw():
 
 
 BAD_LENGTHS = {
-    "too few": ({"length_model": [1.0]}, r"length_model: shape \(1,\), preference has \(200,\); give one value per prompt"),
+    "too few": ({"length_model": [1.0]},
+                r"length_model: shape \(1,\), preference has \(200,\); give one value per prompt"),
     "NaN": ({"length_baseline": np.full(200, np.nan)},
             r"length_baseline is NaN or infinite.*: 200 \(first: 0, 1, 2, 3, 4\)\. Remedy"),
-    "equal": ({"length_model": lengths()[0] + 5}, "length_baseline - length_model is the same everywhere.*use win_rate"),
+    "equal": ({"length_model": lengths()[0] + 5},
+              "length_baseline - length_model is the same everywhere.*use win_rate"),
     "difficulty": ({"difficulty": np.full(200, np.inf)}, "difficulty is NaN or infinite at positions: 200 .*Remedy"),
 }  # fmt: skip
 
@@ -181,9 +194,15 @@ def leaderboard(shared):
         controlled = length_controlled_win_rate(
             preference, *lengths, difficulty=difficulty.loc[rated["row"]].to_numpy(), gamed=gamed
         )
-        rows[model] = {"wr": win_rate(preference), "lc": controlled, "alone": length_controlled_win_rate(preference, *lengths)}
+        rows[model] = {
+            "wr": win_rate(preference),
+            "lc": controlled,
+            "alone": length_controlled_win_rate(preference, *lengths),
+        }
     ours = pd.DataFrame(rows).T
-    return ours.map(lambda estimate: estimate.value).join(pd.read_csv(folder / "published.csv").set_index("model")), ours
+    return ours.map(lambda estimate: estimate.value).join(
+        pd.read_csv(folder / "published.csv").set_index("model")
+    ), ours
 
 
 def test_raw_win_rates_are_the_published_ones(leaderboard):
@@ -222,25 +241,30 @@ def perfect(prompt):
     return " . ".join(f"{name} {notes[name] or 'unsure'}" for name in asked) + " ."
 
 
-def test_the_gold_judge_swapped_gives_one_minus(answered):
+@pytest.mark.parametrize("noise", [{}, {"noise": 0}, {"noise": 0.5}])
+def test_the_gold_judge_swapped_gives_one_minus(answered, noise):
     prompts, first, second = answered
-    preference = gold_judge(prompts, first, second)
-    assert set(preference) == {0, 0.5, 1}
-    assert (gold_judge(prompts, second, first) == 1 - preference).all()
-    assert (gold_judge(prompts, first, first) == 0.5).all()
+    preference = gold_judge(prompts, first, second, **noise)
+    assert gold_judge(prompts, second, first, **noise) == pytest.approx(1 - preference)
+    assert (gold_judge(prompts, first, first, **noise) == 0.5).all()
+    assert ((preference >= 0) & (preference <= 1)).all() and preference.std() > 0.1
 
 
-def test_the_gold_judge_follows_the_gold_utility(answered):
+def test_the_gold_judge_errs_on_the_gold_utility_as_a_rater_does(answered):
     prompts, first, second = answered
     gap = [gold_utility(p, a) - gold_utility(p, b) for p, a, b in zip(prompts, first, second, strict=True)]
-    assert (gold_judge(prompts, first, second) == (np.sign(np.round(gap, 9)) + 1) / 2).all()
+    assert (gold_judge(prompts, first, second, noise=0) == (np.sign(np.round(gap, 9)) + 1) / 2).all()
+    errors = np.random.default_rng(0).normal(0, NOISE, size=(2, 4000, 1))
+    seen = (np.array(gap) + errors[0] - errors[1] > 0).mean(axis=0)
+    assert gold_judge(prompts, first, second) == pytest.approx(seen, abs=0.03)
 
 
-def test_an_empty_phrase_wins_next_to_nothing(answered):
+@pytest.mark.parametrize("noise", [{}, {"noise": 0}])
+def test_an_empty_phrase_wins_next_to_nothing(answered, noise):
     prompts, first, _ = answered
     nothing = [NULL] * len(prompts)
-    assert win_rate(gold_judge(prompts, nothing, [perfect(prompt) for prompt in prompts])).value == 0
-    assert win_rate(gold_judge(prompts, nothing, first)).value < 20  # a poor responder says falsehoods: worse than nothing
+    assert win_rate(gold_judge(prompts, nothing, [perfect(prompt) for prompt in prompts], **noise)).value < 0.1
+    assert win_rate(gold_judge(prompts, nothing, first, **noise)).value < 25  # a poor responder is worse than nothing
 
 
 def test_no_responder_beats_the_perfect_answer_often(answered):

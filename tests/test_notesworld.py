@@ -11,8 +11,15 @@ from hypothesis import strategies as st
 
 import pdsel
 from pdsel.notesworld import (
-    ASPECTS, draw_prompts, gold_aspects, gold_utility, rated_rows, read_prompt, split_of, write_ratings,
-)  # fmt: skip
+    ASPECTS,
+    draw_prompts,
+    gold_aspects,
+    gold_utility,
+    rated_rows,
+    read_prompt,
+    split_of,
+    write_ratings,
+)
 from pdsel.notesworld.people import LENGTH_BIAS
 from pdsel.notesworld.world import ATTRIBUTES, FILLER, HEDGE, SPLITS, UNKNOWN
 from pdsel.pairs import make_pairs
@@ -20,6 +27,7 @@ from pdsel.ratings import load_ratings
 
 PROMPT = "notes color red ; size ? ; home cave ; food moss ; tell home and size ="
 WORDS = ["also", ".", ".", HEDGE, *FILLER.split(), "nonsense", *ATTRIBUTES, *(v[0] for v in ATTRIBUTES.values())]
+PROMPTS = draw_prompts(50, split="select", seed=0)
 PACKAGE = Path(pdsel.__file__).parent
 
 
@@ -79,9 +87,8 @@ def test_gold_aspects_by_hand(response, instruction_following, honesty, truthful
     assert gold_utility(PROMPT, response) == pytest.approx(np.mean(list(found.values())))
 
 
-@given(st.lists(st.sampled_from(WORDS), max_size=40), st.integers(0, 99))
-def test_gold_aspects_of_any_text_are_in_the_unit_interval(words, which):
-    prompt = draw_prompts(100, split="select", seed=0)[which]
+@given(st.lists(st.sampled_from(WORDS), max_size=40), st.sampled_from(PROMPTS))
+def test_gold_aspects_of_any_text_are_in_the_unit_interval(words, prompt):
     assert all(0 <= value <= 1 for value in gold_aspects(prompt, " ".join(words)).values())
 
 
@@ -113,10 +120,11 @@ def test_the_raters_length_bias_is_the_known_one(rated):
 
 def test_ratings_follow_gold(rated):
     for aspect in ASPECTS:
-        pairs = [(gold_aspects(row["instruction"], each["response"])[aspect], int(each["annotations"][aspect]["Rating"]))
-                 for row in rated for each in row["completions"]]  # fmt: skip
-        assert np.corrcoef(np.transpose(pairs))[0, 1] > 0.8
-        assert {rating for _, rating in pairs} == {1, 2, 3, 4, 5}
+        completions = [(row["instruction"], each) for row in rated for each in row["completions"]]
+        gold = [gold_aspects(prompt, each["response"])[aspect] for prompt, each in completions]
+        seen = [int(each["annotations"][aspect]["Rating"]) for _, each in completions]
+        assert np.corrcoef(gold, seen)[0, 1] > 0.8
+        assert set(seen) == {1, 2, 3, 4, 5}
 
 
 def test_natural_conflict_of_an_aspect_is_between_10_and_40_percent(tmp_path):
@@ -187,9 +195,14 @@ def test_a_room_of_training_or_selection_cannot_read_gold(room):
 
 
 def test_the_check_above_sees_every_way_to_import():
-    ways = ["import pdsel.judges", "from pdsel.judges import gold_judge", "from pdsel import judges", "from . import judges",
-            "from pdsel import gold_judge", "from .judges import gold_judge", "import_module('pdsel.judges')"]  # fmt: skip
-    for way in ways:
+    ways = """import pdsel.judges
+from pdsel.judges import gold_judge
+from pdsel import judges
+from pdsel import gold_judge
+from . import judges
+from .judges import gold_judge
+import_module('pdsel.judges')"""
+    for way in ways.splitlines():
         assert any(each.startswith("pdsel.judges") for each in mentions(ast.parse(way))), way
 
 

@@ -137,7 +137,8 @@ BAD_PROMPTS = {
     "text overall": (prompts(overall="high"), "overall is text"),
     "boolean overall": (prompts(overall=False), "overall is a boolean"),
     "infinite overall": (prompts(overall=1e999), "overall is infinite"),
-    "one response": ([row | {"completions": row["completions"][:1]} for row in prompts()], "responses holds fewer than two"),
+    "one response": ([row | {"completions": row["completions"][:1]} for row in prompts()],
+                     "responses holds fewer than two"),
     "no responses": ([row | {"completions": None} for row in prompts()], "responses holds fewer than two"),
     "null response": (prompts(response=None), "responses holds a null or empty response"),
     "blank response": (prompts(response="  "), "responses holds a null or empty response"),
@@ -181,7 +182,7 @@ NOT_OF_THE_LAYOUT = {
     "text a line": ['"instruction completions"'],
     "text for completions": [prompts(1)[0] | {"completions": "yes"}],
     "a null completion": [prompts(1)[0] | {"completions": [None, completion("no")]}],
-    "text for annotations": [prompts(1)[0] | {"completions": [completion("a") | {"annotations": "good"}, completion("b")]}],
+    "text for annotations": [prompts(1)[0] | {"completions": [completion("a") | {"annotations": "good"}] * 2}],
 }  # fmt: skip
 
 
@@ -224,7 +225,6 @@ BAD_TABLES = {
     "infinite": ({"overall": [4.0, float("-inf")]}, "overall is infinite"),
     "boolean": ({"ratings": {"honesty": [True, False]}}, r"ratings\['honesty'\] is a boolean"),
     "too few ratings": ({"ratings": {"honesty": [4.0]}}, r"ratings\['honesty'\] is not one rating per response"),
-    "null ratings": ({"overall": None}, "overall is not one rating per response"),
     "one response": ({"responses": ["yes"]}, "responses holds fewer than two responses"),
     "null response": ({"responses": ["yes", None]}, "responses holds a null or empty response"),
 }

@@ -77,7 +77,11 @@ REFUSED = {
     "duplicates": (pd.Series(0.0, index=SEVEN * 2), 0.5, f"scores: pair_id occurs more than once{NAMES}"),
     "share 0": (pd.Series(0.0, index=SEVEN), 0, r"share=0 is not in \(0, 1\]"),
     "share below 0": (pd.Series(0.0, index=SEVEN), -0.3, r"share=-0\.3 is not in \(0, 1\]"),
-    "share above 1": (pd.Series(0.0, index=SEVEN), 30, r"share=30 is not in \(0, 1\]: it is the fraction .*such as 0\.3"),
+    "share above 1": (
+        pd.Series(0.0, index=SEVEN),
+        30,
+        r"share=30 is not in \(0, 1\]: it is the fraction .*such as 0\.3",
+    ),
     "share NaN": (pd.Series(0.0, index=SEVEN), float("nan"), r"share=nan is not in \(0, 1\]"),
     "share True": (pd.Series(0.0, index=SEVEN), True, r"share=True is not in \(0, 1\]"),
     "keeps no pair": (pd.Series(0.0, index=SEVEN), 0.05, "share=0.05 of 7 pairs keeps no pair. Remedy: a larger share"),
@@ -167,9 +171,10 @@ def test_a_rule_trains_on_its_kept_pairs_in_table_order(pairs, kept, method):
     ids = set(kept.loc[kept["method"] == method, "pair_id"])
     assert found == [pair for pair in pairs["pair_id"] if pair in ids]
     assert len(found) == round(0.3 * len(pairs))
-    assert training_pairs(method, pairs, kept.sample(frac=1, random_state=0)).to_list() == training_pairs(
-        method, pairs, kept
-    ).to_list()
+    assert (
+        training_pairs(method, pairs, kept.sample(frac=1, random_state=0)).to_list()
+        == training_pairs(method, pairs, kept).to_list()
+    )
 
 
 @pytest.mark.parametrize("method", FULL)
@@ -183,5 +188,7 @@ def test_training_pairs_refuses_unknown_methods_and_foreign_ids(pairs, kept):
     with pytest.raises(ValueError, match=r"method='PD\+': use one of \['OVA', .*'PD\(high\)'\]"):
         training_pairs("PD+", pairs, kept)
     first = list(kept.loc[kept["method"] == "PD", "pair_id"])
-    with pytest.raises(ValueError, match=rf"pair_id kept but not in the pairs table: {len(first) - 3} \(first: .*Remedy"):
+    with pytest.raises(
+        ValueError, match=rf"pair_id kept but not in the pairs table: {len(first) - 3} \(first: .*Remedy"
+    ):
         training_pairs("PD", pairs.filter(lambda row: row["pair_id"] in first[:3], load_from_cache_file=False), kept)

@@ -12,10 +12,11 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from pdsel import dmpo_loss, dpo_loss, fit_proxy, generate, load_proxy, make_pairs, score_margins, train_dmpo, train_dpo
+from pdsel.models import load_causal, load_tokenizer
 from pdsel.notesworld import BASE_MODEL, draw_prompts
 from pdsel.ratings import load_ratings
 from pdsel.scoring import response_logps
-from pdsel.training import _causal, _OffsetCollator, _OffsetTrainer, train_reward, train_sft, training_log
+from pdsel.training import _OffsetCollator, _OffsetTrainer, train_reward, train_sft, training_log
 
 TINY = {"batch_size": 8, "learning_rate": 1e-3}
 
@@ -39,8 +40,8 @@ def logps(model, pairs):
 
 def trl_loss(pairs, policy, scale, offsets, tmp_path, beta=0.1):
     """The loss of one batch by TRL's trainer (ours adds the offset), with `policy` against the base model."""
-    model, tokenizer = _causal(policy)
-    reference, _ = _causal(BASE_MODEL)
+    model, tokenizer = load_causal(policy), load_tokenizer(policy)
+    reference = load_causal(BASE_MODEL)
     config = DPOConfig(output_dir=str(tmp_path), beta=scale * beta, report_to="none", bf16=False, use_cpu=True,
                        per_device_train_batch_size=len(pairs), remove_unused_columns=False)  # fmt: skip
     data = pairs.select_columns(["prompt", "chosen", "rejected"])
@@ -153,7 +154,7 @@ def test_logps_do_not_depend_on_batching_or_order(pairs):
 
 
 def test_logps_against_a_plain_loop(pairs):
-    model, tokenizer = _causal(BASE_MODEL)
+    model, tokenizer = load_causal(BASE_MODEL), load_tokenizer(BASE_MODEL)
     for row in pairs.select(range(3)):
         start = len(tokenizer(row["prompt"])["input_ids"])
         ids = torch.tensor([tokenizer(row["prompt"] + row["chosen"] + "<eos>")["input_ids"]])
