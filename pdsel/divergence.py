@@ -53,7 +53,8 @@ def scale_margins(margins, aspect, *, quantile=0.9):
             scale = size.max()  # more than `quantile` of the margins are exactly zero
             if scale == 0:
                 warnings.warn(f"all margins of aspect {name!r} are zero: it contributes nothing to PD", stacklevel=2)
-        scaled[:, k] = np.clip(values[:, k] / scale, -1, 1) if scale else np.zeros(len(values))
+        with np.errstate(over="ignore"):  # beyond the largest float is beyond 1
+            scaled[:, k] = np.clip(values[:, k] / scale, -1, 1) if scale else np.zeros(len(values))
     return pd.DataFrame(scaled, index=margins.index, columns=margins.columns)
 
 
@@ -171,7 +172,7 @@ def gap_order(pairs):
     """
     gaps = np.array(list(pairs["rating_gaps"]), dtype=float)
     labels = np.array(list(pairs["aspect"]))
-    names = sorted(set(labels))
+    names = sorted(set(labels.tolist()))
     if len(names) != gaps.shape[1]:
         raise DataError(
             f"rating_gaps: {gaps.shape[1]} gaps a pair but labels on {len(names)} aspects {names}; pass aspects=[...] in "
@@ -205,6 +206,15 @@ def _checked(margins, aspect):
         )
     refuse(
         margins.index[margins.index.duplicated()].unique(), "margins: pair_id", "occurs more than once", "drop repeats"
+    )
+    refuse(
+        margins.columns[margins.columns.duplicated()], "margins: column", "occurs more than once", "keep one per aspect"
+    )
+    refuse(
+        aspect.index[aspect.index.duplicated()].unique(),
+        "aspect",
+        "has several entries for a pair",
+        "keep one per pair",
     )
     if not aspect.index.equals(margins.index):
         refuse(

@@ -8,7 +8,7 @@ import statsmodels.api as sm
 from scipy import stats
 from scipy.special import expit
 
-from pdsel.checks import DataError, refuse
+from pdsel.checks import DataError, refuse, require_columns
 
 RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -136,12 +136,14 @@ def length_controlled_win_rate(preference, length_baseline, length_model, *, dif
         raise DataError("length_baseline - length_model is the same everywhere: nothing to control for; use win_rate")
     columns = [np.tanh(gap / gap.std())]
     variant = "length only (unreliable: no difficulty given)"
+    if gamed is not None:
+        _check_gamed(gamed, difficulty)
     if difficulty is not None:
         columns.append(_same_length(y, difficulty, "difficulty"))
         variant = "length, difficulty" + (", gamed baselines" if gamed is not None else "")
     design = np.column_stack([*columns, np.ones_like(y)])
     target, weight = y, np.ones_like(y)
-    if gamed is not None and difficulty is not None:
+    if gamed is not None:
         extra = np.column_stack([gamed["x"], gamed["difficulty"], np.zeros(len(gamed))])
         design, target = np.vstack([design, extra]), np.concatenate([y, gamed["pref"]])
         weight = np.concatenate([weight, np.full(len(gamed), GAMED_WEIGHT)])
@@ -156,8 +158,26 @@ def _at_equal_length(fit, design, variant):
     p = expit(level @ fit.params)
     gradient = (p * (1 - p)) @ level / len(p)
     value, error = 100 * float(p.mean()), 100 * float(np.sqrt(gradient @ fit.cov_params() @ gradient))
-    half = stats.norm.ppf(0.5 + CONFIDENCE / 2) * error
+    half = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * error
     return Estimate(value, error, max(0.0, value - half), min(100.0, value + half), variant, len(p))
+
+
+def _check_gamed(gamed, difficulty):
+    if difficulty is None:
+        raise DataError(
+            "gamed is given without difficulty, which its rows are fitted with. Remedy: give both or neither"
+        )
+    require_columns(gamed.columns, ["x", "difficulty", "pref"], "gamed")
+    for column in ["x", "difficulty", "pref"]:
+        refuse(
+            gamed.index[~np.isfinite(gamed[column])],
+            f"gamed[{column!r}]",
+            "is NaN or infinite in rows",
+            "drop these rows",
+        )
+    refuse(
+        gamed.index[~gamed["pref"].between(0, 1)], "gamed['pref']", "is outside [0, 1] in rows", "use from_alpaca_eval"
+    )
 
 
 def _same_length(y, values, column):

@@ -112,7 +112,7 @@ def make_pairs(ratings, *, aspects=None, conflict=None, size=None, seed=0):
     table = _orient(ratings, labelled, np.sign(own[labelled.index]), aspects)
     _check_parts(table, aspects)
     table = _subsample(table, conflict, size, seed)
-    return Dataset.from_pandas(table, features=FEATURES, preserve_index=False)
+    return Dataset.from_list(table.to_dict("records"), features=FEATURES)  # from_pandas makes null of a NaN in a list
 
 
 def _aspects(ratings, aspects):
@@ -194,7 +194,9 @@ def mean_gaps(rating_gaps):
     >>> mean_gaps([[2.0, -1.0, float("nan")]])
     array([0.5])
     """
-    return np.nanmean(np.array(list(rating_gaps), dtype=float), axis=1)
+    return np.nanmean(np.array(list(rating_gaps), dtype=float), axis=1).round(
+        9
+    )  # a tie is a tie, whatever its rounding
 
 
 def _subsample(table, conflict, size, seed):
@@ -208,7 +210,7 @@ def _subsample(table, conflict, size, seed):
             raise DataError(f"conflict={conflict} is not a share; give a number in [0, 1] or None")
         n_conflict, n_agree = int(table["conflict"].sum()), int((~table["conflict"]).sum())
         bounds = [n / share for n, share in [(n_conflict, conflict), (n_agree, 1 - conflict)] if share > 0]
-        supply = int(min(bounds))
+        supply = int(min(bounds) + 1e-9)  # 3 / (1 - .7) is 9.999...
         if supply == 0 or round(conflict * supply) > n_conflict:
             raise DataError(
                 f"conflict={conflict}: the data hold {n_conflict} conflicting and {n_agree} agreeing pairs and can supply "
@@ -255,7 +257,8 @@ def check_pairs(pairs, columns=("pair_id", "prompt", "chosen", "rejected", "aspe
 
 def _is_blank(text):
     if isinstance(text, list):  # chat messages
-        return not any((message.get("content") or "").strip() for message in text)
+        contents = [message.get("content") if isinstance(message, dict) else None for message in text]
+        return not any(content.strip() if isinstance(content, str) else content for content in contents)
     return not isinstance(text, str) or not text.strip()
 
 
@@ -289,6 +292,8 @@ def relabel(pairs, by="overall"):
     refuse(unknown, gap_of[by], "is absent", "drop these pairs, or relabel by the other rating")
     kept = np.flatnonzero(gaps)
     flipped = [_swap(row) if gap < 0 else row for row, gap in zip(pairs.select(kept), gaps[kept], strict=True)]
+    if not flipped:
+        raise DataError(f"{gap_of[by]}: all {len(pairs)} pairs are ties. Remedy: relabel by the other rating")
     unique = {row["pair_id"]: row for row in flipped}
     return Dataset.from_list([unique[name] for name in sorted(unique)], features=pairs.features)
 
@@ -299,8 +304,8 @@ def _swap(row):
     if "chosen_model" in row:
         swapped |= {"chosen_model": row["rejected_model"], "rejected_model": row["chosen_model"]}
     if "rating_gaps" in row:
-        swapped["rating_gaps"] = [-gap for gap in row["rating_gaps"]]
-    if "overall_gap" in row:
+        swapped["rating_gaps"] = [None if gap is None else -gap for gap in row["rating_gaps"]]
+    if row.get("overall_gap") is not None:
         swapped["overall_gap"] = -row["overall_gap"]
         swapped["conflict"] = swapped["overall_gap"] < 0
     swapped["pair_id"] = pair_id(row["prompt"], swapped["chosen"], swapped["rejected"], row["aspect"])

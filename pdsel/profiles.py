@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from pdsel.checks import DataError
+from pdsel.checks import DataError, refuse
 
 GRID = "grid"  # the section that spans the runs: conflict levels, seeds, methods
 GRID_KEYS = {"conflicts", "seeds", "methods"}
@@ -33,7 +33,13 @@ def load_profile(path):
     known = sorted(file.stem for file in path.parent.glob("*.yaml"))
     if not path.exists():
         raise DataError(f"profile {path.stem!r} does not exist; there are {known}")
-    profile = yaml.safe_load(path.read_text()) or {}
+    try:
+        profile = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is no YAML: {error}") from error
+    sections = {"the profile": profile} | (profile if isinstance(profile, dict) else {})
+    refuse([name for name, section in sections.items() if not isinstance(section or {}, dict)], f"{path}: section",
+           "is no mapping of keys to values", "write `key: value` lines below it")  # fmt: skip
     grid = profile.get(GRID) or {}
     if set(grid) != GRID_KEYS:
         raise DataError(f"{path}: section {GRID!r} needs exactly {sorted(GRID_KEYS)}, it has {sorted(grid)}")

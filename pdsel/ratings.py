@@ -9,6 +9,7 @@ The layout, one prompt a row (ratings may be numbers, numeric strings or "N/A"):
 import hashlib
 import json
 import math
+from itertools import islice
 from pathlib import Path
 
 import pyarrow.parquet as parquet
@@ -58,12 +59,13 @@ def load_ratings(path_or_name, *, split="train", revision=None, limit=None):
         raise DataError(
             f"path_or_name={str(path_or_name)!r}: give a local {' or '.join(READERS)} file in UltraFeedback's layout"
         )
-    if not path.exists():
+    if not path.is_file():
         raise DataError(f"path_or_name: no file at {path}; check the path (relative ones start at {Path.cwd()})")
+    if limit is not None and limit < 1:
+        raise DataError(f"limit={limit}: read at least one prompt, or None for all")
     rows, problems = [], []
-    for number, raw in enumerate(tqdm(READERS[path.suffix](path), desc="reading ratings", leave=False), start=1):
-        if limit is not None and len(rows) == limit:
-            break
+    found = tqdm(islice(READERS[path.suffix](path), limit), desc="reading ratings", leave=False)
+    for number, raw in enumerate(found, start=1):
         rows.append(_row(raw, number, problems))
     if not rows:
         raise DataError(f"{path} is empty: no prompts to read. Remedy: write one JSON object or Parquet row per prompt")
@@ -91,10 +93,17 @@ READERS = {".jsonl": _jsonl, ".parquet": _parquet}
 
 def _row(raw, number, problems):
     """One prompt; what is wrong with it goes to `problems` as (prompt_id, column, problem, remedy)."""
+    if not isinstance(raw, dict):
+        raise DataError(
+            f"row {number} is no object but {type(raw).__name__}. Remedy: one JSON object a line, a prompt each"
+        )
     require_columns(raw, ["instruction", "completions"], f"row {number}")
     prompt = raw["instruction"]
     name = raw.get("prompt_id") or prompt_id(str(prompt))
-    completions = list(raw["completions"] or [])
+    completions = raw["completions"] or []
+    if not isinstance(completions, list) or not all(map(_is_completion, completions)):
+        raise DataError(f"completions: row {number} does not hold a list of objects with annotations. Remedy: write them as "
+                        '[{"response": ..., "annotations": {aspect: {"Rating": ...}}}, ...]')  # fmt: skip
     aspects = sorted({aspect for completion in completions for aspect in (completion.get("annotations") or {})})
 
     def number_or_nan(value, column):
@@ -120,6 +129,10 @@ def _row(raw, number, problems):
     }
 
 
+def _is_completion(value):
+    return isinstance(value, dict) and isinstance(value.get("annotations") or {}, dict)
+
+
 def prompt_id(prompt):
     """A digest of the prompt.
 
@@ -141,7 +154,7 @@ def read_rating(value):
         raise DataError("is a boolean")
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError("is text") from error
     if math.isinf(number):
         raise DataError("is infinite")

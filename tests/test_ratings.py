@@ -119,7 +119,6 @@ def test_limit_reads_the_first_prompts_only(load):
     assert list(load([*prompts(3), *prompts(1, honesty="bad")], limit=3)["prompt_id"]) == ["q0", "q1", "q2"]
 
 
-@pytest.mark.xfail(strict=True, raises=ValueError, reason="load_ratings parses one row more than limit")
 def test_limit_reads_nothing_beyond(load):
     assert load([*prompts(3), "{broken"], limit=3).num_rows == 3
 
@@ -166,7 +165,7 @@ BAD_LINES = {
     "empty file": ([], "is empty: no prompts to read. Remedy"),
     "blank file": ([" "], "is empty: no prompts to read. Remedy"),
     "broken line": ([*prompts(2), '{"instruction": '], "line 3, is no JSON object .*one prompt a line"),
-    "a list a line": ([*prompts(1), "[1, 2]"], "row 2.*instruction, completions"),
+    "a list a line": ([*prompts(1), "[1, 2]"], "row 2"),
 }
 
 
@@ -186,9 +185,6 @@ NOT_OF_THE_LAYOUT = {
 }  # fmt: skip
 
 
-@pytest.mark.xfail(
-    strict=True, raises=(TypeError, AttributeError), reason="pdsel.ratings trusts the types of the layout"
-)
 @pytest.mark.parametrize("lines", NOT_OF_THE_LAYOUT.values(), ids=NOT_OF_THE_LAYOUT)
 def test_other_layouts_are_refused(load, lines):
     with pytest.raises(ValueError, match="row 1"):

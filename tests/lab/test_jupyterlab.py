@@ -23,14 +23,18 @@ import pytest
 import websocket
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 300  # for anything to happen, on a busy machine
-CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
-FLAGS = """--headless=new --no-sandbox --disable-gpu --disable-dev-shm-usage --disable-quic --disable-sync --no-first-run
- --disable-background-networking --disable-component-update --remote-debugging-port=0 --window-size=1280,1300""".split()
+SECONDS = 180  # for anything to happen, on a busy machine
 BEFORE = {  # a notebook to open: what has to be run before it, with which parameters
     "00_idea": {},
     "03_selection": {"01_data": {"n_prompts": 60}, "02_proxies": {"compare_with": ""}},
 }
+CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+FLAGS = [
+    *("--headless=new", "--remote-debugging-port=0", "--no-first-run", "--no-sandbox", "--disable-dev-shm-usage"),
+    *("--disable-gpu", "--disable-quic", "--disable-sync", "--disable-background-networking"),
+    "--disable-component-update",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # this machine only
+]
 
 pytestmark = pytest.mark.skipif(
     not CHROMIUM,
@@ -42,14 +46,15 @@ def wait_for(what, happened):
     """The first true value that `happened` returns."""
     deadline = time.monotonic() + SECONDS
     while not (found := happened()):
-        assert time.monotonic() < deadline, f"waited {SECONDS} s in vain for {what}"
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {SECONDS} s in vain for {what}")
         time.sleep(0.2)
     return found
 
 
 @contextmanager
 def running(command, log, **options):
-    """A program in the background, ended with the block; it must not end before."""
+    """A program in the background, ended with the block, and a function that fails the test if it has ended before."""
     with open(log, "w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
     try:
@@ -69,8 +74,9 @@ class Page:
     def __init__(self, address):
         self.socket = websocket.create_connection(address, timeout=SECONDS, suppress_origin=True)
         self.requests, self.calls = [], 0
-        for domain in ("Page", "Network"):
-            self.call(f"{domain}.enable")
+        self.call("Network.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # JupyterLab runs the notebook that has the focus
+        self.call("Emulation.setDeviceMetricsOverride", width=1280, height=1300, deviceScaleFactor=1, mobile=False)
 
     def call(self, method, **parameters):
         self.calls += 1
@@ -95,10 +101,7 @@ class Page:
 def workspace(tmp_path_factory):
     """A folder with a copy of the notebooks, and an environment in which programs neither see nor change the user's own."""
     folder = tmp_path_factory.mktemp("lab")
-    notebooks = [path.name for path in (ROOT / "notebooks").glob("*.ipynb")]
-    (folder / "notebooks").mkdir()
-    for name in notebooks:
-        shutil.copy(ROOT / "notebooks" / name, folder / "notebooks")
+    shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*"))
     own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
     kept = {name: value for name, value in os.environ.items() if name not in ("MPLBACKEND", "JUPYTER_RUNTIME_DIR")}
     return folder, kept | own | {"HF_HUB_OFFLINE": "1"}
@@ -108,14 +111,16 @@ def workspace(tmp_path_factory):
 def lab(workspace):
     """JupyterLab's address and token."""
     folder, environment = workspace
+    config = Path(environment["JUPYTER_CONFIG_DIR"], "labconfig", "page_config.json")
+    config.parent.mkdir(parents=True)
+    config.write_text('{"disabledExtensions": {"@jupyterlab/apputils-extension:announcements": true}}')  # asks for news
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address, token = f"http://127.0.0.1:{port}", secrets.token_hex(16)
     command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
                "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}",
-               "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
-               "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate"]  # fmt: skip
+               "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly"]  # fmt: skip
 
     def answers():
         try:
@@ -130,15 +135,13 @@ def lab(workspace):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    """A tab of a fresh browser that can reach this machine only."""
+    """A tab of a fresh browser."""
     folder = tmp_path_factory.mktemp("browser")
     log = folder / "browser.log"
-    only_here = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
-    with running([CHROMIUM, *FLAGS, only_here, f"--user-data-dir={folder / 'profile'}", "about:blank"], log) as alive:
-        listening = wait_for(
-            "the browser", lambda: alive() and re.search(r"listening on ws://(\S+?)/", log.read_text())
-        )
-        with urllib.request.urlopen(f"http://{listening[1]}/json/list") as answer:
+    listening = re.compile(r"listening on ws://(\S+?)/").search
+    with running([CHROMIUM, *FLAGS, f"--user-data-dir={folder / 'profile'}", "about:blank"], log) as alive:
+        place = wait_for("the browser", lambda: alive() and listening(log.read_text()))[1]
+        with urllib.request.urlopen(f"http://{place}/json/list", timeout=SECONDS) as answer:
             tab = next(target for target in json.load(answer) if target["type"] == "page")
         yield Page(tab["webSocketDebuggerUrl"])
 
@@ -149,7 +152,8 @@ def test_run_all_in_jupyterlab(name, workspace, lab, page, tmp_path, capsys):
     for before, parameters in BEFORE[name].items():
         command = [sys.executable, "-m", "papermill", f"{before}.ipynb", str(tmp_path / "out.ipynb"), "-k", "python3"]
         command += [part for key, value in parameters.items() for part in ("-p", key, str(value))]
-        ran = subprocess.run(command, cwd=folder / "notebooks", env=environment, capture_output=True, text=True)
+        options = {"cwd": folder / "notebooks", "env": environment, "timeout": 5 * SECONDS}
+        ran = subprocess.run(command, capture_output=True, text=True, **options)
         assert ran.returncode == 0, ran.stderr[-3000:]
 
     address, token = lab
@@ -165,12 +169,10 @@ def test_run_all_in_jupyterlab(name, workspace, lab, page, tmp_path, capsys):
 
     cells = page.js(f"{panel}.content.widgets.map(cell => cell.model.sharedModel.toJSON())")
     outputs = [(row, output) for row, cell in enumerate(cells) for output in cell.get("outputs", [])]
-    problems = [  # warnings are none of a reader's business either
-        (row, output) for row, output in outputs if output["output_type"] == "error" or output.get("name") == "stderr"
-    ]
-    assert not problems
-    code = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
-    assert code == list(range(1, len(code) + 1))
+    assert not [(row, output) for row, output in outputs if output["output_type"] == "error"]
+    assert not [(row, output) for row, output in outputs if output.get("name") == "stderr"]  # no warnings either
+    counts = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
+    assert counts == list(range(1, len(counts) + 1))
     figures = {row for row, output in outputs if "image/png" in output.get("data", {})}
     assert figures
 
@@ -187,7 +189,7 @@ def test_run_all_in_jupyterlab(name, workspace, lab, page, tmp_path, capsys):
             assert page.js(f"{node}.querySelector('mjx-merror') == null"), f"a formula of cell {row} is wrong"
         if row == 0 or row in figures:
             page.screenshot(shots / f"{name}-{row:02d}.png")
-    elsewhere = [url for url in page.requests if not url.startswith((f"{address}/", "data:", "blob:", "about:"))]
-    assert not elsewhere
     with capsys.disabled():
         print(f"\n{name}: {1 + len(figures)} screenshots in {shots}")
+    elsewhere = [url for url in page.requests if not url.startswith((f"{address}/", "data:", "blob:", "about:"))]
+    assert not elsewhere
