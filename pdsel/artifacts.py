@@ -66,7 +66,7 @@ def save_table(table, path):
         elif path.suffix != ".parquet":
             raise DataError(f"path {path}: the suffix says the format; use .csv or .parquet")
         elif isinstance(frame, Dataset):
-            frame.to_parquet(str(scratch))
+            parquet.write_table(frame.with_format("arrow")[:], scratch)
         else:
             frame.to_parquet(scratch, index=False)
     return path

@@ -44,15 +44,18 @@ def load_tokenizer(model, **options):
 
 @contextmanager
 def quiet():
-    """No progress bars of the libraries' small chores (loading, tokenizing, saving); restored afterwards."""
+    """No bars and reports of the libraries' small chores (loading, tokenizing, saving); restored afterwards."""
+    verbosity = logging.get_verbosity()
     bars, maps = logging.is_progress_bar_enabled(), datasets.are_progress_bars_disabled()
     chores = os.environ.get("TQDM_DISABLE")  # what TRL asks before it shows a bar
+    logging.set_verbosity_error()  # a new reward head is meant to be new
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
     os.environ["TQDM_DISABLE"] = "1"
     try:
         yield
     finally:
+        logging.set_verbosity(verbosity)
         if bars:
             logging.enable_progress_bar()
         if not maps:

@@ -171,7 +171,7 @@ def _orient(ratings, labelled, signs, aspects):
             "prompt_id": prompt["prompt_id"], "prompt": prompt["prompt"],
             "chosen": chosen, "rejected": rejected, "aspect": record["aspect"],
             "chosen_model": prompt["models"][better], "rejected_model": prompt["models"][worse],
-            "rating_gaps": [sign * record[aspect] for aspect in aspects],
+            "rating_gaps": [sign * record[aspect] + 0.0 for aspect in aspects],
             "overall_gap": sign * record["overall_gap"],
         })  # fmt: skip
     table = pd.DataFrame(rows, columns=[*list(FEATURES)[:-1]])

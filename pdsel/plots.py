@@ -46,8 +46,8 @@ def plot_conflict(pairs):
     figure, axes = plt.subplots(figsize=(7, 2.6))
     axes.barh([_spaced(name) for name in share.index], share, color=ORANGE)
     axes.axvline(100 * pairs["conflict"].mean(), color="black", lw=1, ls="--")
-    axes.text(100 * pairs["conflict"].mean(), 0, " all pairs", fontsize=9, va="center")
-    axes.bar_label(axes.containers[0], fmt="%.0f %%", padding=3)
+    axes.text(100 * pairs["conflict"].mean(), 0, " all pairs", fontsize=10, va="center")
+    axes.bar_label(axes.containers[0], fmt="%.0f %%", label_type="center", color="white")
     axes.set(xlabel="labels that contradict the overall rating (%)", xlim=(0, max(share) * 1.15),
              title=f"{_spaced(share.index[-1])} contradicts the overall rating most often")  # fmt: skip
     axes.grid(axis="y", visible=False)

@@ -138,9 +138,9 @@ def headline(table, conflict):
     found = table[(table["conflict"] == conflict) & (table["metric"] == "win_rate")].set_index("method")
     text = {name: f"{_interval(found.loc[name], '.1f')} %" for name in ("PD", "RAND", "PD(high)", "ALL")}
     return (
-        f"At {100 * conflict:.0f} % conflict, a policy trained on PD's share of the pairs beats SFT on {text['PD']} of the "
-        f"held-out prompts; a random share of the same size {text['RAND']}, the most conflicting share {text['PD(high)']}, "
-        f"all pairs {text['ALL']} (95 % intervals over prompts)."
+        f"At {100 * conflict:.0f} % conflict, the policy trained on PD's share of the pairs wins {text['PD']} against SFT on "
+        f"held-out prompts; on a random share of the same size {text['RAND']}, on the most conflicting share "
+        f"{text['PD(high)']}, on all pairs {text['ALL']} (95 % intervals over prompts)."
     )
 
 

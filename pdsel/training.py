@@ -55,9 +55,9 @@ def train_sft(
         `output_dir`.
     """
     completion = "completion" if "completion" in pairs.column_names else "chosen"
-    data = pairs.select_columns(["prompt", completion]).rename_columns({completion: "completion"})
-    arguments = _arguments(output_dir, len(data), seed, learning_rate, batch_size, epochs, config)
+    arguments = _arguments(len(pairs), seed, learning_rate, batch_size, epochs, config)
     with _session(output_dir) as folder:
+        data = pairs.select_columns(["prompt", completion]).rename_columns({completion: "completion"})
         policy, tokenizer = load_causal(model, dtype=MASTER), load_tokenizer(model)
         trainer = SFTTrainer(
             model=policy,
@@ -140,11 +140,11 @@ def train_with_offset(
     Exact through TRL: its beta becomes `scale * beta` and the reference log-probability of the chosen response is
     shifted by `-offset / (scale * beta)`.
     """
-    data = pairs.select_columns(TRAINING_COLUMNS).add_column("offset", [float(value) for value in offsets])
-    arguments = _arguments(output_dir, len(data), seed, learning_rate, batch_size, epochs, config)
+    arguments = _arguments(len(pairs), seed, learning_rate, batch_size, epochs, config)
     arguments |= {"beta": scale * beta, "precompute_ref_log_probs": True, "remove_unused_columns": False}
     arguments.setdefault("precompute_ref_batch_size", 4 * batch_size)
     with _session(output_dir) as folder:
+        data = pairs.select_columns(TRAINING_COLUMNS).add_column("offset", [float(value) for value in offsets])
         policy, tokenizer = load_causal(model, dtype=MASTER), load_tokenizer(model)
         trainer = _OffsetTrainer(
             model=policy,
@@ -171,9 +171,9 @@ def train_reward(
     model, output_dir, seed, **config
         As in `train_dpo`; a causal checkpoint gets a new scalar head.
     """
-    data = pairs.select_columns(TRAINING_COLUMNS).add_column("margin", [float(value) for value in margins])
-    arguments = _arguments(output_dir, len(data), seed, learning_rate, batch_size, epochs, config)
+    arguments = _arguments(len(pairs), seed, learning_rate, batch_size, epochs, config)
     with _session(output_dir) as folder:
+        data = pairs.select_columns(TRAINING_COLUMNS).add_column("margin", [float(value) for value in margins])
         torch.manual_seed(seed)  # the new head is drawn before the trainer seeds anything
         classifier = load_classifier(model, dtype=MASTER)
         tokenizer = load_tokenizer(model)
@@ -215,7 +215,7 @@ class _OffsetTrainer(DPOTrainer):
         return loss
 
 
-def _arguments(output_dir, n, seed, learning_rate, batch_size, epochs, config):
+def _arguments(n, seed, learning_rate, batch_size, epochs, config):
     """What all our runs share; `config` wins."""
     steps = -(-n // batch_size) * epochs
     gpu = torch.cuda.is_available()

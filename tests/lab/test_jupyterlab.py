@@ -93,6 +93,9 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def wait_for(self, what, expression):
+        wait_for(what, lambda: self.js(expression))
+
     def screenshot(self, path):
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
@@ -157,15 +160,16 @@ def test_run_all_in_jupyterlab(name, workspace, lab, page, tmp_path, capsys):
         assert ran.returncode == 0, ran.stderr[-3000:]
 
     address, token = lab
+    page.requests.clear()
     page.call("Page.navigate", url=f"{address}/lab/tree/notebooks/{name}.ipynb?token={token}&reset")
     panel = "window.jupyterapp?.shell.currentWidget"
     kernel = f"{panel}?.sessionContext?.session?.kernel"
-    wait_for("the notebook", lambda: page.js(f"{panel}?.context?.path == 'notebooks/{name}.ipynb'"))
-    wait_for("its kernel", lambda: page.js(f"{panel}.context.isReady && {kernel}?.status == 'idle'"))
+    page.wait_for("the notebook", f"{panel}?.context?.path == 'notebooks/{name}.ipynb'")
+    page.wait_for("its kernel", f"{panel}.context.isReady && {kernel}?.status == 'idle'")
 
     run_all = "window.jupyterapp.commands.execute('notebook:run-all-cells')"
     page.js(f"window.finished = false, {run_all}.finally(() => window.finished = true), null")
-    wait_for("all cells", lambda: page.js(f"window.finished && {kernel}.status == 'idle'"))
+    page.wait_for("all cells", f"window.finished && {kernel}.status == 'idle'")
 
     cells = page.js(f"{panel}.content.widgets.map(cell => cell.model.sharedModel.toJSON())")
     outputs = [(row, output) for row, cell in enumerate(cells) for output in cell.get("outputs", [])]
@@ -182,11 +186,13 @@ def test_run_all_in_jupyterlab(name, workspace, lab, page, tmp_path, capsys):
         page.js(f"{panel}.content.scrollToItem({row}, 'center')")
         node = f"{panel}.content.widgets[{row}].node"
         if row in figures:
-            image = f"Array.from({node}.querySelectorAll('.jp-OutputArea img'))"
-            wait_for("a figure", lambda image=image: page.js(f"{image}.some(i => i.complete && i.naturalWidth > 0)"))
+            images = f"Array.from({node}.querySelectorAll('.jp-OutputArea img'))"
+            page.wait_for(f"the figure of cell {row}", f"{images}.some(image => image.complete && image.naturalWidth > 0)")
         if cell["cell_type"] == "markdown" and "$" in cell["source"]:
-            wait_for("formulas", lambda node=node: page.js(f"{node}.querySelector('mjx-container') != null"))
-            assert page.js(f"{node}.querySelector('mjx-merror') == null"), f"a formula of cell {row} is wrong"
+            text = f"{node}.querySelector('.jp-RenderedMarkdown')"
+            page.wait_for(f"the formulas of cell {row}", f"{text}?.querySelector('mjx-container') != null")
+            wrong = f"{text}.querySelector('mjx-merror, [mathcolor=red]') != null || {text}.textContent.includes('$')"
+            assert not page.js(wrong), f"a formula of cell {row} is wrong"
         if row == 0 or row in figures:
             page.screenshot(shots / f"{name}-{row:02d}.png")
     with capsys.disabled():
