@@ -33,6 +33,8 @@ export PATH := $(if $(filter /%,$(VENV)),$(BIN),$(CURDIR)/$(BIN)):$(PATH)
 export PYTHONHASHSEED := 0
 export TOKENIZERS_PARALLELISM := false
 export HF_HUB_DISABLE_TELEMETRY := 1
+# Threads that wait for others do not spin: jobs share the cores.
+export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND  # a notebook draws into itself only when nothing else is asked for
 OFFLINE := HF_HUB_OFFLINE=1
@@ -96,7 +98,7 @@ test: env  ## run all tests and the examples in the docstrings, without a browse
 	  -n $(JOBS) --dist loadfile --durations=10 $(PYTEST_ARGS)
 
 test-lab: env  ## open notebooks in JupyterLab, driven by a real browser (needs Chromium)
-	$(OFFLINE) $(BIN)/python -m pytest tests/lab $(PYTEST_ARGS)
+	$(OFFLINE) $(BIN)/python -m pytest tests/lab -rs $(PYTEST_ARGS)
 
 lab: env  ## open JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb $(LAB_ARGS)

@@ -78,7 +78,7 @@ def plot_proxies(quality):
     best = shown.groupby("kind")["accuracy"].mean().idxmax()
     axes.set(ylabel="", xlabel="accuracy on the other aspects' pairs, against the raters (%; dashed: chance)", xlim=(0, 100),
              title=f"The {best} reward judges other aspects' pairs better")  # fmt: skip
-    axes.legend(title="proxy kind", loc="lower right")
+    axes.legend(title="proxy kind", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -110,7 +110,7 @@ def plot_divergence(scores, cut):
         axes.hist(scores["PD"], bins=bins, color=BLUE)
         axes.set_title("Most pairs are near consensus or conflict?")
     axes.axvline(cut, color="black", lw=1.5)
-    axes.annotate("kept", (cut, axes.get_ylim()[1] * 0.95), xytext=(-8, 0), textcoords="offset points", ha="right")
+    axes.annotate("kept", (cut, axes.get_ylim()[1] * 0.86), xytext=(-8, 0), textcoords="offset points", ha="right")
     axes.set(xlabel="preference divergence PD  (negative: the other aspects agree with the label)", ylabel="pairs")
     return figure
 

@@ -1,7 +1,7 @@
-"""Notebooks in JupyterLab, as a reader runs them: a real browser opens one, chooses Run All, and looks. `make test-lab`.
+"""Notebooks in JupyterLab, as a reader runs them: a real browser opens one, Run All, and looks. See `make test-lab`.
 
-The browser is steered over Chromium's DevTools protocol (websocket-client comes with jupyter_server). Screenshots go to the
-folder that PDSEL_SCREENSHOTS names, or else to a temporary one, whose name is printed.
+The browser is steered over Chromium's DevTools protocol (websocket-client comes with jupyter_server). Screenshots go to
+the folder that PDSEL_SCREENSHOTS names, or else to a temporary one, whose name is printed.
 """
 
 import base64
@@ -54,7 +54,7 @@ def wait_for(what, happened):
 
 @contextmanager
 def running(command, log, **options):
-    """A program in the background, ended with the block, and a function that fails the test if it has ended before."""
+    """A program in the background, ended with the block; gives a function that fails the test if it ended early."""
     with open(log, "w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **options)
     try:
@@ -102,7 +102,7 @@ class Page:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """A folder with a copy of the notebooks, and an environment in which programs neither see nor change the user's own."""
+    """A folder with a copy of the notebooks, and an environment that keeps programs off the user's own settings."""
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*"))
     own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
@@ -187,7 +187,7 @@ def test_run_all_in_jupyterlab(name, workspace, lab, page, tmp_path, capsys):
         node = f"{panel}.content.widgets[{row}].node"
         if row in figures:
             images = f"Array.from({node}.querySelectorAll('.jp-OutputArea img'))"
-            page.wait_for(f"the figure of cell {row}", f"{images}.some(image => image.complete && image.naturalWidth > 0)")
+            page.wait_for(f"the figure of cell {row}", f"{images}.some(i => i.complete && i.naturalWidth > 0)")
         if cell["cell_type"] == "markdown" and "$" in cell["source"]:
             text = f"{node}.querySelector('.jp-RenderedMarkdown')"
             page.wait_for(f"the formulas of cell {row}", f"{text}?.querySelector('mjx-container') != null")
