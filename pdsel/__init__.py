@@ -20,7 +20,7 @@ _HOME = {
     "evaluation": ["Estimate", "length_controlled_win_rate", "win_rate", "winning_score"],
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
-_ROOMS = [*_HOME, "artifacts", "models", "notesworld", "plots", "profiles", "report", "scoring", "theory"]
+_ROOMS = [*_HOME, "artifacts", "models", "notesworld", "offsets", "plots", "profiles", "report", "scoring", "theory"]
 
 __all__ = [*_MODULE, "__version__"]
 

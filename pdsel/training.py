@@ -19,10 +19,10 @@ import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PrinterCallback, TrainerCallback
-from trl import DPOConfig, DPOTrainer, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
-from trl.trainer.dpo_trainer import DataCollatorForPreference
+from trl import DPOConfig, RewardConfig, RewardTrainer, SFTConfig, SFTTrainer
 
 from pdsel.models import load_causal, load_classifier, load_tokenizer, quiet
+from pdsel.offsets import OffsetCollator, OffsetTrainer
 from pdsel.pairs import check_pairs
 
 LOG_POINTS = 40  # points on a loss curve; the first is always step 1
@@ -146,12 +146,12 @@ def train_with_offset(
     with _session(output_dir) as folder:
         data = pairs.select_columns(TRAINING_COLUMNS).add_column("offset", [float(value) for value in offsets])
         policy, tokenizer = load_causal(model, dtype=MASTER), load_tokenizer(model)
-        trainer = _OffsetTrainer(
+        trainer = OffsetTrainer(
             model=policy,
             args=DPOConfig(**arguments | {"output_dir": str(folder), "max_length": max_length}),
             train_dataset=data,
             processing_class=tokenizer,
-            data_collator=_OffsetCollator(pad_token_id=tokenizer.pad_token_id, max_length=max_length),
+            data_collator=OffsetCollator(pad_token_id=tokenizer.pad_token_id, max_length=max_length),
         )
         trainer.scale = scale
         return _run(trainer, folder, output_dir, _dropped(trainer.train_dataset, len(data), max_length))
@@ -185,34 +185,6 @@ def train_reward(
             processing_class=tokenizer,
         )
         return _run(trainer, folder, output_dir, {"n_given": len(data), "n_used": len(trainer.train_dataset)})
-
-
-class _OffsetCollator(DataCollatorForPreference):
-    """TRL's collator, carrying the offsets of the batch along."""
-
-    def torch_call(self, examples):
-        batch = super().torch_call(examples)
-        batch["offset"] = torch.tensor([example["offset"] for example in examples], dtype=torch.float32)
-        return batch
-
-
-class _OffsetTrainer(DPOTrainer):
-    """TRL's DPO with an offset per pair inside the sigmoid; logs the rewards of the policy, not the shifted ones."""
-
-    scale = 1
-
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        inputs = dict(inputs)
-        offset = inputs.pop("offset")
-        inputs["ref_chosen_logps"] = inputs["ref_chosen_logps"] - offset / self.beta
-        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        if self.scale != 1 or offset.any():
-            metrics = self._metrics["train" if self.model.training else "eval"]
-            shift = self.accelerator.gather_for_metrics(offset).mean().item()
-            for name, moved in [("chosen", shift), ("rejected", 0.0), ("margins", shift)]:
-                metrics[f"rewards/{name}"][-1] = (metrics[f"rewards/{name}"][-1] - moved) / self.scale
-            metrics.pop("rewards/accuracies", None)  # it counts kappa * M + PD > 0, which is nobody's accuracy
-        return loss
 
 
 def _arguments(n, seed, learning_rate, batch_size, epochs, config):
@@ -291,6 +263,9 @@ def _session(output_dir):
     final = Path(output_dir)
     scratch = final.with_name(f"{final.name}.{os.getpid()}.partial")  # a killed run's orphan may still write its own
     scratch.mkdir(parents=True, exist_ok=True)
+    for stale in final.parent.glob(f"{final.name}.*.partial"):
+        if not _is_running(int(stale.name.split(".")[-2])):
+            shutil.rmtree(stale, ignore_errors=True)
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - trainers seed the global state
     try:
         with torch.random.fork_rng(), warnings.catch_warnings(), quiet():
@@ -303,6 +278,16 @@ def _session(output_dir):
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _is_running(process):
+    try:
+        os.kill(process, 0)  # signal 0 only asks
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def demonstrations(prompts, responses):

@@ -14,9 +14,10 @@ from trl import DPOConfig, DPOTrainer
 from pdsel import dmpo_loss, dpo_loss, fit_proxy, generate, load_proxy, make_pairs, score_margins, train_dmpo, train_dpo
 from pdsel.models import load_causal, load_tokenizer
 from pdsel.notesworld import BASE_MODEL, draw_prompts
+from pdsel.offsets import OffsetCollator, OffsetTrainer
 from pdsel.ratings import load_ratings
 from pdsel.scoring import response_logps
-from pdsel.training import _OffsetCollator, _OffsetTrainer, train_reward, train_sft, training_log
+from pdsel.training import train_reward, train_sft, training_log
 
 TINY = {"batch_size": 8, "learning_rate": 1e-3}
 
@@ -49,9 +50,9 @@ def trl_loss(pairs, policy, scale, offsets, tmp_path, beta=0.1):
         trainer = DPOTrainer(model, reference, args=config, train_dataset=data, processing_class=tokenizer)
         batch = trainer.data_collator(list(trainer.train_dataset))
     else:
-        trainer = _OffsetTrainer(model, reference, args=config, train_dataset=data.add_column("offset", offsets),
+        trainer = OffsetTrainer(model, reference, args=config, train_dataset=data.add_column("offset", offsets),
                                  processing_class=tokenizer,
-                                 data_collator=_OffsetCollator(pad_token_id=tokenizer.pad_token_id))  # fmt: skip
+                                 data_collator=OffsetCollator(pad_token_id=tokenizer.pad_token_id))  # fmt: skip
         batch = trainer.data_collator(list(trainer.train_dataset))
         chosen, rejected = logps(BASE_MODEL, pairs)
         batch |= {"ref_chosen_logps": chosen.float(), "ref_rejected_logps": rejected.float()}
@@ -126,6 +127,12 @@ def test_a_failed_run_leaves_no_folder_under_the_final_name(pairs, tmp_path):
     with pytest.raises(TypeError):
         train_dpo(pairs, model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, no_such_option=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_runs_scratch_folder_is_swept_away(pairs, tmp_path):
+    (tmp_path / "p.999999999.partial").mkdir()
+    train_dpo(pairs.select(range(8)), model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, **TINY)
+    assert [path.name for path in tmp_path.iterdir()] == ["p"]
 
 
 def test_truncation_is_counted(pairs, tmp_path):
