@@ -121,6 +121,11 @@ def findings(table, conflict):
     rows = [
         ("PD above RAND at the same budget", win["PD"] > win["RAND"], f"{win['PD']:.1f} % against {win['RAND']:.1f} %"),
         ("PD above RAF at the same budget", win["PD"] > win["RAF"], f"{win['PD']:.1f} % against {win['RAF']:.1f} %"),
+        (
+            "PD at least at PD(rati.), its oracle",
+            win["PD"] >= win["PD(rati.)"],
+            f"{win['PD']:.1f} % against {win['PD(rati.)']:.1f} %",
+        ),
         ("PD(high) below SFT", win["PD(high)"] < 50, f"{win['PD(high)']:.1f} % against a draw at 50 %"),
         (
             "PD with a share of the data at least at ALL",
