@@ -83,6 +83,7 @@ def bootstrap_mean(values, *, variant="mean, bootstrap over prompts", seed=0):
     0.5
     """
     values = np.asarray(values, dtype=float)
+    refuse(np.flatnonzero(~np.isfinite(values)), "values", "is NaN or infinite at positions", "drop these prompts")
     mean = float(values.mean())
     if len(values) == 1 or np.ptp(values) == 0:
         return Estimate(mean, 0.0 if len(values) > 1 else float("nan"), mean, mean, variant, len(values))

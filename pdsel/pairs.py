@@ -246,6 +246,9 @@ def check_pairs(pairs, columns=("pair_id", "prompt", "chosen", "rejected", "aspe
     if len(pairs) == 0:
         raise DataError("pairs table is empty. Remedy: check the filter or selection before it")
     names = pd.Series(pairs["pair_id"])
+    for column in ("pair_id", "aspect"):
+        null = np.flatnonzero(pd.isna(pd.Series(list(pairs[column]), dtype=object)))
+        refuse(null, column, "is null in rows", "drop these rows, or build the table with make_pairs")
     refuse(names[names.duplicated()].unique(), "pair_id", "occurs more than once", "drop the duplicate pairs")
     texts = {column: list(pairs[column]) for column in ("prompt", "chosen", "rejected")}
     for column, values in texts.items():

@@ -41,7 +41,7 @@ def select(scores, share, *, keep="lowest"):
     """
     if keep not in ("lowest", "highest"):
         raise DataError(f"keep={keep!r}: use 'lowest' or 'highest'")
-    if isinstance(share, bool) or not 0 < share <= 1:
+    if isinstance(share, bool | str) or not 0 < share <= 1:
         raise DataError(f"share={share} is not in (0, 1]: it is the fraction of pairs to keep, such as 0.3")
     refuse(scores.index[scores.index.duplicated()].unique(), "scores: pair_id", "occurs more than once", "drop repeats")
     values = scores.to_numpy(dtype=float)

@@ -217,6 +217,7 @@ def _run(trainer, folder, output_dir, counts):
     trainer.train()
     seconds = time.perf_counter() - start
     trainer.save_model(str(folder))
+    Path(folder, "training_args.bin").unlink(missing_ok=True)  # a pickle, with this machine's paths in it
     record = counts | {"seconds": seconds, "steps": trainer.state.global_step, "history": trainer.state.log_history}
     Path(folder, "training.json").write_text(json.dumps(record, indent=1))
     return str(output_dir)

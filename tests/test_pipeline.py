@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_results_folder_without_work_is_run_anew(results, tmp_path):
 
     shutil.copytree(results, tmp_path / "clone", ignore=shutil.ignore_patterns("work"))
     plan = snakemake("--dry-run", results=tmp_path / "clone")
-    assert "dpo                9" in plan.stdout, plan.stdout[-2000:]
+    assert re.search(rf"dpo +{len(ORDER) - 1}\b", plan.stdout + plan.stderr)
 
 
 def test_same_seed_same_bytes(results, tmp_path):
@@ -154,7 +155,7 @@ def test_a_failing_notebook_names_its_cell(tmp_path):
         profile.unlink()
     output = failed.stdout + failed.stderr
     assert failed.returncode != 0
-    assert 'Exception encountered at "In [6]"' in output
+    assert re.search(r'Exception encountered at "In \[\d+\]"', output)
     assert "the data can supply" in output
     assert not list(tmp_path.rglob("pairs.parquet"))
 

@@ -150,7 +150,7 @@ def test_sft_lowers_the_loss_of_the_demonstrations(pairs, tmp_path):
 def test_checkpoints_are_safetensors(policy):
     names = {path.name for path in Path(policy).iterdir()}
     assert "model.safetensors" in names
-    assert not any(name.endswith(".pt") for name in names)
+    assert not any(name.endswith((".pt", ".bin", ".pkl")) for name in names)
 
 
 def test_logps_do_not_depend_on_batching_or_order(pairs):
