@@ -104,8 +104,8 @@ lab: env  ## open JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb $(LAB_ARGS)
 
 results: env  ## redo tables, figures and README's tables from the committed numbers; trains nothing
-	@mkdir -p $(RESULTS)/work
-	$(OFFLINE) $(BIN)/papermill notebooks/06_results.ipynb $(RESULTS)/work/06_results.redone.ipynb --cwd notebooks \
+	@mkdir -p $(RESULTS)/local
+	$(OFFLINE) $(BIN)/papermill notebooks/06_results.ipynb $(RESULTS)/local/06_results.redone.ipynb --cwd notebooks \
 	  -k python3 -p results ../$(RESULTS)
 	$(BIN)/python -m pdsel.report README.md results/mini
 
@@ -116,7 +116,7 @@ lint: env  ## check style and formatting, and that notebooks carry no outputs
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
 
 clean:  ## remove checkpoints, executed notebooks and caches; results and environment stay
-	rm -rf '$(RESULTS)/work' .pytest_cache .ruff_cache .hypothesis build
+	rm -rf '$(RESULTS)/local' $(RESULTS)/*/local .pytest_cache .ruff_cache .hypothesis build
 	find pdsel tests notebooks -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 notesworld-base: env  ## train the shipped base model of the notes world anew (minutes)

@@ -42,10 +42,10 @@ def results(tmp_path_factory):
 
 
 def test_every_notebook_ran_without_error(results):
-    executed = {path.stem for path in results.rglob("work/notebooks/*.ipynb")}
+    executed = {path.stem for path in results.rglob("local/notebooks/*.ipynb")}
     assert {path.stem for path in NOTEBOOKS} - {"04_dpo"} <= executed
     assert sum(name.startswith("04_dpo-") for name in executed) == len(ORDER) - 1
-    for path in results.rglob("work/notebooks/*.ipynb"):
+    for path in results.rglob("local/notebooks/*.ipynb"):
         for cell in nbformat.read(path, 4).cells:
             assert not any(output.output_type == "error" for output in cell.get("outputs", [])), path
 
@@ -76,7 +76,7 @@ def test_results_folder_without_work_is_run_anew(results, tmp_path):
     """A fresh clone holds the committed manifests but none of the work: everything is planned."""
     import shutil
 
-    shutil.copytree(results, tmp_path / "clone", ignore=shutil.ignore_patterns("work"))
+    shutil.copytree(results, tmp_path / "clone", ignore=shutil.ignore_patterns("local"))
     plan = snakemake("--dry-run", results=tmp_path / "clone")
     assert re.search(rf"dpo +{len(ORDER) - 1}\b", plan.stdout + plan.stderr)
 
@@ -100,7 +100,7 @@ def test_same_seed_same_bytes(results, tmp_path):
         "scores.parquet",
         "kept.csv",
         "training/PD.csv",
-        "work/policies/PD",
+        "local/policies/PD",
     ]:
         assert digest(cell / file) == digest(again / file), file
 
@@ -110,7 +110,7 @@ def test_results_are_redone_without_training(results, tmp_path):
     import shutil
 
     shutil.copytree(
-        results, tmp_path / "clone", ignore=shutil.ignore_patterns("work", "tables", "figures", "manifest.json")
+        results, tmp_path / "clone", ignore=shutil.ignore_patterns("local", "tables", "figures", "manifest.json")
     )
     papermill.execute_notebook(ROOT / "notebooks" / "06_results.ipynb", tmp_path / "out.ipynb",
                                {"results": str(tmp_path / "clone")}, cwd=ROOT / "notebooks", kernel_name="python3",
@@ -120,10 +120,10 @@ def test_results_are_redone_without_training(results, tmp_path):
 
 
 def test_your_data_is_what_trl_takes(results):
-    table = pd.read_parquet(results / "work" / "your_data" / "preferences.parquet")
+    table = pd.read_parquet(results / "local" / "your_data" / "preferences.parquet")
     assert list(table.columns) == ["prompt", "chosen", "rejected", "aspect", "pd"]
     assert table["pd"].is_monotonic_increasing
-    manifest = verify("07_your_data", results / "work" / "your_data")
+    manifest = verify("07_your_data", results / "local" / "your_data")
     assert manifest["facts"]["n_kept"] == len(table) == round(0.3 * manifest["facts"]["n_pairs"])
 
 
