@@ -89,7 +89,7 @@ def plot_length_bias(correlations):
     for name, color, marker in zip(shown, [GREEN, GREY, ORANGE, BLUE], ["D", "s", "o", "o"], strict=False):
         axes.plot(shown[name], range(len(shown)), marker, color=color, label=name, ms=8)
     axes.axvline(0, color="black", lw=1)
-    axes.set(yticks=range(len(shown)), yticklabels=shown.index, xlim=(-1, 1),
+    axes.set(yticks=range(len(shown)), yticklabels=shown.index, xlim=(-1, 1), xticks=[-1, -0.5, 0, 0.5, 1],
              xlabel="correlation with the length gap", title="How much each judge follows length")  # fmt: skip
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

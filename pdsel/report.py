@@ -157,7 +157,7 @@ def work_done(manifests):
     versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("torch", "transformers", "trl"))
     devices = ", ".join(sorted({stage["environment"]["device"] for stage in stages}))
     return (
-        f"{len(stages)} jobs did {manifests['job_seconds'] / 60:.1f} minutes of work in all ({steps} steps of DPO) "
+        f"The run's {len(stages)} stages did {manifests['job_seconds'] / 60:.1f} minutes of work in all ({steps} steps of DPO) "
         f"on {devices}, {where['threads']} thread a job; Python {where['python']}, {versions}."
     )
 
