@@ -13,7 +13,7 @@ from trl import DPOConfig, DPOTrainer
 
 from pdsel import dmpo_loss, dpo_loss, fit_proxy, generate, load_proxy, make_pairs, score_margins, train_dmpo, train_dpo
 from pdsel.models import load_causal, load_tokenizer
-from pdsel.notesworld import BASE_MODEL, draw_prompts
+from pdsel.notesworld import BASE_MODEL, draw_prompts, gold_utility
 from pdsel.offsets import OffsetCollator, OffsetTrainer
 from pdsel.ratings import load_ratings
 from pdsel.scoring import response_logps
@@ -238,3 +238,21 @@ def test_bad_pairs_never_reach_the_trainer(tmp_path):
     row = {"pair_id": ["a"], "prompt": ["p"], "chosen": ["x"], "rejected": ["x"], "aspect": ["k"]}
     with pytest.raises(ValueError, match="chosen equals rejected"):
         train_dpo(Dataset.from_dict(row), model=BASE_MODEL, output_dir=tmp_path / "p", seed=0)
+
+
+def test_the_base_models_recipe_runs_and_its_card_is_measured(tmp_path):
+    from pdsel.notesworld.build_base import FILES, build
+
+    path = Path(build(tmp_path / "base", examples=640))
+    assert {file.name for file in path.iterdir()} == {*FILES, "README.md"}
+    assert "| responders |" in (path / "README.md").read_text()
+    assert generate(str(path), draw_prompts(2, split="eval", seed=0), max_new_tokens=4)
+
+
+def test_the_shipped_base_model_is_small_and_speaks_the_language():
+    files = list(Path(BASE_MODEL).iterdir())
+    assert sum(file.stat().st_size for file in files) < 2e6
+    assert {file.suffix for file in files} == {".safetensors", ".json", ".md"}
+    prompts = draw_prompts(50, split="eval", seed=6)
+    outputs = generate(BASE_MODEL, prompts, max_new_tokens=48)
+    assert np.mean([gold_utility(p, o) for p, o in zip(prompts, outputs, strict=True)]) > 0.6
