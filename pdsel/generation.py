@@ -68,10 +68,3 @@ def save_outputs(path, prompts, outputs, *, generator, dataset="notesworld"):
     with writing(path) as scratch:
         scratch.write_text(json.dumps(rows, indent=1, ensure_ascii=False))
     return path
-
-
-def load_outputs(path):
-    """The prompts and outputs of a file in AlpacaEval's layout."""
-    with open(path, encoding="utf-8") as file:
-        rows = json.load(file)
-    return [row["instruction"] for row in rows], [row["output"] for row in rows]

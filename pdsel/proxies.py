@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from pdsel.checks import DataError, refuse
 from pdsel.pairs import check_pairs
 from pdsel.scoring import classifier_rewards, response_lengths, response_logps
+from pdsel.selection import POOLED
 from pdsel.training import train_reward, train_with_offset, training_log
 
 
@@ -92,8 +93,7 @@ def fit_proxy(
     ids = _training_ids(pairs, aspect, share, length_balance, model, seed)
     where = {name: row for row, name in enumerate(pairs["pair_id"])}
     part = pairs.select([where[name] for name in ids])
-    offset = length_penalty * (response_lengths(model, part["chosen"]) - response_lengths(model, part["rejected"]))
-    offset = -offset if length_sign == "minus" else offset
+    offset = _length_offset(part, model, length_penalty, length_sign)
     holder = None
     if output_dir is None:
         holder = tempfile.TemporaryDirectory(prefix="pdsel-proxy-")
@@ -104,9 +104,15 @@ def fit_proxy(
     else:
         path = train_reward(part, -offset, **options)
     penalty = length_penalty if length_sign == "minus" else 0.0
-    name = aspect if aspect is not None else "pooled"
+    name = aspect if aspect is not None else POOLED
     seconds = training_log(path)["seconds"]
     return Proxy(name, kind, path, str(model), beta, penalty, max_length, seconds, len(part), holder).save()
+
+
+def _length_offset(part, model, penalty, sign):
+    """What is added inside the sigmoid for length: -rho * dlen ("minus") or +rho * dlen ("plus")."""
+    gap = response_lengths(model, part["chosen"]) - response_lengths(model, part["rejected"])
+    return -penalty * gap if sign == "minus" else penalty * gap
 
 
 def _check_options(kind, length_sign):

@@ -67,6 +67,36 @@ def test_every_stage_left_a_manifest_that_verifies(results):
         assert manifest["environment"]["versions"]["trl"]
 
 
+def test_no_evaluation_prompt_was_trained_on_or_selected_with(results):
+    cell = results / "conflict30-seed0"
+    trained = set(pd.read_parquet(cell / "local" / "pairs.parquet")["prompt"])
+    evaluated = {row["instruction"] for row in json.loads((cell / "local" / "outputs" / "PD.json").read_text())}
+    assert len(evaluated) == 40
+    assert not trained & evaluated
+
+
+def test_report_of_fewer_methods_and_of_natural_conflict(results, tmp_path):
+    """Tables follow what was run: a claim about a method that was not is left out, a level left as it fell is found."""
+    import shutil
+
+    from pdsel.report import findings, headline, load_costs, load_outcomes, main_rows, main_table
+
+    cell = tmp_path / "conflict30-seed0"
+    shutil.copytree(results / "conflict30-seed0", cell, ignore=shutil.ignore_patterns("local"))
+    outcomes = pd.read_parquet(cell / "outcomes.parquet")
+    few = outcomes[outcomes["method"].isin(["SFT", "PD", "RAND"])].drop(columns="preference_ova")
+    few.to_parquet(cell / "outcomes.parquet", index=False)
+    manifest = json.loads((cell / "manifests" / "05_evaluation.json").read_text())
+    manifest["parameters"]["conflict"] = None
+    (cell / "manifests" / "05_evaluation.json").write_text(json.dumps(manifest))
+    table = main_table(load_outcomes(tmp_path))
+    level = max(table["conflict"])
+    assert level == pytest.approx(0.3, abs=0.02)
+    assert list(findings(table, level)["claim"]) == ["PD above RAND at the same budget"]
+    assert list(main_rows(table, load_costs(tmp_path), level)["method"]) == ["SFT", "RAND", "PD"]
+    assert "most conflicting" not in headline(table, level)
+
+
 def test_run_again_does_nothing(results):
     again = snakemake("--dry-run", results=results)
     assert "Nothing to be done" in again.stdout + again.stderr

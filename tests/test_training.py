@@ -240,6 +240,26 @@ def test_bad_pairs_never_reach_the_trainer(tmp_path):
         train_dpo(Dataset.from_dict(row), model=BASE_MODEL, output_dir=tmp_path / "p", seed=0)
 
 
+def test_selection_and_training_never_ask_for_gold(pairs, tmp_path, monkeypatch):
+    """With the gold aspects out of reach, the whole way from pairs to a policy still works."""
+    from pdsel import judges
+    from pdsel.notesworld import people, world
+    from pdsel.selection import POOLED, score_rules, select_rules, training_pairs
+
+    def forbidden(*args):
+        raise AssertionError("gold was asked for")
+
+    for module in (judges, people, world):
+        monkeypatch.setattr(module, "gold_aspects", forbidden)
+    options = {"model": BASE_MODEL, "kind": "implicit", **TINY}
+    proxies = {aspect: fit_proxy(pairs, aspect, **options) for aspect in sorted(set(pairs["aspect"]))}
+    proxies[POOLED] = fit_proxy(pairs, None, **options)
+    kept = select_rules(score_rules(pairs, score_margins(pairs, proxies)), 0.3)
+    train_dpo(training_pairs("PD", pairs, kept), model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, **TINY)
+    with pytest.raises(AssertionError, match="gold was asked for"):
+        judges.gold_scores(["notes size tiny ; tell size ="], ["size tiny ."])
+
+
 def test_the_base_models_recipe_runs_and_its_card_is_measured(tmp_path):
     from pdsel.notesworld.build_base import FILES, build
 

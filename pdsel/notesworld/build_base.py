@@ -95,11 +95,11 @@ def build(output_dir=BASE_MODEL, *, examples=EXAMPLES, batch_size=64, learning_r
 def fidelity(model, *, n=1000, seed=SEED):
     """Gold aspects and utility of the responders, of the model at temperature 1, and of its greedy outputs.
 
-    Prompts are of the *base* split, drawn anew.
+    Prompts are of the *select* split, which the model is never trained on.
     """
     rng = np.random.default_rng([seed, 505])
     cast = draw_responders()
-    prompts = draw_prompts(n, split="base", seed=seed + 1)
+    prompts = draw_prompts(n, split="select", seed=seed)
     texts = {
         "responders": [respond(prompt, cast[rng.integers(len(cast))], rng) for prompt in prompts],
         "model, temperature 1": generate(model, prompts, max_new_tokens=48, temperature=1.0, seed=seed),
@@ -134,7 +134,7 @@ Rebuild it with `make notesworld-base` (`pdsel/notesworld/build_base.py` is the 
 
 {settings}
 
-What it says, by the gold aspects (means over 1000 prompts it was not trained on; tokens is the length of a response):
+What it says, by the gold aspects (means over 1000 prompts of a split it never saw; tokens is the length):
 
 {table}
 """
