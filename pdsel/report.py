@@ -157,8 +157,8 @@ def headline(table, conflict):
         for method, what in trained_on.items() if method in found.index
     ]  # fmt: skip
     return (
-        f"At {100 * conflict:.0f} % conflict, the win rate against SFT on held-out prompts of a policy trained "
-        f"{', '.join(parts)} (95 % intervals over prompts)."
+        f"At {100 * conflict:.0f} % conflict, win rates against SFT on held-out prompts: trained {', '.join(parts)} "
+        "(95 % intervals over prompts)."
     )
 
 
