@@ -1,0 +1,37 @@
+"""The figures, from result tables: every function takes a frame and returns a matplotlib figure."""
+
+from pdsel.plots.data import (
+    plot_agreement,
+    plot_conflict,
+    plot_divergence,
+    plot_length,
+    plot_length_bias,
+    plot_overlap,
+    plot_proxies,
+)
+from pdsel.plots.idea import plot_idea
+from pdsel.plots.results import plot_aspects, plot_cost, plot_frontier, plot_training, plot_win_rates
+from pdsel.plots.style import BLUE, COLORS, GREEN, GREY, ORANGE, save_figure, use_style
+
+__all__ = [
+    "BLUE",
+    "COLORS",
+    "GREEN",
+    "GREY",
+    "ORANGE",
+    "plot_agreement",
+    "plot_aspects",
+    "plot_conflict",
+    "plot_cost",
+    "plot_divergence",
+    "plot_frontier",
+    "plot_idea",
+    "plot_length",
+    "plot_length_bias",
+    "plot_overlap",
+    "plot_proxies",
+    "plot_training",
+    "plot_win_rates",
+    "save_figure",
+    "use_style",
+]

@@ -1,0 +1,110 @@
+"""Figures of pairs, proxies and selections: notebooks 01 to 03."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from pdsel.plots.style import BLUE, GREEN, GREY, ORANGE, spaced
+
+
+def plot_agreement(agreement):
+    """Heat map: of the response pairs that two aspects both rank, the share they rank the same way (percent)."""
+    figure, axes = plt.subplots(figsize=(6.2, 4.6))
+    sns.heatmap(100 * agreement, annot=True, fmt=".0f", cmap="RdYlBu", vmin=0, vmax=100, square=True, ax=axes,
+                cbar_kws={"label": "same order (%)"})  # fmt: skip
+    worst = agreement.where(~np.eye(len(agreement), dtype=bool)).stack().idxmin()
+    axes.set_title(f"{spaced(worst[0])} and {spaced(worst[1])} agree least")
+    axes.set(xlabel="", ylabel="")
+    axes.set_xticklabels([spaced(t.get_text()) for t in axes.get_xticklabels()], rotation=30, ha="right")
+    axes.set_yticklabels([spaced(t.get_text()) for t in axes.get_yticklabels()], rotation=0)
+    return figure
+
+
+def plot_conflict(pairs):
+    """Bars: share of each aspect's labels that contradict the overall rating (percent)."""
+    share = 100 * pairs.groupby("aspect")["conflict"].mean().sort_values()
+    figure, axes = plt.subplots(figsize=(7, 2.6))
+    axes.barh([spaced(name) for name in share.index], share, color=ORANGE)
+    axes.axvline(100 * pairs["conflict"].mean(), color="black", lw=1, ls="--")
+    axes.text(100 * pairs["conflict"].mean(), 0, " all pairs", fontsize=10, va="center")
+    axes.bar_label(axes.containers[0], fmt="%.0f %%", label_type="center", color="white")
+    axes.set(xlabel="labels that contradict the overall rating (%)", xlim=(0, max(share) * 1.15),
+             title=f"{spaced(share.index[-1])} contradicts the overall rating most often")  # fmt: skip
+    axes.grid(axis="y", visible=False)
+    return figure
+
+
+def plot_length(gaps):
+    """Bars: how far longer the chosen response is, by aspect (tokens or characters), with 95 % intervals."""
+    figure, axes = plt.subplots(figsize=(7, 2.6))
+    shown = gaps.assign(aspect=gaps["aspect"].map(spaced))
+    sns.barplot(shown, x="length_gap", y="aspect", order=sorted(shown["aspect"].unique()), color=BLUE, seed=0, ax=axes,
+                errorbar=("ci", 95), n_boot=500)  # fmt: skip
+    axes.axvline(0, color="black", lw=1)
+    means = shown.groupby("aspect")["length_gap"].mean()
+    axes.set(ylabel="", xlabel="length of chosen minus rejected (words, mean and 95 % interval)",
+             title=f"{means.idxmax()} labels favour length, {means.idxmin()} brevity")  # fmt: skip
+    return figure
+
+
+def plot_proxies(quality):
+    """Bars: accuracy of each proxy on the other aspects' pairs, one colour per kind; chance is 50 %."""
+    figure, axes = plt.subplots(figsize=(7, 3.2))
+    shown = quality.assign(aspect=quality["aspect"].map(spaced), accuracy=100 * quality["accuracy"])
+    sns.barplot(shown, x="accuracy", y="aspect", hue="kind", palette={"implicit": BLUE, "classifier": ORANGE}, ax=axes)
+    axes.axvline(50, color="black", lw=1, ls="--")
+    for bars in axes.containers:
+        axes.bar_label(bars, fmt="%.0f", padding=2, fontsize=9)
+    best = shown.groupby("kind")["accuracy"].mean().idxmax()
+    axes.set(ylabel="", xlabel="accuracy on the other aspects' pairs, against the raters (%; dashed: chance)", xlim=(0, 100),
+             title=f"The {best} reward judges other aspects' pairs better")  # fmt: skip
+    axes.legend(title="proxy kind", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def plot_length_bias(correlations):
+    """Dots: correlation of margins with the length gap, per aspect, for proxies, raters and gold."""
+    figure, axes = plt.subplots(figsize=(7, 3.2))
+    shown = correlations.rename(index=spaced)
+    for name, color, marker in zip(shown, [GREEN, GREY, ORANGE, BLUE], ["D", "s", "o", "o"], strict=False):
+        axes.plot(shown[name], range(len(shown)), marker, color=color, label=name, ms=8)
+    axes.axvline(0, color="black", lw=1)
+    axes.set(yticks=range(len(shown)), yticklabels=shown.index, xlim=(-1, 1), xticks=[-1, -0.5, 0, 0.5, 1],
+             xlabel="correlation with the length gap", title="How much each judge follows length")  # fmt: skip
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def plot_divergence(scores, cut):
+    """Histogram of PD, by whether the label is wrong by gold (if `gold_wrong` is there), with the cut of the kept share."""
+    figure, axes = plt.subplots(figsize=(7, 3.4))
+    bins = np.linspace(scores["PD"].min(), scores["PD"].max(), 41)
+    if "gold_wrong" in scores:
+        names = {False: "label right", True: "label wrong"}
+        sns.histplot(scores.assign(label=scores["gold_wrong"].map(names)), x="PD", hue="label", bins=bins, multiple="stack",
+                     hue_order=["label wrong", "label right"], palette=[ORANGE, BLUE], ax=axes)  # fmt: skip
+        kept = 100 * scores.loc[scores["PD"] <= cut, "gold_wrong"].mean()
+        axes.set_title(f"{kept:.0f} % of the kept labels are wrong, {100 * scores['gold_wrong'].mean():.0f} % of all")
+        axes.get_legend().set_title("")
+    else:
+        axes.hist(scores["PD"], bins=bins, color=BLUE)
+        axes.set_title("Most pairs are near consensus or conflict?")
+    axes.axvline(cut, color="black", lw=1.5)
+    axes.annotate("kept", (cut, axes.get_ylim()[1] * 0.86), xytext=(-8, 0), textcoords="offset points", ha="right")
+    axes.set(xlabel="preference divergence PD  (negative: the other aspects agree with the label)", ylabel="pairs")
+    return figure
+
+
+def plot_overlap(kept):
+    """Heat map: of the pairs that the row's rule keeps, the share that the column's rule keeps too (percent)."""
+    sets = {method: set(group["pair_id"]) for method, group in kept.groupby("method", sort=False)}
+    shared = pd.DataFrame({b: {a: 100 * len(sets[a] & sets[b]) / len(sets[a]) for a in sets} for b in sets})
+    figure, axes = plt.subplots(figsize=(5.6, 4.2))
+    sns.heatmap(shared, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, square=True, ax=axes,
+                cbar_kws={"label": "kept by both (%)"})  # fmt: skip
+    title = "What two rules both keep"
+    if {"PD", "PD(rati.)"} <= set(sets):
+        title = f"PD finds {shared.loc['PD', 'PD(rati.)']:.0f} % of what the true ratings would keep"
+    axes.set(title=title, xlabel="", ylabel="")
+    return figure

@@ -1,0 +1,28 @@
+"""How every figure looks, and how it is saved."""
+
+import seaborn as sns
+
+from pdsel.artifacts import writing
+
+BLUE, ORANGE, GREY, GREEN = "#3465a4", "#d9822b", "#9a9a9a", "#4e9a06"
+COLORS = {"PD": BLUE, "PD(rati.)": "#7fa6d6", "PD(high)": "#a40000", "ALL": "#444444", "SFT": "#c8c8c8", "RAND": GREY}
+
+
+def use_style():
+    """One look for all figures."""
+    sns.set_theme(style="whitegrid", context="notebook", rc={
+        "figure.dpi": 110, "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left",
+        "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "pdsel", "figure.constrained_layout.use": True,
+    })  # fmt: skip
+
+
+def save_figure(figure, path):
+    """Write `path` as PNG and SVG (same name), free of dates so that equal figures are equal files."""
+    for suffix, metadata in [("png", {"Software": None}), ("svg", {"Date": None})]:
+        with writing(f"{path}.{suffix}") as scratch:
+            figure.savefig(scratch, format=suffix, metadata=metadata, dpi=150, bbox_inches="tight")
+    return figure
+
+
+def spaced(name):
+    return name.replace("_", " ")
