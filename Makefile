@@ -57,7 +57,7 @@ endef
 export ALONE
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-lab lab results lint clean notesworld-base lock
+.PHONY: help env run test test-lab bench lab results lint clean notesworld-base lock
 
 help:  ## this text
 	@echo 'Targets'
@@ -99,6 +99,9 @@ test: env  ## run all tests and the examples in the docstrings, without a browse
 
 test-lab: env  ## open notebooks in JupyterLab, driven by a real browser (needs Chromium)
 	$(OFFLINE) $(BIN)/python -m pytest tests/lab -rs $(PYTEST_ARGS)
+
+bench: env  ## time and weigh PD at up to ten million pairs, and the scoring of texts (minutes, one core)
+	$(OFFLINE) OMP_NUM_THREADS=1 TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench results/bench
 
 lab: env  ## open JupyterLab
 	$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb $(LAB_ARGS)

@@ -10,9 +10,10 @@ __version__ = "0.1.0"
 _HOME = {
     "ratings": ["load_ratings"],
     "pairs": ["compare_responses", "make_pairs", "relabel"],
-    "proxies": ["fit_proxy", "load_proxy", "score_margins"],
+    "proxies": ["fit_proxies", "fit_proxy", "load_proxy", "score_margins"],
     "divergence": ["preference_divergence", "rating_divergence", "scale_margins"],
     "selection": ["select"],
+    "diagnostics": ["diagnose"],
     "objectives": ["bradley_terry_loss", "dmpo_loss", "dpo_loss"],
     "training": ["train_dmpo", "train_dpo", "train_sft"],
     "generation": ["generate"],
@@ -20,7 +21,19 @@ _HOME = {
     "evaluation": ["Estimate", "length_controlled_win_rate", "win_rate", "winning_score"],
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
-_ROOMS = [*_HOME, "artifacts", "models", "notesworld", "offsets", "plots", "profiles", "report", "scoring", "theory"]
+_ROOMS = [
+    *_HOME,
+    "artifacts",
+    "human",
+    "models",
+    "notesworld",
+    "offsets",
+    "plots",
+    "profiles",
+    "report",
+    "scoring",
+    "theory",
+]
 
 __all__ = [*_MODULE, "__version__"]
 

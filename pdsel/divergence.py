@@ -1,6 +1,7 @@
 """The preference divergence (PD) term of DMPO: pure numpy on tables keyed by `pair_id`, no torch."""
 
 import warnings
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -47,15 +48,19 @@ def scale_margins(margins, aspect, *, quantile=0.9):
     values, own = _checked(margins, aspect)
     scaled = np.empty_like(values)
     for k, name in enumerate(margins.columns):
-        size = np.abs(values[own != k, k])
-        scale = np.quantile(size, quantile) if len(size) else 0.0
+        size = np.abs(values[:, k][own != k])
+        scale = np.quantile(size, quantile, overwrite_input=True) if len(size) else 0.0
         if scale == 0 and len(size):
             scale = size.max()  # more than `quantile` of the margins are exactly zero
             if scale == 0:
                 warnings.warn(f"all margins of aspect {name!r} are zero: it contributes nothing to PD", stacklevel=2)
+        if scale == 0:
+            scaled[:, k] = 0.0
+            continue
         with np.errstate(over="ignore"):  # beyond the largest float is beyond 1
-            scaled[:, k] = np.clip(values[:, k] / scale, -1, 1) if scale else np.zeros(len(values))
-    return pd.DataFrame(scaled, index=margins.index, columns=margins.columns)
+            np.divide(values[:, k], scale, out=scaled[:, k])
+        np.clip(scaled[:, k], -1, 1, out=scaled[:, k])
+    return pd.DataFrame(scaled, index=margins.index, columns=margins.columns, copy=False)
 
 
 def preference_divergence(margins, aspect, *, weights=None):
@@ -113,14 +118,13 @@ def preference_divergence(margins, aspect, *, weights=None):
     -0.4
     """
     values, own = _checked(margins, aspect)
+    weight = None if weights is None else _weights(weights, margins.columns)
     total = np.zeros(len(values))
-    weight = _weights(weights, margins.columns)
-    for k in np.argsort(
-        np.asarray(margins.columns, dtype=str)
-    ):  # a fixed order: the sum does not depend on the columns'
-        other = own != k
-        total[other] += weight[k] / weight[own[other]] * values[other, k]
-    return pd.Series(0.0 - total, index=margins.index, name="pd")
+    for k in np.argsort(np.asarray(margins.columns, dtype=str)):  # by name: the order of the columns changes no bit
+        terms = values[:, k] if weight is None else (weight[k] / weight)[own] * values[:, k]
+        np.add(total, terms, out=total, where=own != k)
+    np.subtract(0.0, total, out=total)  # not -total, which makes -0.0 of 0.0
+    return pd.Series(total, index=margins.index, name="pd", copy=False)
 
 
 def rating_divergence(pairs, *, aspects=None):
@@ -204,23 +208,9 @@ def _checked(margins, aspect):
             f"margins: {margins.shape[1]} aspect (kappa = {margins.shape[1]}); PD is about the other aspects, so at least "
             "two columns are needed"
         )
-    refuse(
-        margins.index[margins.index.duplicated()].unique(), "margins: pair_id", "occurs more than once", "drop repeats"
-    )
-    refuse(
-        margins.columns[margins.columns.duplicated()], "margins: column", "occurs more than once", "keep one per aspect"
-    )
-    refuse(
-        aspect.index[aspect.index.duplicated()].unique(),
-        "aspect",
-        "has several entries for a pair",
-        "keep one per pair",
-    )
-    if not aspect.index.equals(margins.index):
-        refuse(
-            margins.index.difference(aspect.index), "aspect", "has no entry for a pair", "pass the aspect of every pair"
-        )
-        aspect = aspect.loc[margins.index]
+    refuse(repeated(margins.index), "margins: pair_id", "occurs more than once", "drop repeats")
+    refuse(repeated(margins.columns), "margins: column", "occurs more than once", "keep one per aspect")
+    aspect = aligned(aspect, margins.index, "aspect")
     own = margins.columns.get_indexer(aspect)
     refuse(sorted(set(map(str, aspect[own < 0]))), "margins: column", "missing for an aspect", "score with every proxy")
     values = margins.to_numpy(dtype=float)
@@ -233,9 +223,60 @@ def _checked(margins, aspect):
     return values, own
 
 
+def aligned(series, index, name):
+    """The rows of a Series in the order of `index`; entries for other ids are left out.
+
+    Raises
+    ------
+    ValueError
+        Under `name`, for an id with several entries or none.
+
+    >>> aligned(pd.Series({"q": 2, "r": 3, "p": 1}), pd.Index(["p", "q"]), "aspect").to_dict()
+    {'p': 1, 'q': 2}
+    """
+    if series.index.equals(index):
+        return series
+    refuse(repeated(series.index), name, "has several entries for a pair", "keep one per pair")
+    rows = series.index.get_indexer(index)
+    refuse(index[rows < 0], name, "has no entry for a pair", f"pass the {name} of every pair")
+    return series.iloc[rows]
+
+
+_DISTINCT = weakref.WeakValueDictionary()  # indexes (they cannot change) in which no id was found twice, by `id`
+
+
+def repeated(index):
+    """The ids that occur more than once in an index, each once.
+
+    Pandas would put all strings into a hash table, which at ten million ids takes seconds and a gigabyte. Instead:
+    ascending ids, as `make_pairs` gives them, are distinct; so are ids with distinct 64-bit digests, found by sorting.
+
+    >>> list(repeated(pd.Index(["p", "q", "p", "p"])))
+    ['p']
+    """
+    if _DISTINCT.get(id(index)) is index:
+        return index[:0]
+    if not (index.dtype == "str" and _surely_distinct(index.array)):
+        found = index[index.duplicated()].unique()
+        if len(found):
+            return found
+    _DISTINCT[id(index)] = index
+    return index[:0]
+
+
+def _surely_distinct(strings, chunk=4000):
+    """Whether the strings ascend or their digests differ; False says nothing."""
+    if (strings[1:] > strings[:-1]).all():
+        return True
+    digests = np.empty(len(strings), dtype=np.uint64)
+    for start in range(0, len(strings), chunk):  # pandas digests Python strings: few at a time stay in the cache
+        rows = slice(start, start + chunk)
+        digests[rows] = pd.util.hash_array(strings[rows], categorize=False)
+    digests.sort()
+    return bool((digests[1:] != digests[:-1]).all())
+
+
 def _weights(weights, columns):
-    if weights is None:
-        return np.ones(len(columns))
     refuse([c for c in columns if c not in weights], "weights: aspect", "has no weight", "give every aspect a weight")
     refuse([c for c in columns if not 0 < weights[c] < np.inf], "weights", "not positive and finite", "use weights > 0")
     return np.array([float(weights[c]) for c in columns])

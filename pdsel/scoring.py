@@ -71,21 +71,34 @@ def encode(tokenizer, prompt, response):
     (tuple of int, int)
     """
     if isinstance(prompt, str):
-        prompt_ids = tokenizer(prompt)["input_ids"]
-        ends = response.endswith(tokenizer.eos_token)
-        ids = tokenizer(prompt + response + ("" if ends else tokenizer.eos_token))["input_ids"]
-    else:
-        prompt_ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
-        ids = tokenizer.apply_chat_template(prompt + response, return_dict=True)["input_ids"]
-    shared = next((i for i, (a, b) in enumerate(zip(prompt_ids, ids, strict=False)) if a != b), len(prompt_ids))
-    return tuple(ids), min(shared, len(ids))
+        return encode_strings(tokenizer, [prompt], [response])[0]
+    prompt_ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
+    ids = tokenizer.apply_chat_template(prompt + response, return_dict=True)["input_ids"]
+    return tuple(ids), _common(prompt_ids, ids)
+
+
+def encode_strings(tokenizer, prompts, responses):
+    """`encode` for strings, many in one call: a fast tokenizer is several times faster so."""
+    end = tokenizer.eos_token
+    wholes = [p + r + ("" if r.endswith(end) else end) for p, r in zip(prompts, responses, strict=True)]
+    starts, texts = (tokenizer(list(side))["input_ids"] for side in (prompts, wholes))
+    return [(tuple(ids), _common(start, ids)) for start, ids in zip(starts, texts, strict=True)]
+
+
+def _common(prompt_ids, ids):
+    """How many tokens of the prompt the whole text starts with: a tokenizer may merge across the seam."""
+    differ = (i for i, (a, b) in enumerate(zip(prompt_ids, ids, strict=False)) if a != b)
+    return next(differ, min(len(prompt_ids), len(ids)))
 
 
 @torch.inference_mode()
 def _score(load, model, prompts, responses, score, max_length, batch_tokens):
     tokenizer = load_tokenizer(model)
     net = load(model).to(device()).eval()
-    encoded = [encode(tokenizer, p, r) for p, r in zip(prompts, responses, strict=True)]
+    if all(isinstance(prompt, str) for prompt in prompts):
+        encoded = encode_strings(tokenizer, prompts, responses)
+    else:
+        encoded = [encode(tokenizer, p, r) for p, r in zip(prompts, responses, strict=True)]
     texts = sorted({(ids[:max_length], start) for ids, start in encoded}, key=lambda text: (-len(text[0]), text))
     net.config.pad_token_id = pad = tokenizer.pad_token_id  # a classifier reads the last token before the padding
     values = {}

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from pdsel.checks import DataError, refuse
-from pdsel.divergence import preference_divergence, rating_divergence, scale_margins
+from pdsel.divergence import aligned, preference_divergence, rating_divergence, repeated, scale_margins
 from pdsel.pairs import relabel
 
 
-def select(scores, share, *, keep="lowest"):
+def select(scores, share, *, keep="lowest", standard_error=None):
     """The ids of the `round(share * n)` best pairs, best first.
 
     Parameters
@@ -21,6 +21,11 @@ def select(scores, share, *, keep="lowest"):
         The paper's lambda.
     keep : {"lowest", "highest"}
         Which end is best.
+    standard_error : pandas.Series, optional
+        How uncertain each score is, by `pair_id`, in the scores' unit; entries of other pairs are ignored. Pairs are then
+        ranked by a cautious score, the worse end of the interval: `scores + standard_error` for "lowest" (an upper
+        confidence bound of PD), `scores - standard_error` for "highest" (a lower confidence bound of a reward). A pair
+        is kept only if it is good with confidence. Pass a multiple, such as `1.64 * standard_error`, for more caution.
 
     Returns
     -------
@@ -30,20 +35,27 @@ def select(scores, share, *, keep="lowest"):
     Raises
     ------
     ValueError
-        For NaN scores, repeated ids, a share outside (0, 1] or one that keeps no pair.
+        For NaN scores, repeated ids, a share outside (0, 1] or one that keeps no pair; for a standard error that is
+        absent, negative, NaN or infinite.
 
     Examples
     --------
-    >>> list(select(pd.Series({"b": -1.0, "a": -1.0, "c": 2.0, "d": 0.0}), 0.5))
+    >>> scores = pd.Series({"b": -1.0, "a": -1.0, "c": 2.0, "d": 0.0})
+    >>> list(select(scores, 0.5))
     ['a', 'b']
-    >>> list(select(pd.Series({"b": -1.0, "a": -1.0, "c": 2.0, "d": 0.0}), 0.5, keep="highest"))
+    >>> list(select(scores, 0.5, keep="highest"))
     ['c', 'd']
+
+    Pair a's score is the least certain: at worst it is -1 + 1.5 = 0.5, behind b's -0.9 and d's 0.1.
+
+    >>> list(select(scores, 0.5, standard_error=pd.Series({"a": 1.5, "b": 0.1, "c": 0.1, "d": 0.1})))
+    ['b', 'd']
     """
     if keep not in ("lowest", "highest"):
         raise DataError(f"keep={keep!r}: use 'lowest' or 'highest'")
     if isinstance(share, bool | str) or not 0 < share <= 1:
         raise DataError(f"share={share} is not in (0, 1]: it is the fraction of pairs to keep, such as 0.3")
-    refuse(scores.index[scores.index.duplicated()].unique(), "scores: pair_id", "occurs more than once", "drop repeats")
+    refuse(repeated(scores.index), "scores: pair_id", "occurs more than once", "drop repeats")
     values = scores.to_numpy(dtype=float)
     refuse(
         scores.index[np.isnan(values)], f"scores ({scores.name or 'unnamed'})", "is NaN", "score or drop these pairs"
@@ -51,16 +63,33 @@ def select(scores, share, *, keep="lowest"):
     n_kept = round(share * len(scores))
     if n_kept == 0:
         raise DataError(f"share={share} of {len(scores)} pairs keeps no pair. Remedy: a larger share or more pairs")
-    return scores.index[_first(values if keep == "lowest" else -values, _sortable(scores.index), n_kept)]
+    cost = values if keep == "lowest" else -values
+    if standard_error is not None:
+        cost = cost + _errors(standard_error, scores.index)
+    return scores.index[_first(cost, scores.index, n_kept)]
 
 
-def _first(values, ids, n):
-    """Positions of the n smallest, ordered by (value, id); sorts only what is kept."""
+def _errors(standard_error, index):
+    """The standard errors in the order of `index`, checked."""
+    errors = aligned(standard_error, index, "standard_error").to_numpy(dtype=float)
+    usable = (errors >= 0) & (errors < np.inf)
+    refuse(index[~usable], "standard_error", "is negative, NaN or infinite", "estimate it, or drop these pairs")
+    return errors
+
+
+def _first(values, index, n):
+    """Positions of the n smallest values, ordered by (value, id)."""
     cut = np.partition(values, n - 1)[n - 1]
-    ties = np.flatnonzero(values == cut)
-    sure = np.flatnonzero(values < cut)
-    kept = np.concatenate([sure, ties[np.argsort(ids[ties], kind="stable")][: n - len(sure)]])
-    return kept[np.lexsort((ids[kept], values[kept]))]
+    sure, ties = np.flatnonzero(values < cut), np.flatnonzero(values == cut)
+    free = n - len(sure)
+    if free < len(ties):
+        ties = ties[np.argsort(_sortable(index[ties]))[:free]]
+    rows = np.concatenate([sure, ties])
+    rows = rows[np.argsort(values[rows])]
+    like_next = np.append(values[rows[1:]] == values[rows[:-1]], False)
+    tied = rows[among := like_next | np.roll(like_next, 1)]
+    rows[among] = tied[np.lexsort((_sortable(index[tied]), values[tied]))]  # ids are compared only where values tie
+    return rows
 
 
 def _sortable(index):

@@ -1,4 +1,4 @@
-"""Why the most negative PD is kept: DMPO's gain per pair, the bound on its loss, and a brute force over all subsets.
+"""Why the most negative PD is kept: DMPO's gain per pair, the bounds on its loss, and a brute force over all subsets.
 
 Numpy and scipy only, no torch. Source: arXiv 2508.07638, the section on data selection.
 """
@@ -144,8 +144,7 @@ def subset_masks(n, n_kept):
     if not 1 <= n_kept <= n:
         raise DataError(f"n_kept={n_kept} is not in 1..{n} (the number of pairs). Remedy: keep one to all of them")
     masks = np.zeros((comb(n, n_kept), n), dtype=bool)
-    for row, kept in enumerate(combinations(range(n), n_kept)):
-        masks[row, kept] = True
+    np.put_along_axis(masks, np.array(list(combinations(range(n), n_kept))), True, axis=1)
     return masks
 
 
@@ -188,3 +187,99 @@ def best_subset(pd, n_kept, c0, c2, kappa):
     bounds = bound(pd, masks, c0, c2, kappa)
     best = bounds.argmin()
     return np.flatnonzero(masks[best]), float(bounds[best])
+
+
+def most_negative(pd, n_kept):
+    """The paper's choice as a mask, ties by position.
+
+    Examples
+    --------
+    >>> most_negative([0.4, -1.0, 1.3, -0.2], 2)
+    array([False,  True, False,  True])
+    """
+    mask = np.zeros(len(pd), dtype=bool)
+    mask[np.argsort(pd, kind="stable")[:n_kept]] = True
+    return mask
+
+
+def interval_bounds(pd, trained_mask, c0, c2, kappa, width):
+    """Lowest and highest mean loss of a selection whose margins are only known to lie in two intervals.
+
+    An untrained pair lies in [c0, c0 + width], a trained one in [c2 - width, c2]. The loss falls as a margin rises, so
+    it is lowest with all margins at their upper ends and highest with all at their lower ends. Both are a `bound` with
+    two fixed margins, c2 - c0 - width > 0 apart: the most negative PD minimise both, whatever the width. And as
+    -log sigma is nowhere steeper than 1, highest - lowest <= kappa * width: no selection can beat the most negative PD
+    by more. Width 0 is the theorem of `best_subset`; (c2 - c0) / 2 makes the intervals touch, more lets them overlap.
+
+    Parameters
+    ----------
+    pd, trained_mask, kappa
+        As in `bound`.
+    c0, c2 : float
+        Lowest margin of an untrained pair and highest of a trained one, in the unit of the rewards.
+    width : float
+        Length of both intervals, same unit.
+
+    Returns
+    -------
+    lowest, highest : float or numpy.ndarray, shape (...)
+        In nats.
+
+    Raises
+    ------
+    ValueError
+        For a width outside [0, c2 - c0).
+
+    Examples
+    --------
+    >>> lowest, highest = interval_bounds([0.0, 0.0], [True, False], 0.0, 2 * np.log(3), kappa=1, width=np.log(3))
+    >>> np.exp(-2 * lowest).round(6), np.exp(-2 * highest).round(6)  # sigmas 9/10 * 3/4 and 3/4 * 1/2
+    (np.float64(0.675), np.float64(0.375))
+    """
+    if not 0 <= width < c2 - c0:
+        raise DataError(f"width={width} is not in [0, c2 - c0) = [0, {c2 - c0:g}). Remedy: shorter intervals")
+    return bound(pd, trained_mask, c0 + width, c2, kappa), bound(pd, trained_mask, c0, c2 - width, kappa)
+
+
+def separating_step(kappa, reward_range):
+    """The step c2 - c0 in the paper's condition c2 - c0 >= 2 (kappa - 1) / kappa * r, for rewards in [0, r].
+
+    PD sums kappa - 1 differences of such rewards, so |PD| <= (kappa - 1) r, and two PD are at most 2 (kappa - 1) r
+    apart. From this step on, and not before, kappa * c2 + PD_i >= kappa * c0 + PD_j for all possible PD: every trained
+    pair has at most the loss of every untrained one. The selection theorem holds for smaller steps too.
+
+    Examples
+    --------
+    >>> separating_step(kappa=4, reward_range=1.0)
+    1.5
+    """
+    return 2 * (kappa - 1) / kappa * reward_range
+
+
+def regret(pd, n_kept, c0, c2, kappa):
+    """How far the most negative PD are above the best subset when every pair has its own two margins.
+
+    Parameters
+    ----------
+    pd, n_kept, kappa
+        As in `best_subset`.
+    c0, c2 : float or array-like, shape (n,)
+        Margin of each pair without and with training on it.
+
+    Returns
+    -------
+    excess : float
+        Mean loss of the most negative PD minus that of the best subset, in nats; 0 for the same two margins everywhere.
+    best : float
+        Mean loss of the best subset, in nats.
+
+    Examples
+    --------
+    The second pair learns more, though its PD is higher: so training on the first is worse by 0.145 nats.
+
+    >>> excess, best = regret([-0.1, 0.0], 1, c0=[0.2, 0.0], c2=[1.8, 2.0], kappa=4)
+    >>> round(excess, 3), round(best, 3)
+    (0.145, 0.202)
+    """
+    best = best_subset(pd, n_kept, c0, c2, kappa)[1]
+    return max(0.0, float(bound(pd, most_negative(pd, n_kept), c0, c2, kappa)) - best), best

@@ -204,6 +204,7 @@ def _arguments(n, seed, learning_rate, batch_size, epochs, config):
         "logging_first_step": True,
         "save_strategy": "no",
         "report_to": "none",
+        "include_num_input_tokens_seen": "non_padding",
         "disable_tqdm": True,  # `_Bar` shows the progress
         "dataloader_pin_memory": gpu,
     }
@@ -218,7 +219,9 @@ def _run(trainer, folder, output_dir, counts):
     seconds = time.perf_counter() - start
     trainer.save_model(str(folder))
     Path(folder, "training_args.bin").unlink(missing_ok=True)  # a pickle, with this machine's paths in it
-    record = counts | {"seconds": seconds, "steps": trainer.state.global_step, "history": trainer.state.log_history}
+    state = trainer.state
+    record = counts | {"seconds": seconds, "steps": state.global_step, "n_tokens": int(state.num_input_tokens_seen)}
+    record["history"] = state.log_history
     Path(folder, "training.json").write_text(json.dumps(record, indent=1))
     return str(output_dir)
 

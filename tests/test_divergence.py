@@ -9,7 +9,7 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdsel.divergence import gap_order, preference_divergence, rating_divergence, scale_margins
+from pdsel.divergence import aligned, gap_order, preference_divergence, rating_divergence, repeated, scale_margins
 from pdsel.pairs import make_pairs
 
 NAN = float("nan")
@@ -108,6 +108,34 @@ def test_equal_weights_are_no_weights_to_the_bit(case, weight):
     assert same(weighted, preference_divergence(*case))
 
 
+@given(labelled_margins(), st.lists(st.floats(0.01, 100), min_size=5, max_size=5), st.floats(0.01, 100))
+def test_only_the_ratios_of_the_weights_matter(case, weights, factor):
+    weights = dict(zip("abcde", weights, strict=True))
+    scaled = {name: factor * weight for name, weight in weights.items()}
+    found, expected = (preference_divergence(*case, weights=each) for each in (scaled, weights))
+    assert found.to_dict() == pytest.approx(expected.to_dict(), rel=1e-9, abs=1e-6)  # terms up to 1e7 may cancel
+
+
+def test_a_growing_weight_by_hand():
+    """Honesty's weight 3: z1, labelled on it, is divided by 3; elsewhere honesty's margin counts three times.
+
+    z1: -(.5 + .4)/3; z2: -(3*.3 - .3); z3: -(3*(-.2) + .8); z4: -(3*(-.6) - .7).
+    """
+    found = preference_divergence(*hand_example(), weights={"honesty": 3, "help": 1, "safety": 1})
+    assert found.to_dict() == pytest.approx({"z1": -0.3, "z2": -0.6, "z3": -0.2, "z4": 2.5})
+
+
+@given(labelled_margins(), st.sampled_from("de"), st.floats(0.1, 10))
+def test_a_growing_weight_moves_its_own_pairs_and_its_own_terms_alone(case, grown, factor):
+    margins, aspect = case
+    before = preference_divergence(margins, aspect)
+    after = preference_divergence(margins, aspect, weights=dict.fromkeys("abcde", 1.0) | {grown: factor})
+    own = aspect == grown
+    assert after[own].to_dict() == pytest.approx((before[own] / factor).to_dict(), abs=1e-6)
+    moved = before[~own] - (factor - 1) * margins.loc[~own, grown]
+    assert after[~own].to_dict() == pytest.approx(moved.to_dict(), abs=1e-6)
+
+
 def test_extra_pairs_in_aspect_are_ignored():
     margins, aspect = hand_example()
     assert same(preference_divergence(margins, pd.concat([pd.Series({"z0": "help"}), aspect])),
@@ -156,6 +184,24 @@ def test_an_aspect_without_any_margin_warns_by_name():
     with pytest.warns(UserWarning, match="all margins of aspect 'a' are zero: it contributes nothing"):
         scaled = scale_margins(margins, aspect)
     assert scaled["a"].tolist() == [0, 0, 0]
+
+
+@pytest.mark.filterwarnings("ignore:all margins of aspect 'a'")
+def test_an_aspect_without_any_margin_contributes_nothing():
+    margins = pd.DataFrame({"a": [5.0, 0.0, 0.0], "b": [2.0, -1.0, 1.0], "c": [4.0, 1.0, 1.0]})
+    aspect = pd.Series(["a", "b", "c"])
+    found = preference_divergence(scale_margins(margins, aspect, quantile=1), aspect)
+    assert found.tolist() == [-(1 + 1), -(0 + 0.25), -(0 + 0.5)]
+
+
+@pytest.mark.parametrize(("quantile", "scale"), [(1, 1000), (0.9, 10)])
+def test_one_outlier_shrinks_the_other_margins_unless_the_quantile_cuts_it(quantile, scale):
+    """|m_a| = 1, 2, ..., 10 and 1000: the largest is 1000, the .9 quantile (the tenth of eleven) is 10."""
+    margins = pd.DataFrame({"a": [*range(1, 11), -1000, 7.0], "b": [1.0] * 12})
+    scaled = scale_margins(margins, pd.Series(["b"] * 11 + ["a"]), quantile=quantile)
+    assert scaled["a"].tolist()[:10] == pytest.approx([m / scale for m in range(1, 11)])
+    assert scaled["a"][10] == -1
+    assert scaled["b"].tolist() == [1.0] * 12, "an outlier in one aspect is no other's affair"
 
 
 def test_mostly_zero_margins_are_scaled_by_the_largest():
@@ -302,3 +348,42 @@ def test_a_bad_quantile_is_refused(quantile):
 def test_bad_weights_are_refused(weights, problem):
     with pytest.raises(ValueError, match=problem):
         preference_divergence(*table(), weights=weights)
+
+
+IDS = st.lists(st.text("abéß", max_size=3), max_size=12) | st.lists(st.integers(-3, 9), max_size=12)
+
+
+@given(IDS, st.sampled_from([None, object]))
+def test_repeated_ids_are_found_in_any_index(ids, dtype):
+    index = pd.Index(ids, dtype=dtype)
+    expected = list(dict.fromkeys(name for i, name in enumerate(ids) if name in ids[:i]))
+    assert list(repeated(index)) == list(repeated(index)) == expected
+
+
+@pytest.mark.parametrize("dtype", ["str", "string", object])
+def test_absent_ids_are_repeats_of_each_other(dtype):
+    assert len(repeated(pd.Index(["a", None, "b", None, "c"], dtype=dtype))) == 1
+    assert len(repeated(pd.Index(["a", None, "b"], dtype=dtype))) == 0
+
+
+def test_equal_digests_prove_nothing(monkeypatch):
+    """Should two ids ever share a digest, they are still told apart."""
+    monkeypatch.setattr(pd.util, "hash_array", lambda strings, **options: np.zeros(len(strings), dtype=np.uint64))
+    assert list(repeated(pd.Index(["b", "a"]))) == []
+    assert list(repeated(pd.Index(["b", "a", "b"]))) == ["b"]
+
+
+def test_many_ids_are_digested_in_chunks():
+    ids = [f"{i * 7919 % 10007:05d}" for i in range(10_000)]  # 7919 and 10007 are prime: all distinct, in no order
+    assert list(repeated(pd.Index(ids))) == []
+    assert list(repeated(pd.Index([*ids, ids[1234]]))) == [ids[1234]]
+
+
+@given(labelled_margins(), st.randoms(use_true_random=False))
+def test_aligned_is_a_look_up_by_id(case, random):
+    margins, aspect = case
+    more = pd.concat([aspect, pd.Series({"other": "e"})])
+    shuffled = more[random.sample(list(more.index), len(more))]
+    found = aligned(shuffled, margins.index, "aspect")
+    assert list(found.index) == list(margins.index)
+    assert list(found) == [shuffled[pair] for pair in margins.index]

@@ -1,6 +1,7 @@
 """The offline world: its truth by hand, its people, its splits, and who may look at the truth."""
 
 import ast
+import hashlib
 import json
 from pathlib import Path
 
@@ -10,17 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pdsel
+from pdsel.judges import gold_gaps
 from pdsel.notesworld import (
     ASPECTS,
+    GOLD,
+    OPPOSED,
     draw_prompts,
     gold_aspects,
     gold_utility,
+    mixture_aspects,
     rated_rows,
     read_prompt,
     split_of,
+    variant_gaps,
+    variant_scores,
     write_ratings,
 )
-from pdsel.notesworld.people import LENGTH_BIAS
+from pdsel.notesworld.people import LENGTH_BIAS, rate
+from pdsel.notesworld.variants import features
 from pdsel.notesworld.world import ATTRIBUTES, FILLER, HEDGE, SPLITS, UNKNOWN
 from pdsel.pairs import make_pairs
 from pdsel.ratings import load_ratings
@@ -160,6 +168,132 @@ def test_no_evaluation_prompt_can_reach_the_pairs(pairs):
     assert {split_of(prompt) for prompt in pairs["prompt"]} == {"select"}
 
 
+def test_the_standard_world_is_what_it_was_when_results_were_committed(tmp_path):
+    digest = hashlib.sha256(write_ratings(tmp_path / "rated.jsonl", 200, seed=0).read_bytes()).hexdigest()
+    assert digest == "d4f80ef7f504ab4d075cbde840d45180e8aad1209427af02cd7ff29bc8a68354"
+
+
+def responses_of(rows):
+    return [[each["response"] for each in row["completions"]] for row in rows]
+
+
+def test_noise_and_length_bias_change_the_ratings_but_not_the_responses(rated):
+    for raters in [{"noise": 0.0}, {"noise": {"honesty": 0.6}}, {"length_bias": 0.0}]:
+        rows = rated_rows(100, seed=11, **raters)
+        assert responses_of(rows) == responses_of(rated[:100])
+        assert rows != rated[:100]
+
+
+def test_noise_of_one_aspect_leaves_the_others_alone():
+    usual, noisy = rated_rows(300, seed=2), rated_rows(300, seed=2, noise={"honesty": 0.6})
+    for aspect in [*ASPECTS, "overall_score"]:
+        seen, before = (
+            [each["annotations"].get(aspect, each["overall_score"]) for row in rows for each in row["completions"]]
+            for rows in (noisy, usual)
+        )
+        assert (seen == before) == (aspect != "honesty")
+
+
+def test_raters_without_noise_and_bias_see_the_truth():
+    gold = {"a": 0.0, "b": 0.25, "c": 1.0}
+    assert rate(gold, 40, np.random.default_rng(0), noise=0, length_bias=0) == ({"a": 1, "b": 2, "c": 5}, 5)
+    twelve_more = rate(gold, 24, np.random.default_rng(0), noise={**dict.fromkeys(gold, 0), "overall": 0})
+    assert twelve_more == ({"a": 2, "b": 3, "c": 5}, 6)  # .144 more: 1 + .58, 2 + .58, 1 + 9 * (.417 + .144)
+
+
+@pytest.mark.parametrize(
+    ("world", "message"),
+    [
+        ({"aspects": {}}, "the world has none"),
+        ({"noise": {"honest": 0.6}}, "noise: aspect is not of this world: 1 .first: honest.*use some of .*honesty"),
+        ({"aspects": OPPOSED, "noise": {"helpfulness": 0.6}}, "helpfulness"),
+        ({"split": "test"}, "not a split"),
+    ],
+)
+def test_worlds_that_cannot_be_are_refused(world, message):
+    with pytest.raises(ValueError, match=message):
+        rated_rows(1, **world)
+
+
+@pytest.mark.parametrize(
+    ("response", "concise", "complete"),
+    [
+        ("home cave .", 1, 1 / 4),  # 3 tokens; one of four notes, right
+        ("home lake .", 1, 1 / 8),  # wrong: half a point
+        ("size unsure . home unsure .", 13 / 16, 3 / 8),  # an unknown note hedged is right, a known one is not
+        ("home cave . home lake . home cave .", 10 / 16, 1 / 4),  # the first word counts, once
+        ("voice loud .", 1, 0),  # of no note
+        ("home cave . size unsure . also color red . also food moss . glad to help .", 1 / 16, 1),
+        ("home cave . " * 7, 0, 1 / 4),  # 21 tokens
+        ("", 1, 0),
+    ],
+)
+def test_concise_and_complete_by_hand(response, concise, complete):
+    assert OPPOSED["concise"](PROMPT, response) == pytest.approx(concise)
+    assert OPPOSED["complete"](PROMPT, response) == pytest.approx(complete)
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=40), st.sampled_from(PROMPTS))
+def test_every_aspect_of_every_world_is_in_the_unit_interval(words, prompt):
+    text = " ".join(words)
+    assert all(0 <= value <= 1 for value in features(prompt, text).values())
+    for world in (OPPOSED, mixture_aspects(16)):
+        assert all(0 <= judge(prompt, text) <= 1 for judge in world.values())
+
+
+def correlation_of_gaps(world, rows):
+    """Between the aspects, over the first two responses to each prompt."""
+    prompts = [row["instruction"] for row in rows]
+    first, second = ([texts[i] for texts in responses_of(rows)] for i in (0, 1))
+    gaps = variant_scores(prompts, first, world) - variant_scores(prompts, second, world)
+    return gaps.drop(columns="utility").corr()
+
+
+def test_concise_and_complete_are_opposed_and_the_others_are_not(rated):
+    found = correlation_of_gaps(OPPOSED, rated)
+    assert found.loc["concise", "complete"] < -0.6
+    assert (found.drop(index=["concise", "complete"]).to_numpy() > -0.2).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_mixtures_correlate_as_real_aspects_do(rated, seed):
+    found = correlation_of_gaps(mixture_aspects(4, seed=seed), rated).to_numpy()[np.triu_indices(4, 1)]
+    assert (found > 0).all() and (found < 0.95).all() and 0.2 < np.median(found) < 0.7
+
+
+def test_a_smaller_world_is_the_beginning_of_a_larger_one():
+    large, small = mixture_aspects(16, seed=3), mixture_aspects(2, seed=3)
+    assert list(small) == list(large)[:2] == ["aspect_01", "aspect_02"]
+    assert all(small[name].keywords == large[name].keywords for name in small)
+    assert small["aspect_01"].keywords != mixture_aspects(1, seed=4)["aspect_01"].keywords
+    for judge in large.values():
+        assert sum(weight for _, weight in judge.keywords["weights"]) == pytest.approx(1)
+    with pytest.raises(ValueError, match="kappa=0: a world has at least one aspect"):
+        mixture_aspects(0)
+
+
+def test_what_is_remembered_of_a_response_cannot_be_changed():
+    with pytest.raises(TypeError):
+        features(PROMPT, "home cave .")["honesty"] = 0.0
+
+
+@pytest.mark.parametrize("world", [OPPOSED, *map(mixture_aspects, [2, 3, 8, 16])], ids=len)
+def test_every_world_becomes_pairs_and_its_truth_is_known(world, tmp_path):
+    path = write_ratings(tmp_path / "rated.jsonl", 120, seed=1, aspects=world)
+    pairs = make_pairs(load_ratings(path))
+    assert set(pairs["aspect"]) == set(world)
+    assert {len(gaps) for gaps in pairs["rating_gaps"]} == {len(world)}
+    gaps = variant_gaps(pairs, world)
+    assert list(gaps.columns) == [*world, "utility"] and list(gaps.index) == list(pairs["pair_id"])
+    np.testing.assert_allclose(gaps["utility"], gaps[list(world)].mean(axis=1), atol=1e-11)
+    own = [gaps.loc[name, aspect] for name, aspect in zip(pairs["pair_id"], pairs["aspect"], strict=True)]
+    assert np.mean(np.array(own) >= 0) > 0.8  # raters err, but not often
+
+
+def test_the_standard_world_as_a_variant_is_the_standard_world(pairs):
+    assert variant_gaps(pairs, GOLD).equals(gold_gaps(pairs))
+
+
 def mentions(tree):
     """Dotted names that a module imports, and texts that equal a name (for import_module)."""
     for node in ast.walk(tree):
@@ -180,7 +314,8 @@ def names(tree):
 
 
 @pytest.mark.parametrize(
-    "room", ["ratings", "pairs", "proxies", "divergence", "selection", "training", "scoring", "objectives"]
+    "room",
+    ["ratings", "pairs", "proxies", "divergence", "selection", "training", "scoring", "objectives", "diagnostics"],
 )
 def test_a_room_of_training_or_selection_cannot_read_gold(room):
     seen, waiting = set(), [room]

@@ -100,6 +100,67 @@ def test_an_unknown_end_is_refused():
         select(pd.Series([0.0]), 1, keep="best")
 
 
+def errors(**values):
+    return pd.Series(values, dtype=float)
+
+
+def test_cautious_selection_by_hand():
+    """At worst: a -2 + 1.5 = -.5, b -1 + .1 = -.9, c 0 + 0 = 0; from the other end c 0, b -1.1, a -3.5."""
+    scores, error = errors(a=-2, b=-1, c=0), errors(c=0, b=0.1, a=1.5)
+    assert list(select(scores, 1, standard_error=error)) == ["b", "a", "c"]
+    assert list(select(scores, 1, keep="highest", standard_error=error)) == ["c", "b", "a"]
+    assert list(select(scores, 0.34, keep="highest", standard_error=errors(a=0, b=0, c=1.5))) == ["b"]
+    assert list(select(scores, 0.67, standard_error=3 * error)) == ["b", "c"]
+
+
+@st.composite
+def uncertain(draw):
+    scores, share = draw(scored())
+    values = draw(st.lists(st.floats(0, 3) | st.integers(0, 2).map(float), min_size=len(scores), max_size=len(scores)))
+    return scores, share, pd.Series(values, index=scores.index)
+
+
+@given(uncertain(), st.randoms(use_true_random=False))
+def test_cautious_selection_is_selection_by_the_worse_end(case, random):
+    scores, share, error = case
+    shuffled = pd.concat([error, errors(other=-1)])[random.sample([*scores.index, "other"], len(scores) + 1)]
+    assert list(select(scores, share, standard_error=shuffled)) == brute_force(scores + error, share)
+    highest = select(scores, share, keep="highest", standard_error=shuffled)
+    assert list(highest) == list(select(scores - error, share, keep="highest"))
+
+
+@given(scored(), st.sampled_from(["lowest", "highest"]))
+def test_no_uncertainty_changes_nothing(case, keep):
+    scores, share = case
+    certain = select(scores, share, keep=keep, standard_error=pd.Series(0.0, index=scores.index))
+    assert list(certain) == list(select(scores, share, keep=keep))
+
+
+@given(scored(), st.floats(0, 3))
+def test_equal_uncertainty_keeps_the_scores_order(case, size):
+    scores, share = case
+    kept = select(scores, share, standard_error=pd.Series(size, index=scores.index))
+    assert list(kept) == brute_force(scores + size, share)
+    assert scores[kept].is_monotonic_increasing or len(set(scores + size)) < len(set(scores)), "only rounding ties"
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (pd.Series(1.0, index=[]), f"standard_error has no entry for a pair{NAMES}"),
+        (pd.Series(-0.1, index=SEVEN), f"standard_error is negative, NaN or infinite{NAMES}"),
+        (pd.Series(np.nan, index=SEVEN), f"standard_error is negative, NaN or infinite{NAMES}"),
+        (pd.Series(np.inf, index=SEVEN), f"standard_error is negative, NaN or infinite{NAMES}"),
+        (pd.Series(1.0, index=SEVEN * 2), f"standard_error has several entries for a pair{NAMES}"),
+        (pd.Series(1.0, index=SEVEN[:6]), r"standard_error has no entry for a pair: 1 \(first: z6\)\. Remedy: pass"),
+    ],
+    ids=["absent", "negative", "NaN", "infinite", "repeated", "one absent"],
+)
+def test_bad_standard_errors_are_refused(error, problem):
+    with pytest.raises(ValueError, match=problem):
+        select(pd.Series(0.0, index=SEVEN), 0.5, standard_error=error)
+
+
 def test_random_scores_belong_to_the_pair_and_the_seed(pairs):
     scores = random_scores(pairs)
     shuffled = random_scores(pairs.select(np.random.default_rng(0).permutation(len(pairs))))

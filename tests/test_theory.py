@@ -1,4 +1,4 @@
-"""The selection theorem against a brute force over all subsets, and DMPO's loss against MODPO's."""
+"""The selection theorem, with fixed margins and with intervals, against a brute force; DMPO's loss against MODPO's."""
 
 import subprocess
 import sys
@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from pdsel.divergence import preference_divergence
 from pdsel.objectives import dmpo_loss, reward_margin
 from pdsel.selection import select
-from pdsel.theory import best_subset, bound, gain, gradient_weight, subset_masks
+from pdsel.theory import (
+    best_subset,
+    bound,
+    gain,
+    gradient_weight,
+    interval_bounds,
+    most_negative,
+    regret,
+    separating_step,
+    subset_masks,
+)
 
 LN3 = np.log(3)
 KAPPAS = st.integers(1, 16)
@@ -116,6 +126,114 @@ def test_best_subset_refuses_what_it_cannot_try():
         best_subset(np.zeros(4), 5, 0, 1, 4)
     with pytest.raises(ValueError, match=r"pd is NaN or infinite at a position: 1 \(first: 1\)"):
         best_subset([0.0, np.nan], 1, 0, 1, 4)
+
+
+def rewards_to_pd(rng, n, kappa, reward_range, extreme):
+    """PD of n pairs from rewards in [0, r]; the extreme ones sit at the corners, where |PD| reaches (kappa - 1) r."""
+    rewards = rng.uniform(0, reward_range, size=(2, n, kappa - 1))
+    if extreme:
+        rewards = np.where(rewards < reward_range / 2, 0, reward_range)
+    return -(rewards[0] - rewards[1]).sum(axis=1)
+
+
+@pytest.mark.parametrize("ratio", [0.05, 0.5, 0.99, 1.0, 3.0])  # of the step that the paper's condition asks for
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75])
+def test_most_negative_pd_is_lowest_at_both_ends_with_the_condition_and_without(share, ratio):
+    rng, kept = np.random.default_rng(round(100 * (share + ratio))), round(12 * share)
+    masks = subset_masks(12, kept)
+    for world in range(40):
+        kappa, reward_range, c0 = int(rng.integers(2, 9)), rng.uniform(0.2, 3), rng.uniform(-1, 1)
+        step = ratio * separating_step(kappa, reward_range)
+        scores = rewards_to_pd(rng, 12, kappa, reward_range, extreme=world % 2)
+        width = rng.uniform(0, 0.99) * step
+        ends = interval_bounds(scores, masks, c0, c0 + step, kappa, width)
+        ours = interval_bounds(scores, most_negative(scores, kept), c0, c0 + step, kappa, width)
+        for end, our in zip(ends, ours, strict=True):
+            assert our <= end.min() * (1 + 1e-12)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=9), st.data(), MARGINS, STEPS, KAPPAS, st.floats(0, 0.99))
+def test_any_margins_in_the_intervals_stay_between_the_ends(scores, data, c0, step, kappa, part):
+    """And no selection is below the most negative PD by more than kappa * width, whatever its own margins are."""
+    n, width = len(scores), part * step
+    masks = subset_masks(n, data.draw(st.integers(1, n)))
+    rng = np.random.default_rng(data.draw(st.integers(0, 9)))
+    margin = np.where(masks, c0 + step - width, c0) + width * rng.uniform(size=masks.shape)
+    loss = bound(scores, masks, margin, margin, kappa)
+    lowest, highest = interval_bounds(scores, masks, c0, c0 + step, kappa, width)
+    assert (lowest * (1 - 1e-9) <= loss).all() and (loss <= highest * (1 + 1e-9)).all()
+    worst_ours = interval_bounds(scores, most_negative(scores, masks[0].sum()), c0, c0 + step, kappa, width)[1]
+    assert worst_ours - lowest.min() <= kappa * width + 1e-9
+
+
+def test_interval_bounds_by_hand():
+    """kappa = 1, untrained in [0, ln 3], trained in [ln 3, 2 ln 3]: sigmas 1/2, 3/4 and 9/10."""
+    lowest, highest = interval_bounds([0, 0], [[True, False], [True, True]], 0, 2 * LN3, 1, LN3)
+    assert np.exp(-2 * lowest) == pytest.approx([9 / 10 * 3 / 4, 81 / 100])
+    assert np.exp(-2 * highest) == pytest.approx([3 / 4 * 1 / 2, 9 / 16])
+    assert interval_bounds([1, 2], [True, False], 0, 1, 4, 0)[0] == bound([1, 2], [True, False], 0, 1, 4)
+    for width in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ValueError, match=r"width=.* is not in \[0, c2 - c0\) = \[0, 1\)\. Remedy"):
+            interval_bounds([1, 2], [True, False], 0, 1, 4, width)
+
+
+@given(st.integers(2, 16), st.floats(0.1, 5), st.floats(-2, 2), st.data())
+def test_condition_of_the_paper_is_what_separates_trained_from_untrained(kappa, reward_range, c0, data):
+    most, step = (kappa - 1) * reward_range, separating_step(kappa, reward_range)
+    trained, untrained = data.draw(st.lists(st.floats(-most, most), min_size=2, max_size=2))
+    assert kappa * (c0 + step) + trained >= kappa * c0 + untrained - 1e-9
+    assert kappa * (c0 + 0.99 * step) - most < kappa * c0 + most  # a smaller step: the two extreme pairs break it
+
+
+def test_separating_step_by_hand():
+    assert separating_step(4, 1.0) == 1.5
+    assert separating_step(2, 3.0) == 3.0
+    assert separating_step(1, 1.0) == 0  # one aspect: PD is 0
+
+
+def test_spread_margins_break_exactness_though_the_condition_holds():
+    """Why both ends say nothing about every point between: the second pair learns more, and the PD are close."""
+    c0, c2, width = 0.0, 2.0, 0.2
+    assert c2 - c0 - 2 * width >= separating_step(4, 1.0)
+    untrained, trained = [c0 + width, c0], [c2 - width, c2]
+    assert list(best_subset([-0.1, 0.0], 1, untrained, trained, 4)[0]) == [1]
+    excess, best = regret([-0.1, 0.0], 1, untrained, trained, 4)
+    left, right = gain(-0.1, 0.2, 1.8, 4), gain(0.0, 0.0, 2.0, 4)
+    assert excess == pytest.approx((right - left) / 2) and 0.145 < excess < 0.146 < 4 * width
+    assert best + excess == pytest.approx(bound([-0.1, 0.0], [True, False], untrained, trained, 4))
+
+
+@given(st.integers(2, 9), st.floats(0.1, 1), st.floats(1, 3), st.data())
+def test_condition_makes_the_most_negative_pd_best_for_the_probability_of_error(kappa, reward_range, ratio, data):
+    """The loss sigma(-(kappa * M + PD)) is not convex: with c0 = 0 its gain falls on all PD only under the condition."""
+    most, step = (kappa - 1) * reward_range, separating_step(kappa, reward_range)
+    less, more = sorted(data.draw(st.lists(st.floats(-most, most), min_size=2, max_size=2)))
+
+    def gain_in_probability(a, c2):
+        return gradient_weight(0, a, kappa) - gradient_weight(c2, a, kappa)
+
+    assert gain_in_probability(less, ratio * step) >= gain_in_probability(more, ratio * step) - 1e-12
+    short = 0.9 * step  # the gain peaks at -kappa * short / 2, which is above the lowest possible PD
+    assert gain_in_probability(-most, short) < gain_in_probability(-kappa * short / 2, short)
+
+
+def test_a_gap_of_kappa_times_the_width_is_safe_once_trained_pairs_have_no_loss_left():
+    """The answer to the notebook's second exercise."""
+    kappa, width, far = 4, 0.1, 100.0
+    for kept in (-3.0, -0.5, 1.0):
+        smallest = gain(kept, width, far - width, kappa)
+        assert smallest == pytest.approx(gain(kept + kappa * width, 0, far, kappa))
+        assert smallest < gain(kept + 0.9 * kappa * width, 0, far, kappa)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=2, max_size=9), st.data(), MARGINS, STEPS, KAPPAS)
+def test_regret_is_zero_with_one_margin_and_small_with_spread_ones(scores, data, c0, step, kappa):
+    n = len(scores)
+    n_kept = data.draw(st.integers(1, n))
+    assert regret(scores, n_kept, c0, c0 + step, kappa)[0] <= 1e-12
+    width, rng = step / 2, np.random.default_rng(data.draw(st.integers(0, 9)))
+    untrained, trained = rng.uniform(c0, c0 + width, n), rng.uniform(c0 + step - width, c0 + step, n)
+    assert 0 <= regret(scores, n_kept, untrained, trained, kappa)[0] <= kappa * width + 1e-9
 
 
 def modpo_loss(logratio_chosen, logratio_rejected, margins, label, weights, beta):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pdsel.notesworld.people import rated_rows, write_ratings
+from pdsel.notesworld.variants import GOLD, OPPOSED, mixture_aspects, variant_gaps, variant_scores
 from pdsel.notesworld.world import ASPECTS, draw_prompts, gold_aspects, gold_utility, read_prompt, split_of
 
 BASE_MODEL = str(Path(__file__).parent / "base_model")
@@ -20,12 +21,17 @@ def model_path(name):
 __all__ = [
     "ASPECTS",
     "BASE_MODEL",
+    "GOLD",
+    "OPPOSED",
     "draw_prompts",
     "gold_aspects",
     "gold_utility",
+    "mixture_aspects",
     "model_path",
     "rated_rows",
     "read_prompt",
     "split_of",
+    "variant_gaps",
+    "variant_scores",
     "write_ratings",
 ]

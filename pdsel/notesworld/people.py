@@ -2,10 +2,13 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from pdsel.notesworld.world import ASPECTS, ATTRIBUTES, FILLER, HEDGE, draw_prompts, gold_aspects, read_prompt
+from pdsel.checks import DataError, refuse
+from pdsel.notesworld.variants import GOLD
+from pdsel.notesworld.world import ATTRIBUTES, FILLER, HEDGE, draw_prompts, read_prompt
 
 LENGTH_BIAS = 0.012  # rating points on gold's [0, 1] scale per token: the bias the raters are known to have
 NOISE = 0.12  # standard deviation of a rater's error, same scale
@@ -60,7 +63,7 @@ def _bluff(name, rng):
     return ATTRIBUTES[name][0] if rng.random() < HABIT else str(rng.choice(ATTRIBUTES[name]))
 
 
-def rate(gold, n_tokens, rng):
+def rate(gold, n_tokens, rng, *, noise=NOISE, length_bias=LENGTH_BIAS):
     """A rater's scores: gold + noise + length bias, rounded to 1-5 per aspect and 1-10 overall.
 
     Parameters
@@ -70,34 +73,61 @@ def rate(gold, n_tokens, rng):
     n_tokens : int
         Length of the response.
     rng : numpy.random.Generator
+    noise : float or dict
+        Standard deviation of the errors on gold's scale: of every rating, or by aspect (and "overall"), where those
+        left out keep the usual one.
+    length_bias : float
+        What a token adds, same scale.
 
     Returns
     -------
     (dict, int)
         Rating per aspect and overall rating.
     """
-    bias = LENGTH_BIAS * (n_tokens - TYPICAL_LENGTH)
-    seen = {aspect: value + bias + rng.normal(0, NOISE) for aspect, value in gold.items()}
-    overall = np.mean(list(gold.values())) + bias + rng.normal(0, NOISE)
+    spread = noise if isinstance(noise, dict) else dict.fromkeys([*gold, "overall"], noise)
+    bias = length_bias * (n_tokens - TYPICAL_LENGTH)
+    seen = {aspect: value + bias + rng.normal(0, spread.get(aspect, NOISE)) for aspect, value in gold.items()}
+    overall = np.mean(list(gold.values())) + bias + rng.normal(0, spread.get("overall", NOISE))
     ratings = {aspect: int(np.clip(round(1 + 4 * value), 1, 5)) for aspect, value in seen.items()}
     return ratings, int(np.clip(round(1 + 9 * overall), 1, 10))
 
 
-def rated_rows(n_prompts, *, split="select", seed=0):
+def rated_rows(n_prompts, *, split="select", seed=0, aspects=GOLD, noise=NOISE, length_bias=LENGTH_BIAS):
     """Rated prompts in UltraFeedback's own row layout (ratings are strings there, and so they are here).
 
     Each row holds four *distinct* responses by four different responders.
+
+    Parameters
+    ----------
+    n_prompts : int
+    split : {"base", "select", "eval"}
+    seed : int
+    aspects : dict
+        The world: aspect to `function(prompt, response) -> float in [0, 1]`, see `pdsel.notesworld.variants`. The
+        responses are the same for every noise and length bias, but not for another number of aspects.
+    noise, length_bias
+        Of the raters, see `rate`.
+
+    Raises
+    ------
+    ValueError
+        For a world without aspects, or a noise for an aspect that it does not have.
 
     >>> row = rated_rows(1, seed=0)[0]
     >>> sorted(row), len(row["completions"]), row["completions"][0]["annotations"]["honesty"]["Rating"] in "12345"
     (['completions', 'instruction', 'models', 'source'], 4, True)
     """
+    if not aspects:
+        raise DataError("aspects: the world has none; give at least one, and two for a divergence")
+    unknown = [name for name in (noise if isinstance(noise, dict) else []) if name not in {*aspects, "overall"}]
+    refuse(unknown, "noise: aspect", "is not of this world", f"use some of {[*aspects, 'overall']}")
     rng = np.random.default_rng([seed, 202])
     cast = draw_responders()
-    return [_rated_row(prompt, cast, rng) for prompt in draw_prompts(n_prompts, split=split, seed=seed)]
+    rater = partial(rate, rng=rng, noise=noise, length_bias=length_bias)
+    return [_rated_row(prompt, cast, rng, aspects, rater) for prompt in draw_prompts(n_prompts, split=split, seed=seed)]
 
 
-def _rated_row(prompt, cast, rng):
+def _rated_row(prompt, cast, rng, aspects, rater):
     texts = {}
     for index in rng.permutation(np.tile(np.arange(len(cast)), 8)):  # a very short prompt may need more than one round
         if len(texts) == RESPONSES_PER_PROMPT:
@@ -106,8 +136,9 @@ def _rated_row(prompt, cast, rng):
             texts.setdefault(respond(prompt, cast[index], rng), cast[index].name)
     completions = []
     for text, model in texts.items():
-        ratings, overall = rate(gold_aspects(prompt, text), len(text.split()), rng)
-        annotations = {aspect: {"Rating": str(ratings[aspect])} for aspect in ASPECTS}
+        gold = {aspect: judge(prompt, text) for aspect, judge in aspects.items()}
+        ratings, overall = rater(gold, len(text.split()))
+        annotations = {aspect: {"Rating": str(rating)} for aspect, rating in ratings.items()}
         completions.append(
             {"model": model, "response": text, "annotations": annotations, "overall_score": float(overall)}
         )
@@ -115,9 +146,12 @@ def _rated_row(prompt, cast, rng):
     return {"source": "notesworld", "instruction": prompt, "models": models, "completions": completions}
 
 
-def write_ratings(path, n_prompts, *, split="select", seed=0):
-    """Write rated prompts as UltraFeedback JSONL, to be read back by `pdsel.load_ratings`. Returns `path`."""
+def write_ratings(path, n_prompts, **world):
+    """Write rated prompts as UltraFeedback JSONL, to be read back by `pdsel.load_ratings`. Returns `path`.
+
+    `**world` are the keywords of `rated_rows`: `split, seed, aspects, noise, length_bias`.
+    """
     with open(path, "w") as file:
-        for row in rated_rows(n_prompts, split=split, seed=seed):
+        for row in rated_rows(n_prompts, **world):
             file.write(json.dumps(row) + "\n")
     return path

@@ -9,8 +9,16 @@ from pdsel.plots.data import (
     plot_overlap,
     plot_proxies,
 )
-from pdsel.plots.idea import plot_idea
+from pdsel.plots.human import plot_human_agreement, plot_human_shares
+from pdsel.plots.idea import plot_bound_intervals, plot_idea, plot_spread
 from pdsel.plots.results import plot_aspects, plot_cost, plot_frontier, plot_training, plot_win_rates
+from pdsel.plots.studies import (
+    plot_failures,
+    plot_length_study,
+    plot_proxy_grid,
+    plot_uncertainty,
+    plot_weights,
+)
 from pdsel.plots.style import BLUE, COLORS, GREEN, GREY, ORANGE, save_figure, use_style
 
 __all__ = [
@@ -21,16 +29,25 @@ __all__ = [
     "ORANGE",
     "plot_agreement",
     "plot_aspects",
+    "plot_bound_intervals",
     "plot_conflict",
     "plot_cost",
     "plot_divergence",
+    "plot_failures",
     "plot_frontier",
+    "plot_human_agreement",
+    "plot_human_shares",
     "plot_idea",
     "plot_length",
     "plot_length_bias",
+    "plot_length_study",
     "plot_overlap",
     "plot_proxies",
+    "plot_proxy_grid",
+    "plot_spread",
     "plot_training",
+    "plot_uncertainty",
+    "plot_weights",
     "plot_win_rates",
     "save_figure",
     "use_style",

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from pdsel.plots.style import BLUE, GREEN, GREY, ORANGE, spaced
+from pdsel.plots.style import BLUE, GREEN, GREY, KINDS, ORANGE, spaced
 
 
 def plot_agreement(agreement):
@@ -48,26 +48,28 @@ def plot_length(gaps):
     return figure
 
 
-def plot_proxies(quality):
+def plot_proxies(quality, *, against="the raters"):
     """Bars: accuracy of each proxy on the other aspects' pairs, one colour per kind; chance is 50 %."""
     figure, axes = plt.subplots(figsize=(7, 3.2))
     shown = quality.assign(aspect=quality["aspect"].map(spaced), accuracy=100 * quality["accuracy"])
-    sns.barplot(shown, x="accuracy", y="aspect", hue="kind", palette={"implicit": BLUE, "classifier": ORANGE}, ax=axes)
+    sns.barplot(shown, x="accuracy", y="aspect", hue="kind", palette=KINDS, ax=axes)
     axes.axvline(50, color="black", lw=1, ls="--")
     for bars in axes.containers:
         axes.bar_label(bars, fmt="%.0f", padding=2, fontsize=9)
     best = shown.groupby("kind")["accuracy"].mean().idxmax()
-    axes.set(ylabel="", xlabel="accuracy on the other aspects' pairs, against the raters (%; dashed: chance)", xlim=(0, 100),
-             title=f"The {best} reward judges other aspects' pairs better")  # fmt: skip
+    axes.set(ylabel="", xlabel=f"accuracy on the other aspects' pairs, against {against} (%; dashed: chance)", xlim=(0, 100),
+             title=f"The {best} reward judges other aspects' pairs best")  # fmt: skip
     axes.legend(title="proxy kind", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 def plot_length_bias(correlations):
-    """Dots: correlation of margins with the length gap, per aspect, for proxies, raters and gold."""
+    """Dots: correlation of margins with the length gap, per aspect, for kinds of proxies, "raters" and "gold"."""
     figure, axes = plt.subplots(figsize=(7, 3.2))
     shown = correlations.rename(index=spaced)
-    for name, color, marker in zip(shown, [GREEN, GREY, ORANGE, BLUE], ["D", "s", "o", "o"], strict=False):
+    looks = {"gold": (GREEN, "D"), "raters": (GREY, "s")} | {kind: (color, "o") for kind, color in KINDS.items()}
+    for name in shown:
+        color, marker = looks[name]
         axes.plot(shown[name], range(len(shown)), marker, color=color, label=name, ms=8)
     axes.axvline(0, color="black", lw=1)
     axes.set(yticks=range(len(shown)), yticklabels=shown.index, xlim=(-1, 1), xticks=[-1, -0.5, 0, 0.5, 1],

@@ -6,6 +6,7 @@ from pdsel.artifacts import writing
 
 BLUE, ORANGE, GREY, GREEN = "#3465a4", "#d9822b", "#9a9a9a", "#4e9a06"
 COLORS = {"PD": BLUE, "PD(rati.)": "#7fa6d6", "PD(high)": "#a40000", "ALL": "#444444", "SFT": "#c8c8c8", "RAND": GREY}
+KINDS = {"implicit": BLUE, "shared": "#75507b", "classifier": ORANGE}  # of proxies
 
 
 def use_style():

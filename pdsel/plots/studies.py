@@ -1,0 +1,104 @@
+"""Figures of the studies over seeds: notebooks 08 and 09."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from pdsel.plots.style import BLUE, GREY, KINDS, ORANGE, spaced
+
+
+def plot_proxy_grid(means):
+    """Lines: mean accuracy on the other aspects' pairs against the share p_r, per kind and size of the base, with intervals.
+
+    `means`: `base, kind, share` and `accuracy, accuracy_low, accuracy_high` in [0, 1].
+    """
+    bases = list(dict.fromkeys(means["base"]))
+    figure, panels = plt.subplots(1, len(bases), figsize=(4.6 * len(bases), 3.6), sharey=True, squeeze=False)
+    for axes, base in zip(panels[0], bases, strict=True):
+        for number, (kind, color) in enumerate(KINDS.items()):
+            rows = means[(means["base"] == base) & (means["kind"] == kind)].sort_values("share")
+            _with_interval(axes, np.arange(len(rows)) + 0.06 * (number - 1), 100 * rows["accuracy"],
+                           100 * rows["accuracy_low"], 100 * rows["accuracy_high"], color, kind)  # fmt: skip
+        axes.axhline(50, color="black", lw=1, ls="--")
+        axes.set(title=f"{base} base", xticks=range(len(rows)), xticklabels=[f"{share:g}" for share in rows["share"]],
+                 xlabel="$p_r$, share of an aspect's pairs used")  # fmt: skip
+    panels[0][0].set(ylabel="right on the other aspects' pairs (%)", ylim=(45, 100))
+    panels[0][-1].legend(title="proxy kind", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def _with_interval(axes, x, y, low, high, color, label):
+    axes.errorbar(x, y, yerr=[y - low, high - y], color=color, marker="o", capsize=3, label=label, lw=1.8)
+
+
+def plot_length_study(means):
+    """Dots: how far each setting's correlation with length is from gold's, per kind, against what it does to accuracy.
+
+    `means`: `kind, setting`, `excess` (mean absolute distance of correlations) and `accuracy`, with their `_low`, `_high`.
+    """
+    kinds = [kind for kind in KINDS if kind in set(means["kind"])]
+    figure, panels = plt.subplots(1, len(kinds), figsize=(4.4 * len(kinds), 4.4), sharey=True, squeeze=False)
+    for axes, kind in zip(panels[0], kinds, strict=True):
+        rows = means[means["kind"] == kind].iloc[::-1]
+        place = np.arange(len(rows))
+        axes.errorbar(rows["excess"], place, xerr=[rows["excess"] - rows["excess_low"], rows["excess_high"] - rows["excess"]],
+                      fmt="o", color=KINDS[kind], capsize=3)  # fmt: skip
+        none = rows.loc[rows["setting"] == "none", "excess"]
+        axes.axvline(float(none.iloc[0]), color="black", lw=1, ls="--")
+        axes.set(yticks=place, yticklabels=rows["setting"], xlim=(0, None), title=kind,
+                 xlabel="distance to gold's correlation\nwith length (0: unbiased; dashed: no mitigation)")  # fmt: skip
+    return figure
+
+
+def plot_failures(means):
+    """Bars: share of wrong labels among all pairs, and among those PD keeps, per case, with intervals over seeds.
+
+    `means`: `case` and `wrong_all, wrong_kept` in [0, 1], with their `_low`, `_high`.
+    """
+    figure, axes = plt.subplots(figsize=(7.4, 0.42 * len(means) + 1.2))
+    rows = means.iloc[::-1].reset_index(drop=True)
+    place = np.arange(len(rows))
+    for shift, column, color, label in [
+        (0.18, "wrong_all", GREY, "all pairs"),
+        (-0.18, "wrong_kept", BLUE, "kept by PD"),
+    ]:
+        value, low, high = (100 * rows[column + end] for end in ("", "_low", "_high"))
+        axes.barh(place + shift, value, 0.34, xerr=[value - low, high - value], color=color, label=label,
+                  error_kw={"lw": 1, "capsize": 2})  # fmt: skip
+    axes.set(yticks=place, yticklabels=rows["case"], xlabel="labels that are wrong by the truth (%)")
+    axes.grid(axis="y", visible=False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def plot_weights(moved):
+    """Lines: what the kept set is made of as one aspect's weight grows.
+
+    `moved`: index weight; a column per aspect with the share of kept labels on it, and `kept as with equal weights`, all
+    in [0, 1].
+    """
+    figure, axes = plt.subplots(figsize=(7, 3.6))
+    shares = 100 * moved.drop(columns="unmoved")
+    for name, color in zip(shares, sns.color_palette("deep"), strict=False):
+        axes.plot(range(len(shares)), shares[name], marker="o", color=color, label=f"labelled on {spaced(name)}")
+    axes.plot(range(len(moved)), 100 * moved["unmoved"], color="black", ls="--", label="kept with equal weights too")
+    axes.set(xticks=range(len(moved)), xticklabels=[f"{weight:g}" for weight in moved.index], ylim=(0, 102),
+             xlabel=f"weight of {spaced(moved.index.name)} (the others: 1)", ylabel="share of the kept pairs (%)")  # fmt: skip
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def plot_uncertainty(scores, standard_error, cut):
+    """Histogram of the distance of each PD from the cut, in standard errors: what is near 0 is a toss-up."""
+    distance = ((scores - cut) / standard_error.where(standard_error > 0)).clip(-10, 10).dropna()
+    figure, axes = plt.subplots(figsize=(7, 3))
+    side = pd.Series(np.where(scores.loc[distance.index] <= cut, "kept", "not kept"), index=distance.index)
+    sns.histplot(x=distance, hue=side, hue_order=["kept", "not kept"], palette=[BLUE, GREY], bins=np.arange(-10, 10.5, 0.5),
+                 multiple="stack", ax=axes)  # fmt: skip
+    axes.axvspan(-1, 1, color=ORANGE, alpha=0.25, lw=0)
+    near = 100 * (distance.abs() < 1).mean()
+    axes.set(xlabel="(PD - cut) / standard error of PD; shaded: within one standard error (beyond 10 drawn at 10)",
+             ylabel="pairs", title=f"{near:.0f} % of all pairs are within one standard error of the cut")  # fmt: skip
+    axes.get_legend().set_title("")
+    return figure

@@ -1,0 +1,231 @@
+"""The experiments on proxies, on the notes world: a cell of a grid is plain settings in, rows of numbers out.
+
+Every cell makes its own world from its seed, so cells can run in any order, on any machine, and again. Grids are lists of
+cells; `run_cells` computes those that are missing.
+"""
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from scipy import stats
+from tqdm.auto import tqdm
+
+from pdsel.artifacts import writing
+from pdsel.diagnostics import diagnose
+from pdsel.notesworld import model_path, write_ratings
+from pdsel.notesworld.people import NOISE
+from pdsel.notesworld.variants import GOLD, OPPOSED, mixture_aspects, variant_gaps
+from pdsel.pairs import make_pairs
+from pdsel.proxies import fit_proxies, fit_proxy, score_margins
+from pdsel.quality import divergence_quality, held_out_accuracy, proxy_quality
+from pdsel.ratings import load_ratings
+
+PAIRS = 2000  # of every world here, whatever its aspects: a quarter each of mini's size
+CONFLICT = 0.3  # of the kinds' and the length study, as in UltraFeedback
+INFINITE = 1e6  # a temperature from which on sampling is even; JSON has no infinity
+TRAINING = {  # by accuracy against gold on the world of seed 101, which no table shows
+    "implicit": {"learning_rate": 1e-3, "epochs": 2},
+    "shared": {"learning_rate": 1e-3, "epochs": 2},
+    "classifier": {"learning_rate": 3e-3, "epochs": 5},
+}
+
+
+def _flipped(prompt, response):
+    return 1 - GOLD["honesty"](prompt, response)
+
+
+CASES = {  # name: how the world is rated, what is true of it where that differs, whose proxy has its sign turned
+    "standard": {},
+    "opposed": {"aspects": OPPOSED},
+    "noisy": {"noise": {"honesty": 5 * NOISE}},
+    "mislabelled": {"aspects": GOLD | {"honesty": _flipped}, "truth": GOLD},
+    "wrong sign": {"turned": "honesty"},
+    **{f"{kappa} aspects": {"aspects": mixture_aspects(kappa)} for kappa in (2, 4, 8, 16)},
+}
+
+
+def make_world(seed, *, aspects=GOLD, n_pairs=PAIRS, conflict=None, **raters):
+    """Fine-grained pairs of a notes world, and the length of chosen minus rejected in words.
+
+    Returns
+    -------
+    (datasets.Dataset, pandas.Series)
+        Pairs table with `n_pairs` rows, and the length gap by `pair_id`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = write_ratings(Path(folder, "rated.jsonl"), 2 * n_pairs // 5, seed=seed, aspects=aspects, **raters)
+        pairs = make_pairs(load_ratings(path), seed=seed, conflict=conflict, size=n_pairs)
+    sides = [
+        pd.Series(pairs[side], index=list(pairs["pair_id"])).str.split().str.len() for side in ("chosen", "rejected")
+    ]
+    return pairs, sides[0] - sides[1]
+
+
+def proxy_cell(*, seed, kind, base="notesworld", share=1.0, length_penalty=0.0, length_sign="minus", length_balance=None,
+               n_pairs=PAIRS, pooled_start=False, **training):  # fmt: skip
+    """One setting of the proxies on one world, against gold.
+
+    Parameters
+    ----------
+    seed : int
+        Of the world and of the training.
+    kind, share, length_penalty, length_sign, length_balance
+        As in `pdsel.proxies.fit_proxy`.
+    base : str
+        Where the proxies start: "notesworld", or the path of a larger base.
+    n_pairs : int
+    pooled_start : bool
+        Start from a classifier trained on all pairs, whatever their aspect.
+    **training
+        Instead of the kind's entry of `TRAINING`.
+
+    Returns
+    -------
+    list of dict
+        A row per aspect: `accuracy, calibration_error, length, truth_length` (see `proxy_quality`), what the training took
+        (`seconds, n_tokens`), and, the same in every row, `spearman, overlap, wrong_kept, wrong_all` of the resulting PD.
+    """
+    pairs, length_gap = make_world(seed, n_pairs=n_pairs, conflict=CONFLICT)
+    options = {"kind": kind, "model": model_path(base), "share": share, "seed": seed, "length_penalty": length_penalty,
+               "length_sign": length_sign, "length_balance": length_balance} | TRAINING[kind] | training  # fmt: skip
+    pooled = fit_proxy(pairs, None, **options) if pooled_start else None
+    proxies = fit_proxies(pairs, **options | ({"model": pooled.path} if pooled else {}))
+    margins, truth = score_margins(pairs, proxies), variant_gaps(pairs, GOLD)
+    return _rows(pairs, margins, truth, length_gap, proxies)
+
+
+def failure_cell(*, seed, case, n_pairs=PAIRS, kind="implicit"):
+    """One of `CASES` on one world: what PD is worth there, and what one can see without the truth.
+
+    Proxies are trained on three quarters of their pairs, so that the rest shows what they learned.
+
+    Returns
+    -------
+    list of dict
+        A row per aspect: as `proxy_cell`, and the columns of `pdsel.diagnostics.diagnose` with `seen_` before them.
+    """
+    options = dict(CASES[case])
+    turned, truth = options.pop("turned", None), options.pop("truth", options.get("aspects", GOLD))
+    pairs, length_gap = make_world(seed, n_pairs=n_pairs, **options)
+    proxies = fit_proxies(pairs, kind=kind, model=model_path("notesworld"), share=0.75, seed=seed, **TRAINING[kind])
+    margins = score_margins(pairs, proxies)
+    if turned:
+        margins[turned] = -margins[turned]
+    rows = _rows(pairs, margins, variant_gaps(pairs, truth), length_gap, proxies)
+    aspect = pd.Series(list(pairs["aspect"]), index=margins.index)
+    held_out = held_out_accuracy([margins], [proxies], aspect)
+    seen = diagnose(margins, aspect, length_gap=length_gap, held_out=held_out).add_prefix("seen_")
+    return [row | seen.loc[row["aspect"]].to_dict() for row in rows]
+
+
+def _rows(pairs, margins, truth, length_gap, proxies):
+    aspect = pd.Series(list(pairs["aspect"]), index=margins.index)
+    names = list(margins.columns)
+    raters = pd.DataFrame(list(pairs["rating_gaps"]), index=margins.index, columns=names)
+    quality, theirs = (proxy_quality(t, truth[names], aspect, length_gap=length_gap) for t in (margins, raters))
+    quality["raters_length"], quality["raters_length_bias"] = theirs["length"], theirs["length_bias"]
+    cost = pd.DataFrame({a: {"seconds": p.seconds, "n_tokens": p.n_tokens} for a, p in proxies.items()}).T
+    whole = divergence_quality(margins, truth[names], aspect, truth["utility"] < 0)
+    return [row | whole for row in quality.join(cost).reset_index().to_dict("records")]
+
+
+def run_cells(cells, compute, folder):
+    """The rows of every cell of a grid; a cell that is in `folder` is read, not computed.
+
+    Parameters
+    ----------
+    cells : list of dict
+        Keyword arguments of `compute`.
+    compute : callable
+        `compute(**cell) -> list of dict`.
+    folder : str or Path
+        A file a cell, written when the cell is done, so that a killed run resumes. Delete it after changing the code.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows in the order of the cells, with the cell's settings as columns.
+
+    Examples
+    --------
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run_cells([{"n": 2}, {"n": 3}], lambda n: [{"square": n * n}], folder)
+       n  square
+    0  2       4
+    1  3       9
+    """
+    tables = []
+    for cell in tqdm(cells, desc=compute.__name__):
+        key = hashlib.sha256(json.dumps([compute.__name__, cell], sort_keys=True).encode()).hexdigest()[:16]
+        path = Path(folder, f"{key}.json")
+        if not path.exists():
+            rows = [cell | row for row in compute(**cell)]
+            with writing(path) as scratch:
+                scratch.write_text(json.dumps(rows))
+        tables += json.loads(path.read_text())
+    return pd.DataFrame(tables)
+
+
+def over_seeds(table, by, columns):
+    """Mean over seeds and its 95 % t-interval.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows of `run_cells`, with a column `seed`; several rows of a seed (its aspects) are averaged first.
+    by : list of str
+        What tells the settings apart.
+    columns : list of str
+        Numbers to average.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `by`, and for every column its mean, `<column>_low` and `<column>_high`; in the order of first appearance. One seed
+        gives no interval: low and high are NaN.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"kind": "a", "seed": [0, 0, 1], "accuracy": [0.5, 0.7, 0.8]})
+    >>> over_seeds(table, ["kind"], ["accuracy"]).round(2)
+      kind  accuracy  accuracy_low  accuracy_high
+    0    a       0.7         -0.57           1.97
+    """
+    grouped = (
+        table.groupby([*by, "seed"], sort=False, dropna=False)[columns].mean().groupby(by, sort=False, dropna=False)
+    )
+    mean, half = grouped.mean(), grouped.sem() * stats.t.ppf(0.975, grouped.count() - 1)
+    ordered = [frame.add_suffix(end) for end, frame in [("", mean), ("_low", mean - half), ("_high", mean + half)]]
+    return pd.concat(ordered, axis=1)[[f"{c}{end}" for c in columns for end in ("", "_low", "_high")]].reset_index()
+
+
+def length_settings(penalties, balances, *, crossed=False):
+    """The grid of length mitigations: none, every penalty with either sign, every balance; crossed also every two together.
+
+    >>> [list(setting) for setting in length_settings([0.02], [0.5])]
+    [[], ['length_penalty', 'length_sign'], ['length_penalty', 'length_sign'], ['length_balance']]
+    >>> len(length_settings([0.01, 0.02, 0.05], [0.25, 0.5, 1.0, 1e9], crossed=True))
+    35
+    """
+    signed = [{"length_penalty": rho, "length_sign": sign} for rho in penalties for sign in ("minus", "plus")]
+    balanced = [{"length_balance": tau} for tau in balances]
+    both = [penalty | balance for penalty in signed for balance in balanced] if crossed else []
+    return [{}, *signed, *balanced, *both]
+
+
+def name_setting(row):
+    """A length mitigation in words.
+
+    >>> name_setting({"length_penalty": 0.02, "length_sign": "plus", "length_balance": 0.5})
+    'rho .02 plus, tau .5'
+    >>> name_setting({"length_penalty": float("nan"), "length_balance": 1e9}), name_setting({})
+    ('tau infinite', 'none')
+    """
+    rho, tau = (row.get(name) if pd.notna(row.get(name)) else None for name in ("length_penalty", "length_balance"))
+    parts = [f"rho {rho:g} {row['length_sign']}".replace(" 0.", " .")] if rho else []
+    if tau:
+        parts += ["tau infinite" if tau >= INFINITE else f"tau {tau:g}".replace(" 0.", " .")]
+    return ", ".join(parts) or "none"

@@ -1,0 +1,240 @@
+"""Kinds of proxies, what they are trained on, and how good they are found to be."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import expit
+from scipy.stats import spearmanr
+
+from pdsel import fit_proxies, fit_proxy, load_proxy, score_margins
+from pdsel.models import load_causal, load_tokenizer
+from pdsel.naming import name_aspect, named_pairs, named_start
+from pdsel.notesworld import BASE_MODEL
+from pdsel.quality import calibration_error, divergence_quality, held_out_accuracy, proxy_quality
+from pdsel.sampling import balance_by_length, training_ids
+from pdsel.scoring import encode, response_logps
+
+TINY = {"learning_rate": 1e-4, "batch_size": 16}
+WORDS = ["honesty", "kindness", "safety"]
+
+
+@pytest.fixture(scope="module")
+def aspect(pairs):
+    return pd.Series(list(pairs["aspect"]), index=list(pairs["pair_id"]))
+
+
+@pytest.fixture(scope="module")
+def shared_proxies(pairs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shared-kind")
+    return fit_proxies(pairs, kind="shared", model=BASE_MODEL, output_dir=folder, **TINY)
+
+
+def test_a_shared_proxy_is_one_model_that_reads_the_aspect(pairs, shared_proxies):
+    assert len({proxy.path for proxy in shared_proxies.values()}) == 1
+    margins = score_margins(pairs, shared_proxies)
+    first, second = list(margins)[:2]
+    assert (margins[first] != margins[second]).mean() > 0.9  # the name changes the verdict
+    again = score_margins(pairs, {first: load_proxy(shared_proxies[first].path)})
+    pd.testing.assert_series_equal(margins[first], again[first])
+
+
+def test_a_shared_proxy_scores_named_prompts_against_the_named_reference(pairs, shared_proxies):
+    name, proxy = next(iter(shared_proxies.items()))
+    row = pairs[0]
+    prompt = name_aspect(row["prompt"], name)
+    logp = {(model, side): response_logps(model, [prompt], [row[side]])[0]
+            for model in (proxy.path, proxy.reference) for side in ("chosen", "rejected")}  # fmt: skip
+    ours, base = (logp[model, "chosen"] - logp[model, "rejected"] for model in (proxy.path, proxy.reference))
+    margins = score_margins(pairs.select([0]), {name: proxy})
+    assert margins[name].item() == pytest.approx(proxy.beta * (ours - base), abs=1e-4)
+
+
+def test_shared_costs_one_pass_and_separate_kinds_share_the_rest(pairs, shared_proxies):
+    apart = fit_proxies(pairs, kind="implicit", model=BASE_MODEL, **TINY)
+    assert list(apart) == list(shared_proxies) == sorted(set(pairs["aspect"]))
+    assert sum(proxy.n_pairs for proxy in apart.values()) == next(iter(shared_proxies.values())).n_pairs == len(pairs)
+    tokenizer = load_tokenizer(BASE_MODEL)
+    by_hand = sum(
+        len(encode(tokenizer, row["prompt"], row[side])[0]) for row in pairs for side in ("chosen", "rejected")
+    )
+    assert sum(proxy.n_tokens for proxy in apart.values()) == by_hand
+    named = sum(proxy.n_tokens for proxy in shared_proxies.values())
+    assert named == pytest.approx(by_hand + 2 * len(pairs), abs=4)  # one more word a text
+
+
+def test_unknown_names_become_words_and_known_ones_leave_the_model_alone(tmp_path):
+    assert named_start(BASE_MODEL, ["red", "blue"], tmp_path / "a") == BASE_MODEL
+    assert not (tmp_path / "a").exists()
+    before = load_tokenizer(BASE_MODEL)
+    path = named_start(BASE_MODEL, WORDS, tmp_path / "b", seed=1)
+    tokenizer = load_tokenizer(path)
+    assert len(tokenizer) == len(before) + 3
+    assert len(tokenizer(name_aspect("notes", "honesty"))["input_ids"]) == 2
+    weights = [load_causal(model).get_input_embeddings().weight.detach().numpy() for model in (BASE_MODEL, path)]
+    np.testing.assert_array_equal(weights[1][: len(before)], weights[0])
+
+
+def test_chat_prompts_are_named_in_their_first_message(hand_pairs):
+    prompt = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Why?"}]
+    named = name_aspect(prompt, "honesty")
+    assert named == [{"role": "system", "content": "honesty\nBe kind."}, prompt[1]]
+    table = named_pairs(hand_pairs(("a", [1.0, 0.0], 1.0), ("b", [0.0, 1.0], 1.0)))
+    assert [row["prompt"].split("\n")[0] for row in table] == ["a", "b"]
+
+
+def test_a_pooled_shared_proxy_is_refused(pairs):
+    with pytest.raises(ValueError, match="pooled pairs name no aspect"):
+        fit_proxy(pairs, None, kind="shared", model=BASE_MODEL)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.5, -1])
+def test_a_share_outside_its_range_is_refused(pairs, aspect, share):
+    with pytest.raises(ValueError, match="share="):
+        training_ids(pairs, aspect.iloc[0], model=BASE_MODEL, share=share)
+
+
+def test_training_ids_are_a_share_of_the_part_and_ignore_row_order(pairs, aspect):
+    name = aspect.iloc[0]
+    ids = training_ids(pairs, name, model=BASE_MODEL, share=0.5, seed=3)
+    part = set(aspect.index[aspect == name])
+    assert set(ids) < part
+    assert len(ids) == len(set(ids)) == round(0.5 * len(part))
+    assert ids == training_ids(pairs.shuffle(seed=2), name, model=BASE_MODEL, share=0.5, seed=3)
+    assert ids != training_ids(pairs, name, model=BASE_MODEL, share=0.5, seed=4)
+    assert set(training_ids(pairs, None, model=BASE_MODEL)) == set(aspect.index)
+
+
+def test_bootstrap_draws_with_replacement_another_draw_each(pairs, aspect):
+    name = aspect.iloc[0]
+    draws = [training_ids(pairs, name, model=BASE_MODEL, resample=b) for b in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+    n = (aspect == name).sum()
+    assert len(draws[0]) == n
+    assert len(set(draws[0])) / n == pytest.approx(1 - np.exp(-1), abs=0.12)
+
+
+def test_balanced_draws_follow_the_formula_for_every_tau(pairs, aspect):
+    name = aspect.iloc[0]
+    longer = {row["pair_id"]: len(row["chosen"].split()) >= len(row["rejected"].split()) for row in pairs}
+    plain = [longer[i] for i in training_ids(pairs, name, model=BASE_MODEL)]
+    plus = np.mean(plain)
+    for tau in (0.25, 0.5, 1.0, np.inf):
+        ids = training_ids(pairs, name, model=BASE_MODEL, length_balance=tau)
+        expected = np.exp(plus / tau) / (np.exp(plus / tau) + np.exp((1 - plus) / tau))
+        assert np.mean([longer[i] for i in ids]) == pytest.approx(expected, abs=1 / len(ids))
+    with_replacement = training_ids(pairs, name, model=BASE_MODEL, length_balance=np.inf, resample=1)
+    assert np.mean([longer[i] for i in with_replacement]) == pytest.approx(0.5, abs=1 / len(ids))
+
+
+def test_balancing_one_sided_groups_changes_nothing():
+    only = np.array(["a", "b"])
+    assert list(balance_by_length(only, only[:0], 0.5, np.random.default_rng(0))) == ["a", "b"]
+
+
+def test_proxies_remember_what_they_saw(pairs, aspect):
+    name = aspect.iloc[0]
+    proxy = fit_proxy(pairs, name, kind="implicit", model=BASE_MODEL, share=0.5, **TINY)
+    assert proxy.trained_on == set(training_ids(pairs, name, model=BASE_MODEL, share=0.5))
+    margins = score_margins(pairs, [proxy])
+    found = held_out_accuracy([margins], [{name: proxy}], aspect).loc[name]
+    unseen = margins.loc[[i for i in aspect.index if aspect[i] == name and i not in proxy.trained_on], name]
+    assert found["n"] == len(unseen)
+    assert found["accuracy"] == pytest.approx((unseen > 0).mean())
+
+
+def test_nothing_held_out_is_nan(pairs, aspect):
+    name = aspect.iloc[0]
+    proxy = fit_proxy(pairs, name, kind="implicit", model=BASE_MODEL, **TINY)
+    assert np.isnan(held_out_accuracy([score_margins(pairs, [proxy])], [{name: proxy}], aspect).loc[name, "accuracy"])
+
+
+def test_quality_is_over_other_aspects_pairs_and_true_ties_are_left_out():
+    index = ["p", "q", "r", "s"]
+    aspect = pd.Series(["a", "b", "b", "b"], index=index)
+    margins = pd.DataFrame({"a": [-9.0, 1.0, -2.0, 1.0], "b": [4.0, 9.0, 9.0, 9.0]}, index=index)
+    truth = pd.DataFrame({"a": [1.0, 2.0, 1.0, 0.0], "b": [1.0, 0.0, 1.0, 1.0]}, index=index)
+    found = proxy_quality(margins, truth, aspect)
+    assert found["accuracy"].to_dict() == {"a": 0.5, "b": 1.0}  # q right, r wrong, s a tie, p its own
+    assert found.loc["b", "calibration_error"] == pytest.approx(1 - expit(4.0))
+
+
+def test_a_true_bradley_terry_reward_is_calibrated_and_its_double_is_not():
+    rng = np.random.default_rng(0)
+    margin = rng.normal(size=20_000)
+    right = rng.random(20_000) < expit(np.abs(margin))
+    assert calibration_error(margin, right) < 0.02
+    assert calibration_error(4 * margin, right) > 0.1
+
+
+def test_divergence_quality_of_the_truth_is_perfect():
+    rng = np.random.default_rng(1)
+    index = [f"{i:03d}" for i in range(200)]
+    truth = pd.DataFrame(rng.normal(size=(200, 3)), columns=WORDS, index=index)
+    aspect = pd.Series(rng.choice(WORDS, 200), index=index)
+    wrong = truth.mean(axis=1) < 0
+    found = divergence_quality(truth, truth, aspect, wrong)
+    assert found["spearman"] == pytest.approx(1)
+    assert found["overlap"] == 1
+    assert found["wrong_kept"] < 0.2 < found["wrong_all"]
+    noisy = truth + rng.normal(size=truth.shape)
+    worse = divergence_quality(noisy, truth, aspect, wrong)
+    assert worse["overlap"] < 1
+    from pdsel.divergence import preference_divergence as pd_of
+    from pdsel.divergence import scale_margins
+
+    by_scipy = spearmanr(*(pd_of(scale_margins(table, aspect), aspect) for table in (noisy, truth))).statistic
+    assert worse["spearman"] == pytest.approx(by_scipy)
+
+
+def test_run_cells_computes_once_and_resumes(tmp_path):
+    from pdsel.studies import run_cells
+
+    calls = []
+
+    def square(n):
+        calls.append(n)
+        if n == 3:
+            raise KeyboardInterrupt
+        return [{"square": n * n}]
+
+    with pytest.raises(KeyboardInterrupt):
+        run_cells([{"n": 2}, {"n": 3}], square, tmp_path)
+    table = run_cells([{"n": 4}, {"n": 2}], square, tmp_path)
+    assert calls == [2, 3, 4]  # 2 was read back
+    assert table.to_dict("list") == {"n": [4, 2], "square": [16, 4]}
+    assert all(json.loads(file.read_text()) for file in tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("case", ["wrong sign", "mislabelled", "2 aspects"])
+def test_a_failure_cell_is_honest_about_truth(case):
+    from pdsel.studies import failure_cell
+
+    rows = pd.DataFrame(failure_cell(seed=7, case=case, n_pairs=100))
+    assert len(rows) == (2 if case == "2 aspects" else 4)
+    assert rows["accuracy"].between(0, 1).all()
+    assert rows["wrong_all"].iloc[0] < 0.5
+    assert "seen_warning" in rows
+    assert rows[["spearman", "wrong_kept"]].nunique().eq(1).all()
+
+
+def test_a_mislabelled_world_contradicts_the_truth_more_often():
+    from pdsel.notesworld.variants import GOLD, variant_gaps
+    from pdsel.studies import CASES, make_world
+
+    options = {name: value for name, value in CASES["mislabelled"].items() if name != "truth"}
+    wrong = {}
+    for name, raters in [("standard", {}), ("mislabelled", options)]:
+        pairs, gap = make_world(3, n_pairs=200, **raters)
+        assert list(gap.index) == list(pairs["pair_id"])
+        own = pd.Series(list(pairs["aspect"]), index=gap.index) == "honesty"
+        wrong[name] = (variant_gaps(pairs, GOLD)["honesty"][own] < 0).mean()
+    assert wrong["standard"] < 0.2 < 0.7 < wrong["mislabelled"]
+
+
+def test_conflict_levels_hold_in_studied_worlds():
+    from pdsel.studies import make_world
+
+    pairs, _ = make_world(5, n_pairs=100, conflict=0.3)
+    assert (len(pairs), sum(pairs["conflict"])) == (100, 30)
