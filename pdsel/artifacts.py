@@ -72,6 +72,13 @@ def save_table(table, path):
     return path
 
 
+def save_text(text, path):
+    """A text file, written whole or not at all; returns the path."""
+    with writing(path) as scratch:
+        scratch.write_text(text + "\n")
+    return Path(path)
+
+
 def load_table(path, *, index=None):
     """A saved table as a frame, optionally indexed by one of its columns."""
     path = Path(path)

@@ -211,8 +211,10 @@ def _checked(margins, aspect):
     refuse(repeated(margins.index), "margins: pair_id", "occurs more than once", "drop repeats")
     refuse(repeated(margins.columns), "margins: column", "occurs more than once", "keep one per aspect")
     aspect = aligned(aspect, margins.index, "aspect")
-    own = margins.columns.get_indexer(aspect)
-    refuse(sorted(set(map(str, aspect[own < 0]))), "margins: column", "missing for an aspect", "score with every proxy")
+    labels, names = pd.factorize(aspect, use_na_sentinel=False)  # few names: looked up once each, not once a pair
+    columns = margins.columns.get_indexer(names)
+    refuse(sorted(map(str, names[columns < 0])), "margins: column", "missing for an aspect", "score with every proxy")
+    own = columns[labels]
     values = margins.to_numpy(dtype=float)
     bad = ~np.isfinite(values)
     if bad.any():

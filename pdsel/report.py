@@ -1,6 +1,6 @@
 """Tables from result files, the paper's numbers beside ours, and the generated blocks of README.
 
-`python -m pdsel.report README.md results/mini` rewrites the blocks between `<!-- begin:NAME -->` and `<!-- end:NAME -->`.
+`python -m pdsel.report README.md results/mini results/toy` rewrites the blocks between `<!-- begin:NAME -->` and `<!-- end:NAME -->`.
 """
 
 import json
@@ -204,13 +204,14 @@ def readme_blocks(results):
     return {path.stem: path.read_text().rstrip() for path in sorted(tables.glob("*.md"))}
 
 
-def main(readme, results):
-    """Rewrite README's generated blocks."""
+def main(readme, *folders):
+    """Rewrite README's generated blocks from the tables of these results folders."""
     text = Path(readme).read_text()
-    blocks = {name: body for name, body in readme_blocks(results).items() if f"begin:{name} " in text}
+    found = {name: body for results in folders for name, body in readme_blocks(results).items()}
+    blocks = {name: body for name, body in found.items() if f"begin:{name} " in text}
     with writing(readme) as scratch:
         scratch.write_text(fill_blocks(text, blocks))
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(*sys.argv[1:])

@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 import pandas as pd
-from scipy import stats
 from tqdm.auto import tqdm
 
 from pdsel.artifacts import writing
@@ -25,7 +24,6 @@ from pdsel.ratings import load_ratings
 
 PAIRS = 2000  # of every world here, whatever its aspects: a quarter each of mini's size
 CONFLICT = 0.3  # of the kinds' and the length study, as in UltraFeedback
-INFINITE = 1e6  # a temperature from which on sampling is even; JSON has no infinity
 TRAINING = {  # by accuracy against gold on the world of seed 101, which no table shows
     "implicit": {"learning_rate": 1e-3, "epochs": 2},
     "shared": {"learning_rate": 1e-3, "epochs": 2},
@@ -169,39 +167,6 @@ def run_cells(cells, compute, folder):
     return pd.DataFrame(tables)
 
 
-def over_seeds(table, by, columns):
-    """Mean over seeds and its 95 % t-interval.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Rows of `run_cells`, with a column `seed`; several rows of a seed (its aspects) are averaged first.
-    by : list of str
-        What tells the settings apart.
-    columns : list of str
-        Numbers to average.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `by`, and for every column its mean, `<column>_low` and `<column>_high`; in the order of first appearance. One seed
-        gives no interval: low and high are NaN.
-
-    Examples
-    --------
-    >>> table = pd.DataFrame({"kind": "a", "seed": [0, 0, 1], "accuracy": [0.5, 0.7, 0.8]})
-    >>> over_seeds(table, ["kind"], ["accuracy"]).round(2)
-      kind  accuracy  accuracy_low  accuracy_high
-    0    a       0.7         -0.57           1.97
-    """
-    grouped = (
-        table.groupby([*by, "seed"], sort=False, dropna=False)[columns].mean().groupby(by, sort=False, dropna=False)
-    )
-    mean, half = grouped.mean(), grouped.sem() * stats.t.ppf(0.975, grouped.count() - 1)
-    ordered = [frame.add_suffix(end) for end, frame in [("", mean), ("_low", mean - half), ("_high", mean + half)]]
-    return pd.concat(ordered, axis=1)[[f"{c}{end}" for c in columns for end in ("", "_low", "_high")]].reset_index()
-
-
 def length_settings(penalties, balances, *, crossed=False):
     """The grid of length mitigations: none, every penalty with either sign, every balance; crossed also every two together.
 
@@ -214,18 +179,3 @@ def length_settings(penalties, balances, *, crossed=False):
     balanced = [{"length_balance": tau} for tau in balances]
     both = [penalty | balance for penalty in signed for balance in balanced] if crossed else []
     return [{}, *signed, *balanced, *both]
-
-
-def name_setting(row):
-    """A length mitigation in words.
-
-    >>> name_setting({"length_penalty": 0.02, "length_sign": "plus", "length_balance": 0.5})
-    'rho .02 plus, tau .5'
-    >>> name_setting({"length_penalty": float("nan"), "length_balance": 1e9}), name_setting({})
-    ('tau infinite', 'none')
-    """
-    rho, tau = (row.get(name) if pd.notna(row.get(name)) else None for name in ("length_penalty", "length_balance"))
-    parts = [f"rho {rho:g} {row['length_sign']}".replace(" 0.", " .")] if rho else []
-    if tau:
-        parts += ["tau infinite" if tau >= INFINITE else f"tau {tau:g}".replace(" 0.", " .")]
-    return ", ".join(parts) or "none"

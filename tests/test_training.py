@@ -243,13 +243,13 @@ def test_bad_pairs_never_reach_the_trainer(tmp_path):
 def test_selection_and_training_never_ask_for_gold(pairs, tmp_path, monkeypatch):
     """With the gold aspects out of reach, the whole way from pairs to a policy still works."""
     from pdsel import judges
-    from pdsel.notesworld import people, world
+    from pdsel.notesworld import variants, world
     from pdsel.selection import POOLED, score_rules, select_rules, training_pairs
 
     def forbidden(*args):
         raise AssertionError("gold was asked for")
 
-    for module in (judges, people, world):
+    for module in (judges, variants, world):
         monkeypatch.setattr(module, "gold_aspects", forbidden)
     options = {"model": BASE_MODEL, "kind": "implicit", **TINY}
     proxies = {aspect: fit_proxy(pairs, aspect, **options) for aspect in sorted(set(pairs["aspect"]))}

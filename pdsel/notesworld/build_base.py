@@ -5,8 +5,8 @@ Recipe: a Llama of hidden size 96, 3 layers and 4 heads (0.37 M parameters, rand
 copies notes less reliably, after twice the steps too.)
 """
 
+import argparse
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -75,12 +75,15 @@ def responder_demonstrations(n, *, n_prompts=PROMPTS, seed=SEED):
     return demonstrations([p for p, _ in drawn], [respond(p, responder, rng) for p, responder in drawn])
 
 
-def build(output_dir=BASE_MODEL, *, examples=EXAMPLES, batch_size=64, learning_rate=1e-3):
-    """Train the base model from nothing; write weights, tokenizer and model card to `output_dir`."""
+def build(output_dir=BASE_MODEL, *, examples=EXAMPLES, batch_size=64, learning_rate=1e-3, **shape):
+    """Train the base model from nothing; write weights, tokenizer and model card to `output_dir`.
+
+    `shape` may say another `hidden`, `layers` and `heads` than the shipped model's.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer = build_tokenizer()
         tokenizer.save_pretrained(f"{scratch}/start")
-        untrained_model(tokenizer).save_pretrained(f"{scratch}/start")
+        untrained_model(tokenizer, **shape).save_pretrained(f"{scratch}/start")
         data = responder_demonstrations(examples, n_prompts=min(PROMPTS, examples))
         trained = train_sft(data, model=f"{scratch}/start", output_dir=f"{scratch}/trained", seed=SEED,
                             learning_rate=learning_rate, batch_size=batch_size, max_length=None)  # fmt: skip
@@ -88,7 +91,9 @@ def build(output_dir=BASE_MODEL, *, examples=EXAMPLES, batch_size=64, learning_r
         for file in FILES:
             shutil.copy(f"{trained}/{file}", output_dir)
         seconds = training_log(trained)["seconds"]
-    write_card(output_dir, examples=examples, batch_size=batch_size, learning_rate=learning_rate, seconds=seconds)
+    write_card(
+        output_dir, examples=examples, batch_size=batch_size, learning_rate=learning_rate, seconds=seconds, **shape
+    )
     return output_dir
 
 
@@ -141,4 +146,8 @@ What it says, by the gold aspects (means over 1000 prompts of a split it never s
 
 
 if __name__ == "__main__":
-    print(build(*sys.argv[1:2]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("output_dir", nargs="?", default=BASE_MODEL)
+    for name in ("hidden", "layers", "heads"):
+        parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS)
+    print(build(**vars(parser.parse_args())))

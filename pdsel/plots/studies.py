@@ -7,6 +7,8 @@ import seaborn as sns
 
 from pdsel.plots.style import BLUE, GREY, KINDS, ORANGE, spaced
 
+REACH = 6  # standard errors that a histogram shows
+
 
 def plot_proxy_grid(means):
     """Lines: mean accuracy on the other aspects' pairs against the share p_r, per kind and size of the base, with intervals.
@@ -33,21 +35,21 @@ def _with_interval(axes, x, y, low, high, color, label):
 
 
 def plot_length_study(means):
-    """Dots: how far each setting's correlation with length is from gold's, per kind, against what it does to accuracy.
+    """Dots: how much each mitigation's proxies follow length beyond what the truth explains, a panel per kind.
 
-    `means`: `kind, setting`, `excess` (mean absolute distance of correlations) and `accuracy`, with their `_low`, `_high`.
+    `means`: `kind, setting`, and `bias` (size of the partial correlation), `bias_low`, `bias_high`.
     """
     kinds = [kind for kind in KINDS if kind in set(means["kind"])]
     figure, panels = plt.subplots(1, len(kinds), figsize=(4.4 * len(kinds), 4.4), sharey=True, squeeze=False)
     for axes, kind in zip(panels[0], kinds, strict=True):
         rows = means[means["kind"] == kind].iloc[::-1]
         place = np.arange(len(rows))
-        axes.errorbar(rows["excess"], place, xerr=[rows["excess"] - rows["excess_low"], rows["excess_high"] - rows["excess"]],
+        axes.errorbar(rows["bias"], place, xerr=[rows["bias"] - rows["bias_low"], rows["bias_high"] - rows["bias"]],
                       fmt="o", color=KINDS[kind], capsize=3)  # fmt: skip
-        none = rows.loc[rows["setting"] == "none", "excess"]
+        none = rows.loc[rows["setting"] == "none", "bias"]
         axes.axvline(float(none.iloc[0]), color="black", lw=1, ls="--")
         axes.set(yticks=place, yticklabels=rows["setting"], xlim=(0, None), title=kind,
-                 xlabel="distance to gold's correlation\nwith length (0: unbiased; dashed: no mitigation)")  # fmt: skip
+                 xlabel="size of the partial correlation with length,\ngiven the truth (dashed: no mitigation)")  # fmt: skip
     return figure
 
 
@@ -75,30 +77,33 @@ def plot_failures(means):
 def plot_weights(moved):
     """Lines: what the kept set is made of as one aspect's weight grows.
 
-    `moved`: index weight; a column per aspect with the share of kept labels on it, and `kept as with equal weights`, all
-    in [0, 1].
+    `moved`: index weight; a column per aspect, the share of kept pairs labelled on it, and `unmoved`, the share that equal
+    weights keep too; all in [0, 1].
     """
     figure, axes = plt.subplots(figsize=(7, 3.6))
     shares = 100 * moved.drop(columns="unmoved")
     for name, color in zip(shares, sns.color_palette("deep"), strict=False):
         axes.plot(range(len(shares)), shares[name], marker="o", color=color, label=f"labelled on {spaced(name)}")
     axes.plot(range(len(moved)), 100 * moved["unmoved"], color="black", ls="--", label="kept with equal weights too")
+    name = spaced(moved.index.name)
+    axes.set_title(f"As {name} weighs more, {100 * (1 - moved['unmoved'].iloc[-1]):.0f} % of the kept pairs change")
     axes.set(xticks=range(len(moved)), xticklabels=[f"{weight:g}" for weight in moved.index], ylim=(0, 102),
-             xlabel=f"weight of {spaced(moved.index.name)} (the others: 1)", ylabel="share of the kept pairs (%)")  # fmt: skip
+             xlabel=f"weight of {name} (the others: 1)", ylabel="share of the kept pairs (%)")  # fmt: skip
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 def plot_uncertainty(scores, standard_error, cut):
     """Histogram of the distance of each PD from the cut, in standard errors: what is near 0 is a toss-up."""
-    distance = ((scores - cut) / standard_error.where(standard_error > 0)).clip(-10, 10).dropna()
+    distance = ((scores - cut) / standard_error.where(standard_error > 0)).clip(-REACH, REACH).dropna()
     figure, axes = plt.subplots(figsize=(7, 3))
     side = pd.Series(np.where(scores.loc[distance.index] <= cut, "kept", "not kept"), index=distance.index)
-    sns.histplot(x=distance, hue=side, hue_order=["kept", "not kept"], palette=[BLUE, GREY], bins=np.arange(-10, 10.5, 0.5),
+    bins = np.arange(-REACH, REACH + 0.5, 0.5)
+    sns.histplot(x=distance, hue=side, hue_order=["kept", "not kept"], palette=[BLUE, GREY], bins=bins,
                  multiple="stack", ax=axes)  # fmt: skip
     axes.axvspan(-1, 1, color=ORANGE, alpha=0.25, lw=0)
     near = 100 * (distance.abs() < 1).mean()
-    axes.set(xlabel="(PD - cut) / standard error of PD; shaded: within one standard error (beyond 10 drawn at 10)",
+    axes.set(xlabel=f"(PD - cut) / standard error of PD  (shaded: within one; beyond {REACH} drawn at {REACH})",
              ylabel="pairs", title=f"{near:.0f} % of all pairs are within one standard error of the cut")  # fmt: skip
     axes.get_legend().set_title("")
     return figure

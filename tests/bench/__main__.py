@@ -7,7 +7,7 @@ from bench.divergence import divergence_table
 from bench.measure import fresh
 
 
-def main(folder="results/bench", sizes=(10**5, 10**6, 10**7), n_prompts=16, *, run=fresh):
+def main(folder="results/bench", sizes=(10**5, 10**6, 10**7), n_prompts=12, *, run=fresh):
     """Measure, print and write `divergence.csv` and `scoring.csv`."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     _show("Margins to kept ids", divergence_table(list(sizes), run=run), Path(folder, "divergence.csv"))

@@ -21,9 +21,9 @@ from pdsel.pairs import pair_id
 from pdsel.proxies import Proxy, score_margins
 
 ASPECTS = ["helpfulness", "honesty", "instruction_following", "truthfulness"]
-PROMPTS = 16
+PROMPTS = 12
 BETA = 0.1
-WORDS = 500
+WORDS = 200
 MAX_LENGTH = 2048
 
 
@@ -62,7 +62,7 @@ def save_model(folder, *, seed):
     tokens = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, padding_side="right", **tokens)
     config = LlamaConfig(vocab_size=len(vocabulary), hidden_size=96, intermediate_size=288, num_hidden_layers=2,
-                         num_attention_heads=4, max_position_embeddings=MAX_LENGTH, initializer_range=0.1,
+                         num_attention_heads=4, max_position_embeddings=MAX_LENGTH, initializer_range=0.05,
                          bos_token_id=None, eos_token_id=1, pad_token_id=0)  # fmt: skip
     with torch.random.fork_rng():
         torch.manual_seed(seed)

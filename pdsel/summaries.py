@@ -1,0 +1,157 @@
+"""What the studies' tables say: means over seeds, and the rows and sentences that notebooks and README print."""
+
+import pandas as pd
+from scipy import stats
+
+INFINITE = 1e6  # a temperature from which on sampling is even; JSON has no infinity
+
+
+def over_seeds(table, by, columns):
+    """Mean over seeds and its 95 % t-interval.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows of `run_cells`, with a column `seed`; several rows of a seed (its aspects) are averaged first.
+    by : list of str
+        What tells the settings apart.
+    columns : list of str
+        Numbers to average.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `by`, and for every column its mean, `<column>_low` and `<column>_high`; in the order of first appearance. One seed
+        gives no interval: low and high are NaN.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"kind": "a", "seed": [0, 0, 1], "accuracy": [0.5, 0.7, 0.8]})
+    >>> over_seeds(table, ["kind"], ["accuracy"]).round(2)
+      kind  accuracy  accuracy_low  accuracy_high
+    0    a       0.7         -0.57           1.97
+    """
+    grouped = (
+        table.groupby([*by, "seed"], sort=False, dropna=False)[columns].mean().groupby(by, sort=False, dropna=False)
+    )
+    mean, half = grouped.mean(), grouped.sem() * stats.t.ppf(0.975, grouped.count() - 1)
+    ordered = [frame.add_suffix(end) for end, frame in [("", mean), ("_low", mean - half), ("_high", mean + half)]]
+    return pd.concat(ordered, axis=1)[[f"{c}{end}" for c in columns for end in ("", "_low", "_high")]].reset_index()
+
+
+def name_setting(row):
+    """A length mitigation in words.
+
+    >>> name_setting({"length_penalty": 0.02, "length_sign": "plus", "length_balance": 0.5})
+    'rho .02 plus, tau .5'
+    >>> name_setting({"length_penalty": float("nan"), "length_balance": 1e9}), name_setting({})
+    ('tau infinite', 'none')
+    """
+    rho, tau = (row.get(name) if pd.notna(row.get(name)) else None for name in ("length_penalty", "length_balance"))
+    parts = [f"rho {rho:g} {row['length_sign']}".replace(" 0.", " .")] if rho else []
+    if tau:
+        parts += ["tau infinite" if tau >= INFINITE else f"tau {tau:g}".replace(" 0.", " .")]
+    return ", ".join(parts) or "none"
+
+
+def text(row, column, style=".2f", factor=1):
+    """A mean with its interval as text, or alone where one seed gives none.
+
+    >>> text({"accuracy": 0.7, "accuracy_low": 0.6, "accuracy_high": 0.8}, "accuracy", ".0f", 100)
+    '70 [60, 80]'
+    """
+    mean, low, high = (factor * row[column + end] for end in ("", "_low", "_high"))
+    return f"{mean:{style}}" + (f" [{low:{style}}, {high:{style}}]" if pd.notna(low) else "")
+
+
+def proxy_rows(proxies):
+    """The study of kinds, sizes and shares as text, a row per setting.
+
+    `proxies`: rows of `pdsel.studies.proxy_cell`, a row per seed, setting and aspect.
+    """
+    by = ["base", "kind", "share"]
+    numbers = ["accuracy", "calibration_error", "spearman", "wrong_kept"]
+    means = over_seeds(proxies, by, numbers)
+    cost = proxies.groupby([*by, "seed"], sort=False)[["seconds", "n_tokens"]].sum().groupby(by, sort=False).mean()
+    rows = []
+    for row in means.to_dict("records"):
+        seconds, tokens = cost.loc[tuple(row[name] for name in by)]
+        rows.append({
+            "base": row["base"], "kind": row["kind"], "p_r": f"{row['share']:g}",
+            "right on others' pairs (%)": text(row, "accuracy", ".1f", 100),
+            "calibration error": text(row, "calibration_error"),
+            "PD's rank correlation": text(row, "spearman"),
+            "wrong labels kept (%)": text(row, "wrong_kept", ".1f", 100),
+            "training (s)": f"{seconds:.0f}", "training tokens (k)": f"{tokens / 1000:.0f}",
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def length_means(length):
+    """The study of length: a row per kind and mitigation, means over aspects and then seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `kind, setting`, and with intervals `bias` (size of the partial correlation with length given the truth),
+        `signed_bias` (its sign kept), `distance` (of the plain correlation from the truth's), `accuracy`, `wrong_kept`.
+    """
+    named = length.assign(
+        setting=[name_setting(row) for row in length.to_dict("records")],
+        bias=length["length_bias"].abs(),
+        signed_bias=length["length_bias"],
+        distance=(length["length"] - length["truth_length"]).abs(),
+    )
+    return over_seeds(named, ["kind", "setting"], ["bias", "signed_bias", "distance", "accuracy", "wrong_kept"])
+
+
+def length_rows(length):
+    """The study of length as text, a row per kind and mitigation."""
+    return pd.DataFrame([
+        {"kind": row["kind"], "mitigation": row["setting"],
+         "bias": text(row, "signed_bias"), "size of bias": text(row, "bias"), "distance to gold": text(row, "distance"),
+         "right on others' pairs (%)": text(row, "accuracy", ".1f", 100),
+         "wrong labels kept (%)": text(row, "wrong_kept", ".1f", 100)}
+        for row in length_means(length).to_dict("records")
+    ])  # fmt: skip
+
+
+def length_verdict(length):
+    """A sentence per kind: its bias without a remedy, the remedy that removes most of it, and what that does otherwise."""
+    raters = length["raters_length_bias"].mean()
+    lines = [
+        f"The raters' own bias (partial correlation with length given the truth) is {raters:+.2f}, mean over aspects."
+    ]
+    for kind, rows in length_means(length).groupby("kind", sort=False):
+        rows = rows.set_index("setting")
+        none, best = rows.loc["none"], rows.loc[rows["bias"].idxmin()]
+        lines.append(
+            f"*{kind}*: {none['signed_bias']:+.2f} without a remedy ({none['bias']:.2f} in size). The smallest, "
+            f"{best['bias']:.2f}, is with {best.name}: accuracy on the others' pairs {100 * none['accuracy']:.1f} % before, "
+            f"{100 * best['accuracy']:.1f} % after; wrong labels kept {100 * none['wrong_kept']:.1f} % before, "
+            f"{100 * best['wrong_kept']:.1f} % after."
+        )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def failure_rows(failures):
+    """The failures as text, a row per case: what PD is worth, and in how many worlds a warning was given.
+
+    `failures`: rows of `pdsel.studies.failure_cell`.
+    """
+    failures = failures.assign(warned=failures["seen_warning"].fillna("") != "")
+    worlds = (
+        failures.groupby(["case", "seed"], sort=False)["warned"].any().groupby("case", sort=False).agg(["sum", "size"])
+    )
+    rows = []
+    for row in over_seeds(failures, ["case"], ["spearman", "wrong_all", "wrong_kept"]).to_dict("records"):
+        case = failures[(failures["case"] == row["case"]) & failures["warned"]]
+        rows.append({
+            "case": row["case"],
+            "PD's rank correlation": text(row, "spearman"),
+            "wrong labels, all (%)": text(row, "wrong_all", ".1f", 100),
+            "wrong labels, kept (%)": text(row, "wrong_kept", ".1f", 100),
+            "worlds with a warning": f"{worlds.loc[row['case'], 'sum']} of {worlds.loc[row['case'], 'size']}",
+            "warned about": ", ".join(sorted(case["aspect"].unique())),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
