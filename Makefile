@@ -110,7 +110,7 @@ results: env  ## redo tables, figures and README's tables from the committed num
 	@mkdir -p $(RESULTS)/local
 	$(OFFLINE) $(BIN)/papermill notebooks/06_results.ipynb $(RESULTS)/local/06_results.redone.ipynb --cwd notebooks \
 	  -k python3 -p results ../$(RESULTS)
-	$(BIN)/python -m pdsel.report README.md results/mini
+	$(BIN)/python -m pdsel.report README.md results/mini results/toy
 
 # To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb (or pre-commit, which does all three).
 lint: env  ## check style and formatting, and that notebooks carry no outputs

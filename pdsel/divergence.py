@@ -48,7 +48,8 @@ def scale_margins(margins, aspect, *, quantile=0.9):
     values, own = _checked(margins, aspect)
     scaled = np.empty_like(values)
     for k, name in enumerate(margins.columns):
-        size = np.abs(values[:, k][own != k])
+        size = values[:, k][own != k]
+        np.abs(size, out=size)
         scale = np.quantile(size, quantile, overwrite_input=True) if len(size) else 0.0
         if scale == 0 and len(size):
             scale = size.max()  # more than `quantile` of the margins are exactly zero

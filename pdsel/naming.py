@@ -25,7 +25,8 @@ def name_aspect(prompt, aspect):
 def named_pairs(pairs):
     """The pairs table with each prompt naming its own pair's aspect."""
     prompts = [name_aspect(prompt, aspect) for prompt, aspect in zip(pairs["prompt"], pairs["aspect"], strict=True)]
-    return pairs.remove_columns("prompt").add_column("prompt", prompts)
+    with quiet():
+        return pairs.remove_columns("prompt").add_column("prompt", prompts)
 
 
 def named_start(model, aspects, folder, *, seed=0):

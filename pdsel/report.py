@@ -1,6 +1,7 @@
 """Tables from result files, the paper's numbers beside ours, and the generated blocks of README.
 
-`python -m pdsel.report README.md results/mini results/toy` rewrites the blocks between `<!-- begin:NAME -->` and `<!-- end:NAME -->`.
+`python -m pdsel.report README.md results/mini results/toy` rewrites the blocks between `<!-- begin:NAME -->` and
+`<!-- end:NAME -->`.
 """
 
 import json

@@ -54,7 +54,8 @@ def make_world(seed, *, aspects=GOLD, n_pairs=PAIRS, conflict=None, **raters):
         Pairs table with `n_pairs` rows, and the length gap by `pair_id`.
     """
     with tempfile.TemporaryDirectory() as folder:
-        path = write_ratings(Path(folder, "rated.jsonl"), 2 * n_pairs // 5, seed=seed, aspects=aspects, **raters)
+        n_prompts = max(2 * n_pairs // 5, 100)  # a few prompts may lack conflicting pairs
+        path = write_ratings(Path(folder, "rated.jsonl"), n_prompts, seed=seed, aspects=aspects, **raters)
         pairs = make_pairs(load_ratings(path), seed=seed, conflict=conflict, size=n_pairs)
     sides = [
         pd.Series(pairs[side], index=list(pairs["pair_id"])).str.split().str.len() for side in ("chosen", "rejected")

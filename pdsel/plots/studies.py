@@ -17,14 +17,17 @@ def plot_proxy_grid(means):
     """
     bases = list(dict.fromkeys(means["base"]))
     figure, panels = plt.subplots(1, len(bases), figsize=(4.6 * len(bases), 3.6), sharey=True, squeeze=False)
+    kinds = [kind for kind in KINDS if kind in set(means["kind"])]
     for axes, base in zip(panels[0], bases, strict=True):
-        for number, (kind, color) in enumerate(KINDS.items()):
+        for number, kind in enumerate(kinds):
             rows = means[(means["base"] == base) & (means["kind"] == kind)].sort_values("share")
             _with_interval(axes, np.arange(len(rows)) + 0.06 * (number - 1), 100 * rows["accuracy"],
-                           100 * rows["accuracy_low"], 100 * rows["accuracy_high"], color, kind)  # fmt: skip
+                           100 * rows["accuracy_low"], 100 * rows["accuracy_high"], KINDS[kind], kind)  # fmt: skip
         axes.axhline(50, color="black", lw=1, ls="--")
         axes.set(title=f"{base} base", xticks=range(len(rows)), xticklabels=[f"{share:g}" for share in rows["share"]],
                  xlabel="$p_r$, share of an aspect's pairs used")  # fmt: skip
+    best = means.loc[means.groupby(["base", "share"])["accuracy"].idxmax(), "kind"].value_counts()
+    figure.suptitle(f"The {best.index[0]} reward is right most often in {best.iloc[0]} of {best.sum()} settings")
     panels[0][0].set(ylabel="right on the other aspects' pairs (%)", ylim=(45, 100))
     panels[0][-1].legend(title="proxy kind", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -68,7 +71,9 @@ def plot_failures(means):
         value, low, high = (100 * rows[column + end] for end in ("", "_low", "_high"))
         axes.barh(place + shift, value, 0.34, xerr=[value - low, high - value], color=color, label=label,
                   error_kw={"lw": 1, "capsize": 2})  # fmt: skip
-    axes.set(yticks=place, yticklabels=rows["case"], xlabel="labels that are wrong by the truth (%)")
+    worst = means.loc[(means["wrong_kept"] - means["wrong_all"]).idxmax()]
+    axes.set(yticks=place, yticklabels=rows["case"], xlabel="labels that are wrong by the truth (%)",
+             title=f"PD helps least where the world is {worst['case']}")  # fmt: skip
     axes.grid(axis="y", visible=False)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
