@@ -38,7 +38,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND  # a notebook draws into itself only when nothing else is asked for
 OFFLINE := HF_HUB_OFFLINE=1
-RUN_OFFLINE := $(if $(filter mini smoke,$(PROFILE)),$(OFFLINE))
+RUN_OFFLINE := $(if $(filter mini smoke toy,$(PROFILE)),$(OFFLINE))
 
 # Starts a program that no second `make run` in this folder can run beside. The system lets the lock go when the program
 # ends, however it ends, so that nothing needs unlocking after a kill; Snakemake's own lock would stay behind.

@@ -30,9 +30,13 @@ _ROOMS = [
     "offsets",
     "plots",
     "profiles",
+    "quality",
     "report",
     "scoring",
+    "studies",
+    "summaries",
     "theory",
+    "uncertainty",
 ]
 
 __all__ = [*_MODULE, "__version__"]

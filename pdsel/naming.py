@@ -50,7 +50,11 @@ def named_start(model, aspects, folder, *, seed=0):
     """
     tokenizer = load_tokenizer(model)
     unknown = tokenizer.unk_token_id
-    new = [name for name in aspects if unknown is not None and unknown in tokenizer(name)["input_ids"]]
+    new = [
+        name
+        for name in aspects
+        if unknown is not None and unknown in tokenizer(name, add_special_tokens=False)["input_ids"]
+    ]
     if not new:
         return str(model)
     net = load_causal(model)

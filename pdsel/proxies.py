@@ -53,9 +53,14 @@ class Proxy:
         return set(Path(self.path, "trained_on.txt").read_text().split("\n"))
 
 
-def load_proxy(path):
-    """The proxy that `fit_proxy` saved at `path`."""
-    return Proxy(**json.loads(Path(path, "proxy.json").read_text()) | {"path": str(path)})
+def load_proxy(path, aspect=None):
+    """The proxy that `fit_proxy` saved at `path`; of kind "shared", that of any `aspect` (default: the one it was saved as)."""
+    proxy = Proxy(**json.loads(Path(path, "proxy.json").read_text()) | {"path": str(path)})
+    if aspect not in (None, proxy.aspect) and proxy.kind != "shared":
+        raise DataError(
+            f"aspect={aspect!r}: the proxy at {path} is of {proxy.aspect!r} only. Remedy: load another folder"
+        )
+    return replace(proxy, aspect=aspect or proxy.aspect)
 
 
 def fit_proxy(
@@ -87,7 +92,7 @@ def fit_proxy(
     share : float in (0, 1]
         p_r, the share of the aspect's pairs used.
     resample : int, optional
-        Number of a bootstrap replicate: train on as many pairs drawn with replacement.
+        Number of a bootstrap replicate: train on the pairs of as many prompts, drawn with replacement.
     output_dir : str or Path, optional
         Default: a temporary folder that lives as long as the proxy.
     **training
@@ -218,7 +223,7 @@ def score_margins(pairs, proxies):
     prompts = list(pairs["prompt"]) * 2
     responses = [*pairs["chosen"], *pairs["rejected"]]
     references, columns = {}, {}
-    for aspect, proxy in tqdm(named.items(), desc="proxies"):
+    for aspect, proxy in tqdm(named.items(), desc="proxies", leave=False):
         rewards = REWARDS[proxy.kind](proxy, prompts, responses, references)
         if proxy.length_penalty:
             rewards = rewards - proxy.length_penalty * response_lengths(proxy.reference, responses)

@@ -27,10 +27,9 @@ def proxy_quality(margins, truth, aspect, *, length_gap=None):
     Returns
     -------
     pandas.DataFrame, a row per aspect
-        `accuracy`: share of pairs ordered as the truth does, ties of the truth left out. `calibration_error`: mean
-        distance between the confidence sigma(|margin|) and the accuracy at that confidence. With a length gap,
-        `length`: correlation of the margin with it, `truth_length`: that of the truth, and `length_bias`: the partial
-        correlation of the margin with it given the truth, 0 for a judge that is led by the truth alone.
+        `accuracy`: share of pairs ordered as the truth does, ties of the truth left out, a margin of 0 counting half.
+        `calibration_error`: mean distance between the confidence sigma(|margin|) and the accuracy at that confidence. With
+        a length gap, `length`: correlation of the margin with it, and `truth_length`: that of the truth.
 
     Examples
     --------
@@ -49,24 +48,21 @@ def proxy_quality(margins, truth, aspect, *, length_gap=None):
 
 def _quality(margin, truth, others, length_gap):
     ranked = others & truth.notna() & (truth != 0)
-    margin, right = margin[ranked].to_numpy(), np.sign(margin[ranked]) == np.sign(truth[ranked])
-    row = {"accuracy": float(right.mean()), "calibration_error": calibration_error(margin, right.to_numpy())}
+    margin = margin[ranked].to_numpy()
+    right = np.where(margin == 0, 0.5, np.sign(margin) == np.sign(truth[ranked]))
+    row = {
+        "accuracy": float(right.mean()) if len(right) else np.nan,
+        "calibration_error": calibration_error(margin, right),
+    }
     if length_gap is not None:
-        gap, true = length_gap[ranked].to_numpy(), truth[ranked].to_numpy()
-        row |= {"length": correlation(margin, gap), "truth_length": correlation(true, gap),
-                "length_bias": correlation(_given(margin, true), _given(gap, true))}  # fmt: skip
+        gap = length_gap[ranked].to_numpy()
+        row |= {"length": correlation(margin, gap), "truth_length": correlation(truth[ranked].to_numpy(), gap)}
     return row
 
 
 def correlation(x, y):
     """Pearson's; NaN if either does not vary."""
-    return float(np.corrcoef(x, y)[0, 1]) if np.ptp(x) and np.ptp(y) else np.nan
-
-
-def _given(x, truth):
-    """What is left of x when the truth has explained what it can, by a straight line."""
-    design = np.column_stack([np.ones(len(truth)), truth])
-    return x - design @ np.linalg.lstsq(design, x, rcond=None)[0]
+    return float(np.corrcoef(x, y)[0, 1]) if len(x) and np.ptp(x) and np.ptp(y) else np.nan
 
 
 def calibration_error(margin, right, *, bins=BINS):
@@ -76,15 +72,15 @@ def calibration_error(margin, right, *, bins=BINS):
     ----------
     margin : array-like, shape (n,)
         Reward margins, in nats.
-    right : array-like of bool, shape (n,)
-        Whether the sign is right.
+    right : array-like, shape (n,)
+        Whether the sign is right: 1, 0, or .5 for a margin of 0.
     bins : int
         Equally filled, so that no bin is a handful of pairs.
 
     Returns
     -------
     float
-        In [0, 1]; 0 is calibrated.
+        In [0, 1]; 0 is calibrated. NaN without pairs.
 
     Examples
     --------
@@ -96,7 +92,7 @@ def calibration_error(margin, right, *, bins=BINS):
     groups = [group for group in np.array_split(order, bins) if len(group)]
     right = np.asarray(right, dtype=float)
     gaps = [len(group) * abs(confidence[group].mean() - right[group].mean()) for group in groups]
-    return round(float(sum(gaps) / len(order)), 12)
+    return round(float(sum(gaps) / len(order)), 12) if len(order) else np.nan
 
 
 def divergence_quality(margins, truth, aspect, wrong, *, share=0.3, quantile=0.9):
@@ -112,7 +108,7 @@ def divergence_quality(margins, truth, aspect, wrong, *, share=0.3, quantile=0.9
     share : float
         lambda, how many pairs are kept.
     quantile : float
-        gamma of the scaling.
+        gamma of the margins' scaling; the truth's is always .9, so that different gammas meet one yardstick.
 
     Returns
     -------
@@ -121,8 +117,8 @@ def divergence_quality(margins, truth, aspect, wrong, *, share=0.3, quantile=0.9
         `wrong_kept` and `wrong_all`, the shares of wrong labels among the kept and among all pairs.
     """
     ours, best = (
-        preference_divergence(scale_margins(table[list(truth.columns)], aspect, quantile=quantile), aspect)
-        for table in (margins, truth)
+        preference_divergence(scale_margins(table[list(truth.columns)], aspect, quantile=gamma), aspect)
+        for table, gamma in ((margins, quantile), (truth, 0.9))
     )
     kept, ideal = select(ours, share), select(best, share)
     return {
@@ -139,7 +135,8 @@ def held_out_accuracy(replicates, proxies, aspect):
     Parameters
     ----------
     replicates : list of pandas.DataFrame
-        Raw margins, a table per set of proxies: of one set trained with `share` < 1, or of bootstrap replicates.
+        Raw margins, a table per set of proxies: of one set trained with `share` < 1, or, better, of bootstrap
+        replicates, which hold out whole prompts.
     proxies : list of dict
         Aspect to `Proxy`, the sets that gave them.
     aspect : pandas.Series
@@ -148,12 +145,16 @@ def held_out_accuracy(replicates, proxies, aspect):
     Returns
     -------
     pandas.DataFrame, a row per aspect
-        `accuracy` (NaN where nothing was held out) and `n`, the pairs it is over, counted once per set.
+        `accuracy` (NaN where nothing was held out) and `n`, how many different pairs it is over.
     """
     right = {name: [] for name in replicates[0]}
     for margins, fitted in zip(replicates, proxies, strict=True):
         for name, proxy in fitted.items():
             own = margins.index[(aspect == name) & ~margins.index.isin(proxy.trained_on)]
-            right[name] += list(margins.loc[own, name] > 0)
-    rows = {name: {"accuracy": np.mean(x) if x else np.nan, "n": len(x)} for name, x in right.items()}
+            right[name].append(margins.loc[own, name] > 0)
+    rows = {name: _held_out(pd.concat(parts)) for name, parts in right.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("aspect")
+
+
+def _held_out(right):
+    return {"accuracy": right.mean() if len(right) else np.nan, "n": right.index.nunique()}

@@ -208,7 +208,9 @@ def readme_blocks(results):
 def main(readme, *folders):
     """Rewrite README's generated blocks from the tables of these results folders."""
     text = Path(readme).read_text()
-    found = {name: body for results in folders for name, body in readme_blocks(results).items()}
+    found = {}
+    for results in reversed(folders):  # the first folder that has a table wins
+        found |= readme_blocks(results)
     blocks = {name: body for name, body in found.items() if f"begin:{name} " in text}
     with writing(readme) as scratch:
         scratch.write_text(fill_blocks(text, blocks))

@@ -22,7 +22,8 @@ def training_ids(pairs, aspect, *, model, share=1.0, length_balance=None, resamp
     length_balance : float, optional
         tau, see `balance_by_length`.
     resample : int, optional
-        A bootstrap: as many ids as the part has, drawn with replacement, another draw for every number.
+        A bootstrap over prompts, whose pairs share responses: as many prompts as the part has, drawn with replacement, each
+        with all its pairs; another draw for every number.
     seed : int
 
     Returns
@@ -45,11 +46,19 @@ def training_ids(pairs, aspect, *, model, share=1.0, length_balance=None, resamp
     ids = np.sort(part["pair_id"].to_numpy(dtype=str))
     ids = np.sort(rng.choice(ids, max(1, round(share * len(ids))), replace=False))
     if resample is not None:
-        ids = np.sort(np.random.default_rng([seed, 405, resample]).choice(ids, len(ids)))
+        ids = _bootstrap(pairs, ids, np.random.default_rng([seed, 405, resample]))
     if length_balance is None:
         return list(ids)
     longer = _longer(pairs, table["pair_id"].to_numpy(dtype=str), ids, model)
     return list(balance_by_length(ids[longer], ids[~longer], length_balance, rng))
+
+
+def _bootstrap(pairs, ids, rng):
+    """The pairs of prompts drawn with replacement, as often as their prompt is drawn."""
+    table = pairs.select_columns(["pair_id", "prompt_id"]).to_pandas()
+    of_prompt = table[table["pair_id"].isin(ids)].groupby("prompt_id")["pair_id"].agg(list)
+    drawn = rng.choice(len(of_prompt), len(of_prompt))
+    return np.sort(np.concatenate([of_prompt.iloc[i] for i in drawn]).astype(str))
 
 
 def _longer(pairs, names, ids, model):
@@ -69,7 +78,9 @@ def balance_by_length(plus, minus, tau, rng):
     plus, minus : array of str
         Ids whose chosen response is at least as long as / shorter than the rejected one; f+ and f- are their shares.
     tau : float > 0
-        Towards infinity both groups are drawn alike, towards 0 only the majority is.
+        Towards infinity both groups are drawn alike, towards 0 only the majority is. Near balance, .5 leaves the shares as
+        they are, and below it the majority grows: with f+ = .6 the draw has .69, .60, .55, .50 of "+" at tau .25, .5, 1,
+        infinity.
     rng : numpy.random.Generator
 
     Returns

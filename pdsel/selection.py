@@ -24,8 +24,9 @@ def select(scores, share, *, keep="lowest", standard_error=None):
     standard_error : pandas.Series, optional
         How uncertain each score is, by `pair_id`, in the scores' unit; entries of other pairs are ignored. Pairs are then
         ranked by a cautious score, the worse end of the interval: `scores + standard_error` for "lowest" (an upper
-        confidence bound of PD), `scores - standard_error` for "highest" (a lower confidence bound of a reward). A pair
-        is kept only if it is good with confidence. Pass a multiple, such as `1.64 * standard_error`, for more caution.
+        confidence bound of PD), `scores - standard_error` for "highest" (a lower confidence bound of a reward). Uncertain
+        pairs are ranked lower; how many are kept stays the same. Pass a multiple,
+        such as `1.64 * standard_error`, for more caution.
 
     Returns
     -------

@@ -22,7 +22,7 @@ from pdsel.proxies import fit_proxies, fit_proxy, score_margins
 from pdsel.quality import divergence_quality, held_out_accuracy, proxy_quality
 from pdsel.ratings import load_ratings
 
-PAIRS = 2000  # of every world here, whatever its aspects: a quarter each of mini's size
+PAIRS = 2000  # of every world here, whatever the number of its aspects
 CONFLICT = 0.3  # of the kinds' and the length study, as in UltraFeedback
 TRAINING = {  # by accuracy against gold on the world of seed 101, which no table shows
     "implicit": {"learning_rate": 1e-3, "epochs": 2},
@@ -79,13 +79,14 @@ def proxy_cell(*, seed, kind, base="notesworld", share=1.0, length_penalty=0.0, 
     pooled_start : bool
         Start from a classifier trained on all pairs, whatever their aspect.
     **training
-        Instead of the kind's entry of `TRAINING`.
+        Over the kind's entry of `TRAINING`. A grid names it all the same, so that the table and the stored cell say it.
 
     Returns
     -------
     list of dict
-        A row per aspect: `accuracy, calibration_error, length, truth_length` (see `proxy_quality`), what the training took
-        (`seconds, n_tokens`), and, the same in every row, `spearman, overlap, wrong_kept, wrong_all` of the resulting PD.
+        A row per aspect: `accuracy, calibration_error, length, truth_length` (see `proxy_quality`), the raters' own
+        `raters_length`, what the training took (`seconds, n_tokens`; a pooled start's are shared out), and, the same in
+        every row, `spearman, overlap, wrong_kept, wrong_all` of the resulting PD.
     """
     pairs, length_gap = make_world(seed, n_pairs=n_pairs, conflict=CONFLICT)
     options = {"kind": kind, "model": model_path(base), "share": share, "seed": seed, "length_penalty": length_penalty,
@@ -93,13 +94,19 @@ def proxy_cell(*, seed, kind, base="notesworld", share=1.0, length_penalty=0.0, 
     pooled = fit_proxy(pairs, None, **options) if pooled_start else None
     proxies = fit_proxies(pairs, **options | ({"model": pooled.path} if pooled else {}))
     margins, truth = score_margins(pairs, proxies), variant_gaps(pairs, GOLD)
-    return _rows(pairs, margins, truth, length_gap, proxies)
+    rows = _rows(pairs, margins, truth, length_gap, proxies)
+    if pooled:
+        rows = [
+            row | {name: row[name] + getattr(pooled, name) / len(rows) for name in ("seconds", "n_tokens")}
+            for row in rows
+        ]
+    return rows
 
 
-def failure_cell(*, seed, case, n_pairs=PAIRS, kind="implicit"):
+def failure_cell(*, seed, case, n_pairs=PAIRS, kind="implicit", **training):
     """One of `CASES` on one world: what PD is worth there, and what one can see without the truth.
 
-    Proxies are trained on three quarters of their pairs, so that the rest shows what they learned.
+    Proxies are trained on one bootstrap draw of the prompts, so that the prompts not drawn show what they learned.
 
     Returns
     -------
@@ -109,7 +116,8 @@ def failure_cell(*, seed, case, n_pairs=PAIRS, kind="implicit"):
     options = dict(CASES[case])
     turned, truth = options.pop("turned", None), options.pop("truth", options.get("aspects", GOLD))
     pairs, length_gap = make_world(seed, n_pairs=n_pairs, **options)
-    proxies = fit_proxies(pairs, kind=kind, model=model_path("notesworld"), share=0.75, seed=seed, **TRAINING[kind])
+    proxies = fit_proxies(pairs, kind=kind, model=model_path("notesworld"), resample=0, seed=seed,
+                          **TRAINING[kind] | training)  # fmt: skip
     margins = score_margins(pairs, proxies)
     if turned:
         margins[turned] = -margins[turned]
@@ -125,7 +133,7 @@ def _rows(pairs, margins, truth, length_gap, proxies):
     names = list(margins.columns)
     raters = pd.DataFrame(list(pairs["rating_gaps"]), index=margins.index, columns=names)
     quality, theirs = (proxy_quality(t, truth[names], aspect, length_gap=length_gap) for t in (margins, raters))
-    quality["raters_length"], quality["raters_length_bias"] = theirs["length"], theirs["length_bias"]
+    quality["raters_length"] = theirs["length"]
     cost = pd.DataFrame({a: {"seconds": p.seconds, "n_tokens": p.n_tokens} for a, p in proxies.items()}).T
     whole = divergence_quality(margins, truth[names], aspect, truth["utility"] < 0)
     return [row | whole for row in quality.join(cost).reset_index().to_dict("records")]

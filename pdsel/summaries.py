@@ -61,6 +61,8 @@ def text(row, column, style=".2f", factor=1):
     '70 [60, 80]'
     """
     mean, low, high = (factor * row[column + end] for end in ("", "_low", "_high"))
+    if factor == 100:  # a share cannot leave [0, 1], a t-interval over few seeds can
+        low, high = max(low, 0), min(high, 100)
     return f"{mean:{style}}" + (f" [{low:{style}}, {high:{style}}]" if pd.notna(low) else "")
 
 
@@ -72,17 +74,17 @@ def proxy_rows(proxies):
     by = ["base", "kind", "share"]
     numbers = ["accuracy", "calibration_error", "spearman", "wrong_kept"]
     means = over_seeds(proxies, by, numbers)
-    cost = proxies.groupby([*by, "seed"], sort=False)[["seconds", "n_tokens"]].sum().groupby(by, sort=False).mean()
+    cost = proxies.groupby([*by, "seed"], sort=False)["n_tokens"].sum().groupby(by, sort=False).mean()
     rows = []
     for row in means.to_dict("records"):
-        seconds, tokens = cost.loc[tuple(row[name] for name in by)]
+        tokens = cost.loc[tuple(row[name] for name in by)]
         rows.append({
             "base": row["base"], "kind": row["kind"], "p_r": f"{row['share']:g}",
             "right on others' pairs (%)": text(row, "accuracy", ".1f", 100),
             "calibration error": text(row, "calibration_error"),
             "PD's rank correlation": text(row, "spearman"),
             "wrong labels kept (%)": text(row, "wrong_kept", ".1f", 100),
-            "training (s)": f"{seconds:.0f}", "training tokens (k)": f"{tokens / 1000:.0f}",
+            "training tokens (k)": f"{tokens / 1000:.0f}",
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -90,46 +92,70 @@ def proxy_rows(proxies):
 def length_means(length):
     """The study of length: a row per kind and mitigation, means over aspects and then seeds.
 
+    `length`: rows of `pdsel.studies.proxy_cell` with `length_penalty, length_sign, length_balance`.
+
     Returns
     -------
     pandas.DataFrame
-        `kind, setting`, and with intervals `bias` (size of the partial correlation with length given the truth),
-        `signed_bias` (its sign kept), `distance` (of the plain correlation from the truth's), `accuracy`, `wrong_kept`.
+        `kind, setting`, and with intervals `excess` (correlation of the margins with length minus that of the truth),
+        `distance` (its size), `accuracy`, `wrong_kept`.
     """
-    named = length.assign(
-        setting=[name_setting(row) for row in length.to_dict("records")],
-        bias=length["length_bias"].abs(),
-        signed_bias=length["length_bias"],
-        distance=(length["length"] - length["truth_length"]).abs(),
-    )
-    return over_seeds(named, ["kind", "setting"], ["bias", "signed_bias", "distance", "accuracy", "wrong_kept"])
+    return over_seeds(_named(length), ["kind", "setting"], ["excess", "distance", "accuracy", "wrong_kept"])
+
+
+def _named(length):
+    excess = length["length"] - length["truth_length"]
+    settings = [name_setting(row) for row in length.to_dict("records")]
+    return length.assign(setting=settings, excess=excess, distance=excess.abs())
 
 
 def length_rows(length):
     """The study of length as text, a row per kind and mitigation."""
     return pd.DataFrame([
         {"kind": row["kind"], "mitigation": row["setting"],
-         "bias": text(row, "signed_bias"), "size of bias": text(row, "bias"), "distance to gold": text(row, "distance"),
+         "correlation above the truth's": text(row, "excess", "+.2f"), "its size": text(row, "distance"),
          "right on others' pairs (%)": text(row, "accuracy", ".1f", 100),
          "wrong labels kept (%)": text(row, "wrong_kept", ".1f", 100)}
         for row in length_means(length).to_dict("records")
     ])  # fmt: skip
 
 
+def length_gains(length):
+    """What each mitigation takes off the distance to the truth's correlation with length, paired by seed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `kind, setting, gain, gain_low, gain_high`; positive is nearer to the truth than without a remedy.
+    """
+    means = (
+        _named(length).groupby(["kind", "setting", "seed"], sort=False)["distance"].mean().rename("gain").reset_index()
+    )
+    none = means[means["setting"] == "none"].set_index(["kind", "seed"])["gain"]
+    others = means[means["setting"] != "none"].copy()
+    others["gain"] = none.loc[pd.MultiIndex.from_frame(others[["kind", "seed"]])].to_numpy() - others["gain"]
+    return over_seeds(others, ["kind", "setting"], ["gain"])
+
+
 def length_verdict(length):
-    """A sentence per kind: its bias without a remedy, the remedy that removes most of it, and what that does otherwise."""
-    raters = length["raters_length_bias"].mean()
+    """Bullets: the raters' bias, then for each kind its own, the remedy that takes most of it off, and whether surely."""
+    named, gains = _named(length), length_gains(length)
+    raters = (named["raters_length"] - named["truth_length"]).mean()
     lines = [
-        f"The raters' own bias (partial correlation with length given the truth) is {raters:+.2f}, mean over aspects."
+        f"The raters' correlation with length is {raters:+.2f} above the truth's, mean over aspects: the bias to remove."
     ]
     for kind, rows in length_means(length).groupby("kind", sort=False):
-        rows = rows.set_index("setting")
-        none, best = rows.loc["none"], rows.loc[rows["bias"].idxmin()]
+        rows, gain = rows.set_index("setting"), gains[gains["kind"] == kind].set_index("setting")
+        best = gain.loc[gain["gain"].idxmax()]
+        surely = "surely" if best["gain_low"] > 0 else "but the interval over seeds does not exclude zero"
+        none, then = rows.loc["none"], rows.loc[best.name]
+        signs = [gain.loc[gain.index.str.contains(sign), "gain"].mean() for sign in ("plus", "minus")]
         lines.append(
-            f"*{kind}*: {none['signed_bias']:+.2f} without a remedy ({none['bias']:.2f} in size). The smallest, "
-            f"{best['bias']:.2f}, is with {best.name}: accuracy on the others' pairs {100 * none['accuracy']:.1f} % before, "
-            f"{100 * best['accuracy']:.1f} % after; wrong labels kept {100 * none['wrong_kept']:.1f} % before, "
-            f"{100 * best['wrong_kept']:.1f} % after."
+            f"*{kind}*: {none['excess']:+.2f} from the truth's without a remedy, {none['distance']:.2f} in size. Most is taken "
+            f"off by {best.name}: {text(best, 'gain')}, {surely}; accuracy on the others' pairs goes from "
+            f"{100 * none['accuracy']:.1f} to {100 * then['accuracy']:.1f} %, wrong labels kept from "
+            f"{100 * none['wrong_kept']:.1f} to {100 * then['wrong_kept']:.1f} %. "
+            f"Penalties take off {signs[0]:+.2f} with *plus* and {signs[1]:+.2f} with *minus*, mean over rho."
         )
     return "\n".join(f"- {line}" for line in lines)
 
@@ -139,7 +165,7 @@ def failure_rows(failures):
 
     `failures`: rows of `pdsel.studies.failure_cell`.
     """
-    failures = failures.assign(warned=failures["seen_warning"].fillna("") != "")
+    failures = failures.assign(warned=failures["seen_warning"].astype(object).fillna("") != "")
     worlds = (
         failures.groupby(["case", "seed"], sort=False)["warned"].any().groupby("case", sort=False).agg(["sum", "size"])
     )

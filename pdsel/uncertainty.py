@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from pdsel.checks import DataError
-from pdsel.divergence import preference_divergence, scale_margins
+from pdsel.checks import DataError, refuse, require_columns
+from pdsel.divergence import aligned, preference_divergence, scale_margins
 from pdsel.selection import select
 
 REPLICATE = "replicate"  # the column that tells the tables of margins apart
@@ -19,7 +19,7 @@ def stack_replicates(replicates):
 def divergence_error(stacked, aspect, *, quantile=0.9, weights=None):
     """The standard error of every PD: its spread over bootstrap replicates of the proxies.
 
-    It says how far PD moves if the same raters label other pairs of the same kind; it does not say how far all
+    It says how far PD moves if the same raters label other prompts of the same kind; it does not say how far all
     replicates are off together.
 
     Parameters
@@ -39,7 +39,7 @@ def divergence_error(stacked, aspect, *, quantile=0.9, weights=None):
     Raises
     ------
     ValueError
-        For fewer than two replicates.
+        For fewer than two replicates, a missing column `replicate`, or replicates over different pairs.
 
     Examples
     --------
@@ -51,6 +51,7 @@ def divergence_error(stacked, aspect, *, quantile=0.9, weights=None):
     >>> divergence_error(stack_replicates(tables), aspect, quantile=1.0).round(4).to_dict()  # 0.5 / sqrt(2)
     {'p': 0.3536, 'q': 0.0, 'r': 0.0}
     """
+    require_columns(stacked.columns, [REPLICATE], "stacked margins")
     found = {
         b: preference_divergence(
             scale_margins(margins.drop(columns=REPLICATE), aspect, quantile=quantile), aspect, weights=weights
@@ -59,7 +60,11 @@ def divergence_error(stacked, aspect, *, quantile=0.9, weights=None):
     }
     if len(found) < 2:
         raise DataError(f"replicates: {len(found)} given; a spread needs at least two. Remedy: replicates=4 or more")
-    return pd.DataFrame(found).std(axis=1, ddof=1).rename("standard_error")
+    table = pd.DataFrame(found)
+    refuse(
+        table.index[table.isna().any(axis=1)], "replicates: pair_id", "is in some replicates only", "score every pair"
+    )
+    return table.std(axis=1, ddof=1).rename("standard_error")
 
 
 def near_cut(scores, standard_error, share):
@@ -84,6 +89,7 @@ def near_cut(scores, standard_error, share):
     >>> near_cut(scores, pd.Series(0.2, index=scores.index), 0.5)
     {'cut': -1.0, 'kept': 2, 'kept_near': 1, 'dropped_near': 1}
     """
+    standard_error = aligned(standard_error, scores.index, "standard_error")
     kept = select(scores, share)
     cut = scores.loc[kept].max()
     dropped = scores.index.difference(kept)

@@ -36,8 +36,8 @@ def test_a_shared_proxy_is_one_model_that_reads_the_aspect(pairs, shared_proxies
     margins = score_margins(pairs, shared_proxies)
     first, second = list(margins)[:2]
     assert (margins[first] != margins[second]).mean() > 0.9  # the name changes the verdict
-    again = score_margins(pairs, {first: load_proxy(shared_proxies[first].path)})
-    pd.testing.assert_series_equal(margins[first], again[first])
+    again = score_margins(pairs, {second: load_proxy(shared_proxies[first].path, second)})
+    pd.testing.assert_series_equal(margins[second], again[second])
 
 
 def test_a_shared_proxy_scores_named_prompts_against_the_named_reference(pairs, shared_proxies):
@@ -106,13 +106,15 @@ def test_training_ids_are_a_share_of_the_part_and_ignore_row_order(pairs, aspect
     assert set(training_ids(pairs, None, model=BASE_MODEL)) == set(aspect.index)
 
 
-def test_bootstrap_draws_with_replacement_another_draw_each(pairs, aspect):
+def test_bootstrap_draws_whole_prompts_another_draw_each(pairs, aspect):
     name = aspect.iloc[0]
     draws = [training_ids(pairs, name, model=BASE_MODEL, resample=b) for b in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
-    n = (aspect == name).sum()
-    assert len(draws[0]) == n
-    assert len(set(draws[0])) / n == pytest.approx(1 - np.exp(-1), abs=0.12)
+    prompt = dict(zip(pairs["pair_id"], pairs["prompt_id"], strict=True))
+    part = [i for i in aspect.index if aspect[i] == name]
+    times = {p: {draws[0].count(i) for i in part if prompt[i] == p} for p in {prompt[i] for i in part}}
+    assert all(len(counts) == 1 for counts in times.values())  # a prompt comes with all its pairs, or not at all
+    assert sum(counts.pop() for counts in times.values()) == len(times)
 
 
 def test_balanced_draws_follow_the_formula_for_every_tau(pairs, aspect):
@@ -166,6 +168,15 @@ def test_a_true_bradley_terry_reward_is_calibrated_and_its_double_is_not():
     right = rng.random(20_000) < expit(np.abs(margin))
     assert calibration_error(margin, right) < 0.02
     assert calibration_error(4 * margin, right) > 0.1
+
+
+def test_a_silent_proxy_is_right_half_the_time_and_nothing_to_judge_is_nan():
+    index = ["p", "q"]
+    aspect = pd.Series("b", index=index)
+    truth = pd.DataFrame({"a": [1.0, -1.0], "b": [0.0, 0.0]}, index=index)
+    found = proxy_quality(0.0 * truth, truth, aspect, length_gap=pd.Series([1, 2], index=index))
+    assert found.loc["a", ["accuracy", "calibration_error"]].tolist() == [0.5, 0.0]
+    assert found.loc["b"].isna().all()
 
 
 def test_divergence_quality_of_the_truth_is_perfect():

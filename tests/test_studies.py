@@ -14,6 +14,7 @@ from pdsel.report import markdown
 from pdsel.selection import select
 from pdsel.summaries import (
     failure_rows,
+    length_gains,
     length_means,
     length_rows,
     length_verdict,
@@ -59,6 +60,22 @@ def test_equal_replicates_have_no_error_and_one_replicate_is_refused():
     assert len(stack_replicates([])) == 0
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(lambda t: t.drop(columns="replicate"), "replicate"), (lambda t: t.iloc[1:], "is in some replicates only")],
+)
+def test_bad_replicates_are_named(change, message):
+    tables, aspect = replicates(3)
+    with pytest.raises(ValueError, match=message):
+        divergence_error(change(stack_replicates(tables)), aspect)
+
+
+def test_a_missing_standard_error_is_named():
+    scores = pd.Series({"a": -1.0, "b": 0.0})
+    with pytest.raises(ValueError, match=r"standard_error.*b"):
+        near_cut(scores, scores.iloc[:1].abs(), 0.5)
+
+
 def test_near_cut_counts_by_hand_and_by_brute_force():
     tables, aspect = replicates()
     scores = preference_divergence(scale_margins(tables[0], aspect), aspect)
@@ -93,25 +110,41 @@ def test_settings_have_names(row, name):
 
 def length_table():
     rows = []
-    for setting, bias in [
+    for setting, excess in [
         ({}, 0.4),
         ({"length_penalty": 0.02, "length_sign": "plus"}, -0.1),
         ({"length_balance": 0.5}, 0.2),
     ]:
         for seed in (0, 1):
-            rows += [{"kind": "classifier", "seed": seed, "aspect": a, "length_bias": bias + 0.02 * seed, "length": 0.3,
-                      "truth_length": 0.1, "accuracy": 0.7, "wrong_kept": 0.1, "raters_length_bias": 0.2} | setting
+            rows += [{"kind": "classifier", "seed": seed, "aspect": a, "length": 0.1 + excess + 0.02 * seed,
+                      "truth_length": 0.1, "raters_length": 0.3, "accuracy": 0.7, "wrong_kept": 0.1} | setting
                      for a in NAMES]  # fmt: skip
     return pd.DataFrame(rows)
 
 
-def test_the_verdict_names_the_smallest_bias():
+def test_the_verdict_names_the_remedy_that_gains_most_and_whether_surely():
+    gains = length_gains(length_table()).set_index("setting")
+    assert gains["gain"].to_dict() == pytest.approx({"rho .02 plus": 0.32, "tau .5": 0.2})  # .4 - .1, .42 - .08
+    assert gains.loc["tau .5", "gain_low"] == pytest.approx(0.2)  # the same in both seeds
     verdict = length_verdict(length_table())
-    assert "raters' own bias (partial correlation with length given the truth) is +0.20" in verdict
-    assert "*classifier*: +0.41 without a remedy (0.41 in size). The smallest, 0.09, is with rho .02 plus" in verdict
-    rows = length_rows(length_table())
-    assert list(rows["mitigation"]) == ["none", "rho .02 plus", "tau .5"]
-    assert length_means(length_table())["distance"].tolist() == pytest.approx([0.2] * 3)
+    assert "correlation with length is +0.20 above the truth's" in verdict
+    assert "+0.41 from the truth's without a remedy, 0.41 in size. Most is taken off by rho .02 plus: 0.32 [" in verdict
+    assert "surely" in verdict
+    assert list(length_rows(length_table())["mitigation"]) == ["none", "rho .02 plus", "tau .5"]
+    assert length_means(length_table())["distance"].tolist() == pytest.approx([0.41, 0.09, 0.21])
+
+
+def test_readme_takes_a_table_from_the_first_folder_that_has_it(tmp_path):
+    from pdsel.report import main
+
+    for folder, files in {"one": {"a": "first"}, "two": {"a": "second", "b": "only"}}.items():
+        (tmp_path / folder / "tables").mkdir(parents=True)
+        for name, body in files.items():
+            (tmp_path / folder / "tables" / f"{name}.md").write_text(body)
+    readme = tmp_path / "README.md"
+    readme.write_text("<!-- begin:a --><!-- end:a --> <!-- begin:b --><!-- end:b -->")
+    main(readme, tmp_path / "one", tmp_path / "two")
+    assert "first" in readme.read_text() and "only" in readme.read_text() and "second" not in readme.read_text()
 
 
 def test_failure_rows_count_warned_worlds():
@@ -126,12 +159,10 @@ def test_committed_studies_are_what_their_tables_and_readme_say():
     """Every number of README's studies comes from the committed CSV files."""
     readme = (ROOT / "README.md").read_text()
     length = load_table(TOY / "length.csv")
-    length["setting"] = [name_setting(row) for row in length.to_dict("records")]
-    single = length[~length["setting"].str.contains(",")]
     expected = {
         "proxies": markdown(proxy_rows(load_table(TOY / "proxies.csv"))),
-        "length": markdown(length_rows(single)),
-        "length_verdict": length_verdict(single),
+        "length": markdown(length_rows(length)),
+        "length_verdict": length_verdict(length),
         "failures": markdown(failure_rows(load_table(TOY / "failures.csv"))),
     }
     for name, text in expected.items():

@@ -38,21 +38,21 @@ def _with_interval(axes, x, y, low, high, color, label):
 
 
 def plot_length_study(means):
-    """Dots: how much each mitigation's proxies follow length beyond what the truth explains, a panel per kind.
+    """Dots: how far each mitigation's proxies are from the truth in following length, a panel per kind.
 
-    `means`: `kind, setting`, and `bias` (size of the partial correlation), `bias_low`, `bias_high`.
+    `means`: `kind, setting`, and `distance` (of correlations with length), `distance_low`, `distance_high`.
     """
     kinds = [kind for kind in KINDS if kind in set(means["kind"])]
     figure, panels = plt.subplots(1, len(kinds), figsize=(4.4 * len(kinds), 4.4), sharey=True, squeeze=False)
     for axes, kind in zip(panels[0], kinds, strict=True):
         rows = means[means["kind"] == kind].iloc[::-1]
         place = np.arange(len(rows))
-        axes.errorbar(rows["bias"], place, xerr=[rows["bias"] - rows["bias_low"], rows["bias_high"] - rows["bias"]],
-                      fmt="o", color=KINDS[kind], capsize=3)  # fmt: skip
-        none = rows.loc[rows["setting"] == "none", "bias"]
+        below, above = rows["distance"] - rows["distance_low"], rows["distance_high"] - rows["distance"]
+        axes.errorbar(rows["distance"], place, xerr=[below, above], fmt="o", color=KINDS[kind], capsize=3)
+        none = rows.loc[rows["setting"] == "none", "distance"]
         axes.axvline(float(none.iloc[0]), color="black", lw=1, ls="--")
         axes.set(yticks=place, yticklabels=rows["setting"], xlim=(0, None), title=kind,
-                 xlabel="size of the partial correlation with length,\ngiven the truth (dashed: no mitigation)")  # fmt: skip
+                 xlabel="distance to the truth's correlation\nwith length (dashed: no mitigation)")  # fmt: skip
     return figure
 
 
@@ -68,12 +68,12 @@ def plot_failures(means):
         (0.18, "wrong_all", GREY, "all pairs"),
         (-0.18, "wrong_kept", BLUE, "kept by PD"),
     ]:
-        value, low, high = (100 * rows[column + end] for end in ("", "_low", "_high"))
+        value, low, high = (100 * rows[column + end].clip(0, 1) for end in ("", "_low", "_high"))
         axes.barh(place + shift, value, 0.34, xerr=[value - low, high - value], color=color, label=label,
                   error_kw={"lw": 1, "capsize": 2})  # fmt: skip
     worst = means.loc[(means["wrong_kept"] - means["wrong_all"]).idxmax()]
     axes.set(yticks=place, yticklabels=rows["case"], xlabel="labels that are wrong by the truth (%)",
-             title=f"PD helps least where the world is {worst['case']}")  # fmt: skip
+             title=f"PD helps least in the case \"{worst['case']}\"")  # fmt: skip
     axes.grid(axis="y", visible=False)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
