@@ -11,10 +11,11 @@ not learned by its proxy    about .5 *  about .5    above .5    about 0
 labelled noisily            lower       lower       bit lower   weaker
 independent of the others   high        high        about .5    about 0
 opposed to one other        high        high        lower       clearly negative with that one
-labelled the wrong way      high        high        below .5    negative with most
+labelled the wrong way      high        high **     below .5    negative with most
 =========================== =========== =========== =========== ======================================
 
 (*) or high, if it learned its pairs by heart: then only `held_out` shows it.
+(**) or lower, if the reverse is harder to learn: then it looks noisy.
 
 What nobody can tell apart without gold:
 
