@@ -171,13 +171,14 @@ def failure_rows(failures):
     )
     rows = []
     for row in over_seeds(failures, ["case"], ["spearman", "wrong_all", "wrong_kept"]).to_dict("records"):
-        case = failures[(failures["case"] == row["case"]) & failures["warned"]]
+        of_case = failures[failures["case"] == row["case"]]
+        named = sorted(of_case.loc[of_case["warned"], "aspect"].unique())
         rows.append({
             "case": row["case"],
             "PD's rank correlation": text(row, "spearman"),
             "wrong labels, all (%)": text(row, "wrong_all", ".1f", 100),
             "wrong labels, kept (%)": text(row, "wrong_kept", ".1f", 100),
             "worlds with a warning": f"{worlds.loc[row['case'], 'sum']} of {worlds.loc[row['case'], 'size']}",
-            "warned about": ", ".join(sorted(case["aspect"].unique())),
+            "warned about": ", ".join(named) if len(named) < 5 else f"{len(named)} of {of_case['aspect'].nunique()} aspects",
         })  # fmt: skip
     return pd.DataFrame(rows)
