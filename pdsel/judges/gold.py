@@ -1,4 +1,4 @@
-"""Who wins: `judge(prompts, outputs, baseline_outputs)` returns the probability that the output beats the baseline."""
+"""The judge of the notes world, whose truth is known."""
 
 import numpy as np
 import pandas as pd
