@@ -18,7 +18,7 @@ _HOME = {
     "training": ["train_dmpo", "train_dpo", "train_sft"],
     "generation": ["generate"],
     "judges": ["gold_judge"],
-    "evaluation": ["Estimate", "length_controlled_win_rate", "win_rate", "winning_score"],
+    "evaluation": ["Estimate", "compare_methods", "length_controlled_win_rate", "win_rate", "winning_score"],
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 _ROOMS = [

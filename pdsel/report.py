@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from pdsel.artifacts import load_table, read_manifest, slug, writing
-from pdsel.evaluation import measure
+from pdsel.evaluation import measure, winning_scores
 
 ORDER = ["SFT", "OVA", "AVG", "ALL", "DMPO", "RAND", "RAF", "PD(rati.)", "PD", "PD(high)"]
 NEEDS_PROXIES = {"DMPO": "aspects", "PD": "aspects", "PD(high)": "aspects", "RAF": "pooled"}
@@ -32,14 +32,14 @@ def cells(results):
     return sorted(path.parent for path in Path(results).glob("*/outcomes.parquet"))
 
 
-def load_outcomes(results):
-    """The outcomes of all runs, with `conflict` and `seed` from their manifests."""
+def load_outcomes(results, file="outcomes.parquet"):
+    """The outcomes of all runs, with `conflict` and `seed` from their manifests; `families.parquet` holds those for AW."""
     frames = []
     for cell in cells(results):
         parameters = read_manifest("05_evaluation", cell)["parameters"]
         found = {"seed": parameters["seed"], "fell": parameters["conflict"] is None}
         conflict = _conflict_found(cell) if found["fell"] else parameters["conflict"]
-        frames.append(load_table(cell / "outcomes.parquet").assign(conflict=conflict, **found))
+        frames.append(load_table(cell / file).assign(conflict=conflict, **found))
     if not frames:
         raise FileNotFoundError(f"{results} holds no outcomes.parquet: run the pipeline first (make run)")
     table = pd.concat(frames, ignore_index=True)
@@ -69,14 +69,21 @@ def load_costs(results):
     return table.groupby("method").mean()
 
 
-def main_table(outcomes):
-    """Table 1: a row per conflict level, method and metric. Seeds are averaged per prompt, intervals are over prompts."""
+def main_table(outcomes, families=None):
+    """Table 1: a row per conflict level, method and metric, with intervals over prompts and, where there are several, seeds.
+
+    Parameters
+    ----------
+    outcomes, families : pandas.DataFrame
+        See `load_outcomes`; without `families` there is no winning score.
+    """
     tables = []
     for conflict, group in outcomes.groupby("conflict"):
-        mean = (
-            group.drop(columns=["conflict", "seed"]).groupby(["method", "prompt_id"], sort=False).mean().reset_index()
-        )
-        tables.append(measure(mean).assign(conflict=conflict, seeds=group["seed"].nunique()))
+        parts = [measure(group.drop(columns="conflict"))]
+        if families is not None and len(families):
+            scores = winning_scores(families[families["conflict"] == conflict])
+            parts.append(scores[scores["dataset"] == "mean"].drop(columns="dataset"))
+        tables.append(pd.concat(parts).assign(conflict=conflict, seeds=group["seed"].nunique()))
     table = pd.concat(tables)
     table["method"] = pd.Categorical(table["method"], _ordered(table["method"]))
     return table.sort_values(["conflict", "method", "metric"], ignore_index=True)
@@ -88,7 +95,7 @@ def _ordered(methods):
 
 
 def main_rows(table, costs, conflict):
-    """Table 1 of one conflict level as text, ready for `markdown`; the published win rate in the last columns."""
+    """Table 1 of one conflict level as text, ready for `markdown`; the published numbers in the last column."""
     rows = []
     for method, group in table[table["conflict"] == conflict].groupby("method", observed=True):
         found = group.set_index("metric")
@@ -97,12 +104,12 @@ def main_rows(table, costs, conflict):
             "method": method,
             "gold utility": _interval(found.loc["utility"], ".3f"),
             "win rate vs SFT (%)": _interval(found.loc["win_rate"], ".1f"),
+            "length-controlled (%)": _interval(found.loc["length_controlled_win_rate"], ".1f"),
             "winning score vs OVA": _interval(found.loc["winning_score"], ".2f") if "winning_score" in found.index else "",
             "length (characters)": f"{found.loc['characters', 'value']:.0f}",
             "training (s)": f"{costs.loc[method, 'training_seconds']:.0f}",
             "selection (s)": f"{costs.loc[method, 'selection_seconds']:.0f}",
-            "paper: WR (%)": "" if paper is None else f"{paper['WR']:.2f}",
-            "paper: AW": "" if paper is None else f"{paper['AW']:.2f}",
+            "paper: WR, LC (%), AW": "" if paper is None else f"{paper['WR']:.2f}, {paper['LC']:.2f}, {paper['AW']:.2f}",
         })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -124,10 +131,11 @@ def markdown(rows):
 
 
 def findings(table, conflict):
-    """The sentences about the table that README and the results notebook print, from the table alone."""
+    """The sentences about the table that README and the results notebook print; the verdict is by plain win rates."""
     found = table[table["conflict"] == conflict].pivot(
         index="method", columns="metric", values=["value", "low", "high"]
     )
+    metrics = {"win rate vs SFT": "win_rate", "length-controlled": "length_controlled_win_rate"}
     win = {method: found.loc[method, ("value", "win_rate")] for method in found.index}
     claims = [  # a claim, the two methods it is about, and the verdict from their win rates against SFT
         ("PD above RAND at the same budget", "PD", "RAND", lambda one, other: one > other),
@@ -137,11 +145,11 @@ def findings(table, conflict):
         ("PD with a share of the data at least at ALL", "PD", "ALL", lambda one, other: one >= other),
     ]
     rows = [
-        {"claim": claim, "here": "holds" if holds(win[one], win[other]) else "does not hold",
-         "win rate vs SFT": f"{win[one]:.1f} % against {win[other]:.1f} %"}
+        {"claim": claim, "here": "holds" if holds(win[one], win[other]) else "does not hold"}
+        | {name: "{:.1f} % against {:.1f} %".format(*found.loc[[one, other], ("value", m)]) for name, m in metrics.items()}
         for claim, one, other, holds in claims if {one, other} <= set(win)
     ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["claim", "here", "win rate vs SFT"])
+    return pd.DataFrame(rows, columns=["claim", "here", *metrics])
 
 
 def headline(table, conflict):

@@ -1,12 +1,11 @@
-"""Metrics by hand, their intervals, the gold judge, and AlpacaEval's own leaderboard."""
+"""Metrics by hand, their intervals, and the tidy tables of every method."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit
+from scipy.special import expit
 
 from pdsel.evaluation import (
     Estimate,
@@ -16,12 +15,9 @@ from pdsel.evaluation import (
     measure,
     win_rate,
     winning_score,
+    winning_scores,
 )
-from pdsel.judges import gold_gaps, gold_judge, gold_scores
-from pdsel.notesworld import gold_utility, rated_rows, read_prompt
-from pdsel.notesworld.people import NOISE
 
-NULL = "glad to help ."
 TENTHS = st.integers(0, 10).map(lambda tenth: tenth / 10)
 
 
@@ -61,12 +57,6 @@ def test_the_bootstrap_is_deterministic_and_near_the_normal_interval():
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * found.standard_error, rel=0.1)
 
 
-def test_a_bootstrap_covers_the_truth_about_as_often_as_it_says():
-    draws = np.random.default_rng(0).random((200, 60)) < 0.7
-    covered = [found.low <= 70 <= found.high for found in map(win_rate, draws.astype(float))]
-    assert 0.88 < np.mean(covered) < 0.99
-
-
 def test_an_estimate_is_frozen_and_reads_well():
     found = Estimate(61.25, 1.0, 59.0, 63.44, "by hand", 4)
     assert str(found) == "61.2 [59.0, 63.4]"
@@ -103,205 +93,61 @@ def test_alpaca_evals_scale_becomes_a_probability():
         win_rate(from_alpaca_eval([1.5, 3]))
 
 
-def lengths(n=200):
-    rng = np.random.default_rng(0)
-    return rng.integers(200, 2000, n).astype(float), rng.integers(200, 2000, n).astype(float), rng.normal(size=n)
-
-
-@pytest.mark.filterwarnings("ignore::statsmodels.tools.sm_exceptions.PerfectSeparationWarning")
-def test_length_control_takes_away_what_length_explains():
-    baseline, model, difficulty = lengths(2000)
-    gap = np.tanh((baseline - model) / (baseline - model).std())
-    truth = 1 / (1 + np.exp(1.5 * gap - 0.8 * difficulty - 0.3))
-    found = length_controlled_win_rate(truth, baseline, model, difficulty=difficulty)
-    assert found.value == pytest.approx(100 * np.mean(1 / (1 + np.exp(-0.8 * difficulty - 0.3))))
-    assert (found.variant, found.n) == ("length, difficulty", 2000)
-    assert found.standard_error < 1e-9  # the model is true and the preferences are its own
-
-
-def test_gamed_baselines_weigh_a_tenth_and_have_no_constant():
-    """Against a plain likelihood, maximised by scipy."""
-    baseline, model, difficulty = lengths(100)
-    preference = np.random.default_rng(1).random(100)
-    gamed = pd.DataFrame({"x": [0.9, -0.9, 0.5], "difficulty": [-1.0, 0.5, 2.0], "pref": [0.02, 0.95, 0.1]})
-    gap = np.tanh((baseline - model) / (baseline - model).std())
-
-    def loss(w):
-        own, other = w[0] * gap + w[1] * difficulty + w[2], w[0] * gamed["x"] + w[1] * gamed["difficulty"]
-        each = [preference * log_expit(own) + (1 - preference) * log_expit(-own),
-                0.1 * (gamed["pref"] * log_expit(other) + (1 - gamed["pref"]) * log_expit(-other))]  # fmt: skip
-        return -sum(part.sum() for part in each)
-
-    best = minimize(loss, np.zeros(3), tol=1e-10).x
-    found = length_controlled_win_rate(preference, baseline, model, difficulty=difficulty, gamed=gamed)
-    assert found.value == pytest.approx(100 * expit(best[1] * difficulty + best[2]).mean(), abs=1e-4)
-    assert found.variant == "length, difficulty, gamed baselines"
-
-
-@pytest.mark.filterwarnings("ignore::statsmodels.tools.sm_exceptions.PerfectSeparationWarning")
-def test_length_control_of_equal_sides_is_a_draw():
-    baseline, model, _ = lengths()
-    found = length_controlled_win_rate(np.full(400, 0.5), [*baseline, *model], [*model, *baseline])
-    assert found.value == pytest.approx(50)
-    assert found.variant.startswith("length only")
-
-
-BAD_LENGTHS = {
-    "too few": ({"length_model": [1.0]},
-                r"length_model: shape \(1,\), preference has \(200,\); give one value per prompt"),
-    "NaN": ({"length_baseline": np.full(200, np.nan)},
-            r"length_baseline is NaN or infinite.*: 200 \(first: 0, 1, 2, 3, 4\)\. Remedy"),
-    "equal": ({"length_model": lengths()[0] + 5},
-              "length_baseline - length_model is the same everywhere.*use win_rate"),
-    "difficulty": ({"difficulty": np.full(200, np.inf)}, "difficulty is NaN or infinite at positions: 200 .*Remedy"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("change", "problem"), BAD_LENGTHS.values(), ids=BAD_LENGTHS)
-def test_bad_lengths_are_refused(change, problem):
-    baseline, model, difficulty = lengths()
-    arguments = {"length_baseline": baseline, "length_model": model, "difficulty": difficulty} | change
-    with pytest.raises(ValueError, match=problem):
-        length_controlled_win_rate(np.full(200, 0.5), **arguments)
-
-
-BAD_GAMED = {
-    "missing column": lambda gamed: gamed.drop(columns="x"),
-    "NaN": lambda gamed: gamed.assign(x=np.nan),
-    "AlpacaEval's scale": lambda gamed: gamed.assign(pref=[1.1, 1.9]),
-}
-
-
-@pytest.mark.parametrize("spoil", BAD_GAMED.values(), ids=BAD_GAMED)
-def test_a_bad_table_of_gamed_baselines_is_refused(spoil):
-    baseline, model, difficulty = lengths()
-    gamed = pd.DataFrame({"x": [0.5, -0.5], "difficulty": [0.0, 1.0], "pref": [0.1, 0.2]})
-    preference = np.random.default_rng(1).random(200)
-    with pytest.raises(ValueError, match="gamed"):
-        length_controlled_win_rate(preference, baseline, model, difficulty=difficulty, gamed=spoil(gamed))
-
-
-def test_gamed_baselines_without_difficulty_are_refused():
-    gamed = pd.DataFrame({"x": [0.5, -0.5], "difficulty": [0.0, 1.0], "pref": [0.1, 0.2]})
-    with pytest.raises(ValueError, match="gamed.*difficulty"):
-        length_controlled_win_rate(np.random.default_rng(1).random(200), *lengths()[:2], gamed=gamed)
+def outcomes_of(methods, n=40, seed=0):
+    """Made-up outcomes of methods that differ in strength and length; SFT is the baseline."""
+    rng = np.random.default_rng(seed)
+    hard = rng.normal(size=n)
+    frames = []
+    for place, method in enumerate(["SFT", *methods]):
+        chance = np.full(n, 0.5) if method == "SFT" else expit(hard + 0.5 * place + rng.normal(0, 0.3, n))
+        frames.append(pd.DataFrame({
+            "method": method, "prompt_id": [f"q{i}" for i in range(n)], "preference": chance,
+            "characters": rng.integers(40, 80, n) + 5 * place, "utility": chance,
+        }))  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
 
 
 def test_measure_is_tidy():
     outcomes = pd.DataFrame({
-        "method": ["SFT", "SFT", "PD", "PD"], "prompt_id": ["q0", "q1", "q0", "q1"],
-        "preference": [0.5, 0.5, 1.0, 0.5], "preference_ova": [0.0, 0.5, 1.0, 1.0], "utility": [0.2, 0.4, 0.6, 0.6],
+        "method": ["SFT"] * 4 + ["PD"] * 4, "prompt_id": ["q0", "q1", "q2", "q3"] * 2, "characters": [10] * 8,
+        "preference": [0.5, 0.5, 0.5, 0.5, 1.0, 0.5, 1.0, 0.5], "utility": [0.2, 0.4, 0.2, 0.4, 0.6, 0.6, 0.6, 0.6],
     })  # fmt: skip
     table = measure(outcomes)
     assert list(table) == ["method", "metric", "value", "standard_error", "low", "high", "n", "variant"]
     assert table.set_index(["method", "metric"])["value"].round(9).to_dict() == {
-        ("SFT", "win_rate"): 50, ("SFT", "winning_score"): 0.5, ("SFT", "utility"): 0.3,
-        ("PD", "win_rate"): 75, ("PD", "winning_score"): 2.0, ("PD", "utility"): 0.6,
+        ("SFT", "win_rate"): 50, ("SFT", "length_controlled_win_rate"): 50, ("SFT", "utility"): 0.3, ("SFT", "characters"): 10,
+        ("PD", "win_rate"): 75, ("PD", "length_controlled_win_rate"): 75, ("PD", "utility"): 0.6, ("PD", "characters"): 10,
     }  # fmt: skip
-    assert set(table["n"]) == {2}
+    assert set(table["n"]) == {4}
 
 
-@pytest.fixture(scope="module")
-def leaderboard(shared):
-    """The published numbers of 20 models beside ours, from the judge's preferences."""
-    folder = shared / "alpaca_eval"
-    difficulty = pd.read_csv(folder / "instruction_difficulty.csv").set_index("index")["instruction_difficulty"]
-    gamed = pd.read_csv(folder / "gamed_rows.csv")
-    rows = {}
-    for model, rated in pd.read_parquet(folder / "annotations.parquet").groupby("model", observed=True):
-        preference, lengths = from_alpaca_eval(rated["preference"]), (rated["len_1"], rated["len_2"])
-        controlled = length_controlled_win_rate(
-            preference, *lengths, difficulty=difficulty.loc[rated["row"]].to_numpy(), gamed=gamed
-        )
-        rows[model] = {
-            "wr": win_rate(preference),
-            "lc": controlled,
-            "alone": length_controlled_win_rate(preference, *lengths),
-        }
-    ours = pd.DataFrame(rows).T
-    return ours.map(lambda estimate: estimate.value).join(
-        pd.read_csv(folder / "published.csv").set_index("model")
-    ), ours
+def test_measure_says_how_difficulty_was_found():
+    for methods, words in [(["PD"], "length only (unreliable"), (["PD", "ALL"], "estimated jointly from 2 policies")]:
+        table = measure(outcomes_of(methods)).set_index(["method", "metric"])
+        assert words in table.loc[("PD", "length_controlled_win_rate"), "variant"]
+        assert words not in table.loc[("PD", "win_rate"), "variant"]
 
 
-def test_raw_win_rates_are_the_published_ones(leaderboard):
-    table, _ = leaderboard
-    assert len(table) == 20
-    assert (table["wr"] - table["win_rate"]).abs().max() < 1e-6
+def test_measure_over_seeds_widens_to_what_seeds_do():
+    one = outcomes_of(["PD", "ALL"])
+    apart = one.assign(preference=np.where(one["method"] == "PD", one["preference"] * 0.5, one["preference"]))
+    table = measure(pd.concat([one.assign(seed=0), apart.assign(seed=1)], ignore_index=True))
+    width = (table["high"] - table["low"])[(table["metric"] == "win_rate")].to_numpy()
+    assert width[0] == 0 and width[1] > 3 * width[2]  # SFT draws with itself; PD differs between seeds; ALL does not
+    assert "2 seeds" in table["variant"].iloc[-1]
 
 
-def test_length_controlled_win_rates_are_near_the_published_ones(leaderboard):
-    table, estimates = leaderboard
-    error = (table["lc"] - table["length_controlled_winrate"]).abs()
-    assert error.mean() <= 0.2 and error.max() <= 0.7
-    assert table["lc"].corr(table["length_controlled_winrate"], method="spearman") >= 0.995
-    for estimate in estimates["lc"]:
-        assert estimate.variant == "length, difficulty, gamed baselines"
-        assert estimate.low < estimate.value < estimate.high and 0 < estimate.standard_error < 3
+def test_methods_in_any_order_measure_the_same():
+    outcomes = outcomes_of(["PD", "ALL", "RAF"])
+    shuffled = outcomes.sample(frac=1, random_state=0)
+    one, other = (measure(t).set_index(["method", "metric"])["value"].sort_index() for t in (outcomes, shuffled))
+    pd.testing.assert_series_equal(one, other, rtol=1e-6)
 
 
-def test_length_alone_ranks_worse_than_the_raw_win_rate_and_says_so(leaderboard):
-    table, estimates = leaderboard
-    published = table["length_controlled_winrate"]
-    assert table["alone"].corr(published, method="spearman") < table["wr"].corr(published, method="spearman")
-    assert (table["alone"] - published).mean() > 5
-    assert {estimate.variant for estimate in estimates["alone"]} == {"length only (unreliable: no difficulty given)"}
-
-
-@pytest.fixture(scope="module")
-def answered():
-    """Prompts of the notes world with two responders' answers each."""
-    rows = rated_rows(200, seed=5)
-    return [row["instruction"] for row in rows], *[[row["completions"][i]["response"] for row in rows] for i in (0, 1)]
-
-
-def perfect(prompt):
-    notes, asked = read_prompt(prompt)
-    return " . ".join(f"{name} {notes[name] or 'unsure'}" for name in asked) + " ."
-
-
-@pytest.mark.parametrize("noise", [{}, {"noise": 0}, {"noise": 0.5}])
-def test_the_gold_judge_swapped_gives_one_minus(answered, noise):
-    prompts, first, second = answered
-    preference = gold_judge(prompts, first, second, **noise)
-    assert gold_judge(prompts, second, first, **noise) == pytest.approx(1 - preference)
-    assert (gold_judge(prompts, first, first, **noise) == 0.5).all()
-    assert ((preference >= 0) & (preference <= 1)).all() and preference.std() > 0.1
-
-
-def test_the_gold_judge_errs_on_the_gold_utility_as_a_rater_does(answered):
-    prompts, first, second = answered
-    gap = [gold_utility(p, a) - gold_utility(p, b) for p, a, b in zip(prompts, first, second, strict=True)]
-    assert (gold_judge(prompts, first, second, noise=0) == (np.sign(np.round(gap, 9)) + 1) / 2).all()
-    errors = np.random.default_rng(0).normal(0, NOISE, size=(2, 4000, 1))
-    seen = (np.array(gap) + errors[0] - errors[1] > 0).mean(axis=0)
-    assert gold_judge(prompts, first, second) == pytest.approx(seen, abs=0.03)
-
-
-@pytest.mark.parametrize("noise", [{}, {"noise": 0}])
-def test_an_empty_phrase_wins_next_to_nothing(answered, noise):
-    prompts, first, _ = answered
-    nothing = [NULL] * len(prompts)
-    assert win_rate(gold_judge(prompts, nothing, [perfect(prompt) for prompt in prompts], **noise)).value < 0.1
-    assert win_rate(gold_judge(prompts, nothing, first, **noise)).value < 25  # a poor responder is worse than nothing
-
-
-def test_no_responder_beats_the_perfect_answer_often(answered):
-    prompts, first, _ = answered
-    assert win_rate(gold_judge(prompts, [perfect(prompt) for prompt in prompts], first)).value > 90
-
-
-def test_the_gold_judge_refuses_unequal_numbers(answered):
-    with pytest.raises(ValueError, match="prompts, outputs, baseline_outputs: 200, 1 and 200 texts; give one output"):
-        gold_judge(answered[0], [NULL], answered[2])
-
-
-def test_gold_scores_and_gaps_agree(pairs):
-    gaps = gold_gaps(pairs)
-    chosen = gold_scores(list(pairs["prompt"]), list(pairs["chosen"]))
-    rejected = gold_scores(list(pairs["prompt"]), list(pairs["rejected"]))
-    assert list(gaps.index) == list(pairs["pair_id"])
-    assert gaps["utility"].tolist() == pytest.approx((chosen["utility"] - rejected["utility"]).tolist())
-    assert list(chosen["characters"]) == [len(text) for text in pairs["chosen"]]
-    assert list(chosen["tokens"]) == [len(text.split()) for text in pairs["chosen"]]
-    assert (gaps["utility"] > 0).mean() > 0.6
+def test_winning_scores_weigh_every_prompt_set_alike():
+    outcomes = pd.DataFrame({
+        "method": "PD", "prompt_id": list("abcd"), "dataset": ["long", "long", "long", "short"],
+        "preference": [0.9, 0.8, 0.5, 0.2],
+    })  # fmt: skip
+    table = winning_scores(outcomes).set_index("dataset")["value"]
+    assert table.round(9).to_dict() == {"mean": round((5 / 3 + 0) / 2, 9), "long": round(5 / 3, 9), "short": 0.0}

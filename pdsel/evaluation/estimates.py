@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
 from pdsel.checks import DataError, refuse
@@ -70,7 +69,9 @@ def winning_score(preference):
     >>> winning_score([1, 0.9, 0.5, 0]).value
     1.25
     """
-    return bootstrap_mean(1 + np.sign(checked_preferences(preference) - 0.5), variant="winning score, bootstrap over prompts")
+    return bootstrap_mean(
+        1 + np.sign(checked_preferences(preference) - 0.5), variant="winning score, bootstrap over prompts"
+    )
 
 
 def bootstrap_mean(values, *, variant="mean, bootstrap over prompts", seed=0):
@@ -110,42 +111,3 @@ def checked_preferences(preference):
     refuse(bad, "preference", "is NaN or outside [0, 1] at positions",
            "give the probability that the model wins; convert AlpacaEval's 1..2 with from_alpaca_eval")  # fmt: skip
     return values
-
-
-def tabulate(estimates):
-    """A tidy table from `{(method, metric): Estimate}`: `method, metric, value, standard_error, low, high, n, variant`.
-
-    >>> tabulate({("PD", "win_rate"): win_rate([1, 1])})[["method", "metric", "value"]].values.tolist()
-    [['PD', 'win_rate', 100.0]]
-    """
-    rows = [
-        {"method": method, "metric": metric, "value": e.value, "standard_error": e.standard_error, "low": e.low,
-         "high": e.high, "n": e.n, "variant": e.variant}
-        for (method, metric), e in estimates.items()
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-METRICS = {"preference": win_rate, "preference_ova": winning_score}
-NAMES = {"preference": "win_rate", "preference_ova": "winning_score"}
-
-
-def measure(outcomes):
-    """Every metric of every method, from a table with a row per method and prompt.
-
-    Parameters
-    ----------
-    outcomes : pandas.DataFrame
-        `method, prompt_id`, `preference` (against SFT), `preference_ova` (against OVA), and any numeric columns whose
-        means are of interest (gold aspects, lengths).
-
-    Returns
-    -------
-    pandas.DataFrame
-        Tidy, see `tabulate`; `preference` becomes `win_rate`, `preference_ova` becomes `winning_score`.
-    """
-    values = [column for column in outcomes if column not in ("method", "prompt_id")]
-    return tabulate({
-        (method, NAMES.get(column, column)): METRICS.get(column, bootstrap_mean)(group[column].to_numpy())
-        for method, group in outcomes.groupby("method", sort=False) for column in values
-    })  # fmt: skip

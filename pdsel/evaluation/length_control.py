@@ -1,21 +1,25 @@
 """The win rate at equal length: AlpacaEval 2's length-controlled win rate (arXiv 2404.04475)."""
 
 import numpy as np
+import pandas as pd
 import statsmodels.api as sm
-from scipy import stats
+from scipy import sparse, stats
 from scipy.special import expit
 
 from pdsel.checks import DataError, refuse, require_columns
 from pdsel.evaluation.estimates import CONFIDENCE, Estimate, checked_preferences
+from pdsel.evaluation.soft_logistic import soft_logistic
 
 GAMED_WEIGHT = 0.2 / 2  # AlpacaEval's regularisation, shared by its two gamed baselines
+LENGTH_ONLY = "length only (unreliable: no difficulty given)"
+JOINT = "length, difficulty estimated jointly from {} policies"
 
 
 def length_controlled_win_rate(preference, length_baseline, length_model, *, difficulty=None, gamed=None):
-    """The win rate the model would have if its outputs were as long as the baseline's (AlpacaEval 2's LC, 2404.04475).
+    """The win rate the model would have if its outputs were as long as the baseline's.
 
     A logistic regression of the preference on `tanh((length_baseline - length_model) / sd)`, the prompt's difficulty and a
-    constant; LC is its mean prediction at length feature 0.
+    constant; the length-controlled win rate is its mean prediction at length feature 0.
 
     Parameters
     ----------
@@ -24,8 +28,8 @@ def length_controlled_win_rate(preference, length_baseline, length_model, *, dif
     length_baseline, length_model : array-like, shape (n,)
         Characters of the outputs.
     difficulty : array-like, shape (n,), optional
-        Of each prompt, for the baseline. Without it the fit is on length alone: it ranks models worse than the raw win rate
-        does, and `variant` says so.
+        Of each prompt, for the baseline; for a new prompt set, see `preferences_at_equal_length`, which estimates it.
+        Without it the fit is on length alone, and `variant` says that this is unreliable.
     gamed : pandas.DataFrame, optional
         Rows of deliberately short and long baselines that regularise the fit: `x` (their own tanh length feature),
         `difficulty`, `pref` in [0, 1]. They get weight 0.1 each and no constant.
@@ -33,12 +37,20 @@ def length_controlled_win_rate(preference, length_baseline, length_model, *, dif
     Returns
     -------
     Estimate
-        In percent; standard error by the delta method with a robust covariance, interval normal.
+        In percent; the standard error covers the choice of prompts (influence function), the interval is normal.
 
     Raises
     ------
     ValueError
-        For NaN, values outside [0, 1], unequal lengths, or no variation in length.
+        For NaN, values outside [0, 1], unequal numbers of values, `gamed` without `difficulty`, or a difference in length
+        that is the same everywhere and not 0.
+
+    Notes
+    -----
+    Measured on 20 models of the AlpacaEval 2 leaderboard (tests/test_evaluation.py holds these to it): with its difficulties
+    and gamed rows, 0.09 points from the published numbers on average and at most 0.28, rank correlation .997. On length alone
+    6.3 points off and at most 22.8, nearly always too high, rank correlation .91: worse than the raw win rate's .97. With
+    difficulties estimated jointly from the 20 models and no gamed rows, 1.0 points off and at most 3.2, rank correlation .98.
 
     Examples
     --------
@@ -49,34 +61,130 @@ def length_controlled_win_rate(preference, length_baseline, length_model, *, dif
     """
     y = checked_preferences(preference)
     gap = _same_length(y, length_baseline, "length_baseline") - _same_length(y, length_model, "length_model")
-    if gap.std() == 0:
-        raise DataError("length_baseline - length_model is the same everywhere: nothing to control for; use win_rate")
-    columns = [np.tanh(gap / gap.std())]
-    variant = "length only (unreliable: no difficulty given)"
+    columns = [_length_feature(gap)]
     if gamed is not None:
         _check_gamed(gamed, difficulty)
+    variant = LENGTH_ONLY
     if difficulty is not None:
         columns.append(_same_length(y, difficulty, "difficulty"))
         variant = "length, difficulty" + (", gamed baselines" if gamed is not None else "")
-    design = np.column_stack([*columns, np.ones_like(y)])
-    target, weight = y, np.ones_like(y)
-    if gamed is not None:
-        extra = np.column_stack([gamed["x"], gamed["difficulty"], np.zeros(len(gamed))])
-        design, target = np.vstack([design, extra]), np.concatenate([y, gamed["pref"]])
-        weight = np.concatenate([weight, np.full(len(gamed), GAMED_WEIGHT)])
-    fit = sm.GLM(target, design, family=sm.families.Binomial(), var_weights=weight).fit(cov_type="HC0")
-    return _at_equal_length(fit, design[: len(y)], variant)
-
-
-def _at_equal_length(fit, design, variant):
-    """Mean prediction with the length feature at 0, and its standard error by the delta method."""
-    level = design.copy()
-    level[:, 0] = 0.0
-    p = expit(level @ fit.params)
-    gradient = (p * (1 - p)) @ level / len(p)
-    value, error = 100 * float(p.mean()), 100 * float(np.sqrt(gradient @ fit.cov_params() @ gradient))
+    each = 100 * _at_equal_length(y, np.column_stack([*columns, np.ones_like(y)]), gamed)
+    value, error = float(each.mean()), float(each.std() / np.sqrt(len(y)))
     half = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * error
-    return Estimate(value, error, max(0.0, value - half), min(100.0, value + half), variant, len(p))
+    return Estimate(value, error, max(0.0, value - half), min(100.0, value + half), variant, len(y))
+
+
+def _length_feature(gap):
+    """AlpacaEval's: tanh of the difference in its own standard deviations; 0 throughout if all lengths are equal."""
+    if gap.std() == 0 and gap[0] != 0:
+        raise DataError("length_baseline - length_model is the same everywhere: nothing to control for; use win_rate")
+    return np.tanh(gap / (gap.std() or 1.0))
+
+
+def _at_equal_length(y, design, gamed=None):
+    """Pseudo-values: their mean is the mean prediction with the length feature at 0, their spread that of its estimate.
+
+    The value of prompt i is the mean prediction plus n times what it would move if the prompt were repeated (its influence).
+    """
+    if np.ptp(y) == 0 and y[0] in (0, 1):  # it always loses, or always wins: at any length
+        return y.copy()
+    target, rows, weight = y, design, np.ones_like(y)
+    if gamed is not None:
+        rows = np.vstack([design, np.column_stack([gamed["x"], gamed["difficulty"], np.zeros(len(gamed))])])
+        target = np.concatenate([y, gamed["pref"]])
+        weight = np.concatenate([weight, np.full(len(gamed), GAMED_WEIGHT)])
+    used = rows.any(axis=0)  # no length feature where all lengths are equal
+    rows, design = rows[:, used], design[:, used]
+    fit = sm.GLM(target, rows, family=sm.families.Binomial(), var_weights=weight).fit()
+    level = design.copy()
+    if used[0]:
+        level[:, 0] = 0.0
+    p, fitted = expit(level @ fit.params), fit.fittedvalues
+    information = (rows * (weight * fitted * (1 - fitted))[:, None]).T @ rows
+    gradient = (p * (1 - p)) @ level  # of the sum of predictions
+    influence = (p - p.mean()) + (y - fitted[: len(y)]) * (design @ np.linalg.pinv(information) @ gradient)
+    return p.mean() + influence - influence.mean()
+
+
+def joint_difficulty(outcomes):
+    """How hard it is to beat the baseline on each prompt, from all methods at once.
+
+    One logistic regression of every preference: a constant and a length effect of each method, and an effect of each
+    prompt, which is the difficulty. Prompt effects have a normal prior of standard deviation 1 (others 10), which is what
+    a ridge of strength 1 says: a handful of methods cannot pin a prompt down.
+
+    Parameters
+    ----------
+    outcomes : pandas.DataFrame
+        A row per method and prompt: `method, prompt_id, preference, length_baseline, length_model`. Leave the baseline
+        itself out: it draws with itself.
+
+    Returns
+    -------
+    pandas.Series
+        Index `prompt_id`; positive where the methods win more easily than elsewhere.
+
+    Raises
+    ------
+    ValueError
+        For missing columns, bad preferences, or fewer than two methods.
+    """
+    require_columns(
+        outcomes.columns, ["method", "prompt_id", "preference", "length_baseline", "length_model"], "outcomes"
+    )
+    methods, prompts = (pd.Categorical(outcomes[column].astype(str)) for column in ("method", "prompt_id"))
+    if len(methods.categories) < 2:
+        raise DataError("outcomes: difficulty needs at least 2 methods to be told from a method's own strength")
+    y = checked_preferences(outcomes["preference"])
+    gap = (outcomes["length_baseline"] - outcomes["length_model"]).astype(float)
+    feature = gap.groupby(np.asarray(methods)).transform(lambda each: _length_feature(each.to_numpy())).to_numpy()
+    row = np.arange(len(y))
+
+    def block(values, codes):
+        return sparse.csr_matrix((values, (row, codes)), shape=(len(y), codes.max() + 1))
+
+    wide = np.full(len(y), 10.0)
+    design = sparse.hstack(
+        [block(wide, methods.codes), block(wide * feature, methods.codes), block(np.ones(len(y)), prompts.codes)]
+    )
+    effects = soft_logistic(design.tocsr(), y, penalty=1.0)[-len(prompts.categories) :]
+    return pd.Series(effects, index=pd.Index(prompts.categories, name="prompt_id"), name="difficulty")
+
+
+def preferences_at_equal_length(outcomes, *, baseline=None):
+    """What each prompt contributes to its method's length-controlled win rate, on a prompt set of unknown difficulties.
+
+    A method's mean is its length-controlled win rate (as a probability) and the spread is that of the estimate, so that
+    every interval and paired test for means serves here too. Single values may lie outside [0, 1].
+
+    Parameters
+    ----------
+    outcomes : pandas.DataFrame
+        As for `joint_difficulty`; where there is a column `seed`, a method is fitted anew for each, and all seeds together
+        say how difficult a prompt is.
+    baseline : str, optional
+        The method that the others are judged against, if it has rows too: it gets .5, and no say in difficulty.
+
+    Returns
+    -------
+    pandas.Series
+        Index as `outcomes`; `attrs["variant"]` says from how many policies the difficulty was estimated, or that a single
+        one could be controlled for length only.
+    """
+    policy = outcomes["method"].astype(str) + (" seed " + outcomes["seed"].astype(str) if "seed" in outcomes else "")
+    others = outcomes.assign(method=policy)[outcomes["method"] != baseline]
+    count = others["method"].nunique()
+    difficulty = joint_difficulty(others) if count > 1 else None
+    found = pd.Series(0.5, index=outcomes.index)
+    for _, rows in others.groupby("method", sort=False):
+        y = checked_preferences(rows["preference"])
+        gap = (rows["length_baseline"] - rows["length_model"]).to_numpy(dtype=float)
+        columns = [_length_feature(gap)]
+        if difficulty is not None:
+            columns.append(rows["prompt_id"].astype(str).map(difficulty).to_numpy())
+        found[rows.index] = _at_equal_length(y, np.column_stack([*columns, np.ones_like(y)]))
+    found.attrs["variant"] = LENGTH_ONLY if difficulty is None else JOINT.format(count)
+    return found
 
 
 def _check_gamed(gamed, difficulty):
@@ -84,17 +192,13 @@ def _check_gamed(gamed, difficulty):
         raise DataError(
             "gamed is given without difficulty, which its rows are fitted with. Remedy: give both or neither"
         )
-    require_columns(gamed.columns, ["x", "difficulty", "pref"], "gamed")
-    for column in ["x", "difficulty", "pref"]:
-        refuse(
-            gamed.index[~np.isfinite(gamed[column])],
-            f"gamed[{column!r}]",
-            "is NaN or infinite in rows",
-            "drop these rows",
-        )
-    refuse(
-        gamed.index[~gamed["pref"].between(0, 1)], "gamed['pref']", "is outside [0, 1] in rows", "use from_alpaca_eval"
-    )
+    columns = ["x", "difficulty", "pref"]
+    require_columns(gamed.columns, columns, "gamed")
+    for column in columns:
+        bad = gamed.index[~np.isfinite(gamed[column])]
+        refuse(bad, f"gamed[{column!r}]", "is NaN or infinite in rows", "drop these rows")
+    bad = gamed.index[~gamed["pref"].between(0, 1)]
+    refuse(bad, "gamed['pref']", "is outside [0, 1] in rows", "use from_alpaca_eval")
 
 
 def _same_length(y, values, column):
