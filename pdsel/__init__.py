@@ -24,10 +24,13 @@ _MODULE = {name: module for module, names in _HOME.items() for name in names}
 _ROOMS = [
     *_HOME,
     "artifacts",
+    "contamination",
+    "eval_prompts",
     "human",
     "models",
     "notesworld",
     "offsets",
+    "outputs",
     "plots",
     "profiles",
     "quality",

@@ -1,15 +1,32 @@
-"""Outputs of a policy: batched greedy decoding or sampling with transformers."""
+"""Outputs of a policy: greedy decoding or sampling, with transformers or with vLLM.
 
-import json
+What a prompt gets depends on the model, the prompt and the seed, never on the prompts beside it: padding is masked, and
+sampling reads its random numbers from a stream of the prompt's own.
+"""
 
+import hashlib
+from collections import Counter
+from itertools import takewhile
+
+import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
+from transformers import (
+    AutoConfig,
+    GenerationConfig,
+    LogitsProcessor,
+    StoppingCriteria,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
+)
 
-from pdsel.artifacts import writing
-from pdsel.models import device, load_causal, load_tokenizer
+from pdsel.checks import DataError, refuse
+from pdsel.models import SAFE, device, load_causal, load_tokenizer
 
 
-def generate(model, prompts, *, max_new_tokens=64, temperature=0.0, batch_size=128, seed=0):
+def generate(model, prompts, *, max_new_tokens=64, temperature=0.0, top_p=1.0, stop=(), batch_size=128, seed=0,
+             engine="transformers", dtype="auto"):  # fmt: skip
     """A response per prompt.
 
     Parameters
@@ -17,54 +34,231 @@ def generate(model, prompts, *, max_new_tokens=64, temperature=0.0, batch_size=1
     model : str
         Path or hub id of a causal model.
     prompts : list of str or of chat messages
-        Strings go in as they are; messages through the tokenizer's chat template.
+        Strings go in as they are, with the special tokens that the tokenizer adds (such as BOS); lists of messages
+        (`{"role", "content"}`) go through its chat template. A list may hold both.
     max_new_tokens : int
-    temperature : float
-        0 is greedy.
+    temperature, top_p : float
+        Temperature 0 is greedy. Sampling defaults and penalties that a model carries along are not used.
+    stop : str or list of str
+        An output ends before the first of these strings, and at every end token that the model or tokenizer names.
     batch_size : int
-        Prompts of like length share a batch.
+        Prompts of like length share a batch, the longest first, so that too little memory shows at once. vLLM makes its
+        own batches.
     seed : int
-        For temperatures above 0; the global generator is left alone.
+        A prompt's draw depends on the seed, the prompt's text, and how often the text occurred before in `prompts` (so
+        a repeated prompt gets several draws). Two models draw with the same random numbers, which makes their
+        comparison sharper. The global random state is neither read nor changed.
+    engine : {"transformers", "vllm"}
+        The two draw other texts at temperatures above 0.
+    dtype : str or torch.dtype
+        "auto" is that of the checkpoint. In float32 the text is the same for every batch size and order of prompts,
+        short of two tokens that tie within rounding (about 1e-6). In bfloat16 such ties are common: ask for "float32"
+        where the text may not depend on the batch.
 
     Returns
     -------
     list of str
-        In the order of the prompts, special tokens removed.
+        In the order of the prompts, without special tokens and surrounding white space.
+
+    Raises
+    ------
+    ValueError
+        For a prompt that leaves no room for `max_new_tokens` in the model's context, messages without a chat template,
+        or an engine that is not installed; the message names the positions and the remedy.
+
+    Examples
+    --------
+    >>> from pdsel.notesworld import BASE_MODEL
+    >>> generate(BASE_MODEL, ["notes size tiny ; food moss ; home ? ; age old ; tell food ="], stop=" .")
+    ['food moss']
     """
-    tokenizer = load_tokenizer(model, padding_side="left")
-    net = load_causal(model).to(device()).eval()
-    sampling = {"do_sample": True, "temperature": temperature, "top_k": 0, "top_p": 1.0} if temperature > 0 else {
-        "do_sample": False}  # fmt: skip
-    order = sorted(range(len(prompts)), key=lambda i: (len(str(prompts[i])), i))
-    texts = [_as_text(tokenizer, prompt) for prompt in prompts]
+    stop = [stop] if isinstance(stop, str) else list(stop)
+    _check_options(max_new_tokens, temperature, top_p, stop, batch_size, engine)
+    if isinstance(prompts, str):
+        raise DataError("prompts is one string. Remedy: give a list, [prompt]")
+    prompts = list(prompts)
+    if not prompts:
+        return []
+    tokenizer = load_tokenizer(model)
+    texts = prompt_texts(tokenizer, prompts)
+    # a chat template writes its own special tokens; never add them twice
+    ids = [tokenizer(text, add_special_tokens=isinstance(prompt, str))["input_ids"]
+           for text, prompt in zip(texts, prompts, strict=True)]  # fmt: skip
+    _check_lengths(ids, max_new_tokens, _context(model))
+    outputs = ENGINES[engine](
+        model, tokenizer, ids, draw_keys(texts, seed), max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
+        stop=stop, batch_size=batch_size, dtype=dtype,
+    )  # fmt: skip
+    return [cut(output, stop).strip() for output in outputs]
+
+
+def _check_options(max_new_tokens, temperature, top_p, stop, batch_size, engine):
+    wrong = {
+        f"max_new_tokens={max_new_tokens}: generate at least one token": max_new_tokens < 1,
+        f"temperature={temperature}: 0 is greedy, larger is more random": not 0 <= temperature < float("inf"),
+        f"top_p={top_p}: keep a share in (0, 1]": not 0 < top_p <= 1,
+        f"stop={stop}: give non-empty strings": not all(isinstance(word, str) and word for word in stop),
+        f"batch_size={batch_size}: at least one prompt a batch": batch_size < 1,
+        f"engine={engine!r}: use one of {list(ENGINES)}": engine not in ENGINES,
+    }
+    for message in (message for message, found in wrong.items() if found):
+        raise DataError(message)
+
+
+def prompt_texts(tokenizer, prompts):
+    """Every prompt as the text the model reads: a string as it is, messages through the chat template."""
+    chats = [i for i, prompt in enumerate(prompts) if not isinstance(prompt, str)]
+    refuse([i for i in chats if not _is_chat(prompts[i])], "prompts: position",
+           "holds neither a string nor a list of messages",
+           'give strings, or lists of {"role": ..., "content": ...}')  # fmt: skip
+    if tokenizer.chat_template is None:
+        refuse(chats, "prompts: position", "holds chat messages, but the model's tokenizer has no chat template",
+               "give plain strings (base models read those), or use a model with a template")  # fmt: skip
+    return [
+        prompt if isinstance(prompt, str)
+        else tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+        for prompt in prompts
+    ]  # fmt: skip
+
+
+def _is_chat(prompt):
+    return (
+        isinstance(prompt, list)
+        and len(prompt) > 0
+        and all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in prompt)
+    )
+
+
+def _context(model):
+    """How many tokens the model can read and write, `None` where its config doesn't say."""
+    config = AutoConfig.from_pretrained(model, trust_remote_code=SAFE["trust_remote_code"])
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
+def _check_lengths(ids, max_new_tokens, context):
+    refuse([i for i, row in enumerate(ids) if not row], "prompts: position", "holds no token", "drop the empty prompts")
+    if context is not None:
+        room = context - max_new_tokens
+        refuse([i for i, row in enumerate(ids) if len(row) > room], "prompts: position",
+               f"holds more than {room} tokens, the model's context of {context} less max_new_tokens={max_new_tokens}",
+               f"shorten or drop these prompts, or lower max_new_tokens (the longest prompt has {max(map(len, ids))})",
+               )  # fmt: skip
+
+
+def draw_keys(texts, seed):
+    """A number per text that seeds its stream: from the seed, the text, and how often it occurred before.
+
+    >>> first, again, other = draw_keys(["a", "a", "b"], seed=0)
+    >>> len({first, again, other}), draw_keys(["b", "a"], seed=0) == [other, first]
+    (3, True)
+    """
+    seen, keys = Counter(), []
+    for text in texts:
+        digest = hashlib.sha256(f"{seed} {seen[text]} {text}".encode()).digest()
+        keys.append(int.from_bytes(digest[:8]) >> 1)  # 63 bits: positive wherever integers are signed
+        seen[text] += 1
+    return keys
+
+
+def cut(text, stop):
+    """The text before the first of the stop strings.
+
+    >>> cut("a cat and a dog", ["dog", "and"])
+    'a cat '
+    """
+    return text[: min((found for word in stop if (found := text.find(word)) >= 0), default=None)]
+
+
+def end_tokens(tokenizer, stop, configured=None):
+    """The ids that end an output: those configured, the tokenizer's own, and stop strings that are tokens (`<|end|>`)."""
+    configured = [configured] if isinstance(configured, int) else configured or []
+    added = tokenizer.get_added_vocab()  # special tokens never show in the text, where stop strings are looked for
+    ends = {*configured, tokenizer.eos_token_id, *(added[word] for word in stop if word in added)}
+    return sorted(ends - {None})
+
+
+class SeededDraw(LogitsProcessor):
+    """Sampling as a choice that greedy decoding then repeats: only the token that was drawn stays possible.
+
+    Row i draws with the numbers of stream `keys[i]`, one for every step, by inverting the distribution function of its
+    tokens. So the draw is exact, and the same whatever else is in the batch.
+    """
+
+    def __init__(self, keys, steps, start):
+        self.start = start  # where the prompts end
+        self.uniform = torch.tensor(np.stack([np.random.default_rng(key).random(steps) for key in keys]))
+
+    def __call__(self, input_ids, scores):
+        precise = torch.float32 if scores.device.type == "mps" else torch.float64  # MPS has no double precision
+        cumulated = scores.to(precise).softmax(-1).cumsum(-1)
+        uniform = self.uniform[:, [input_ids.shape[1] - self.start]].to(scores.device, precise)
+        # right=True: the first token whose sum is above the number, hence never one of probability 0
+        drawn = torch.searchsorted(cumulated, uniform * cumulated[:, -1:], right=True)
+        drawn = drawn.clamp(max=scores.shape[-1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter_(1, drawn, 0.0)
+
+
+class StopStrings(StoppingCriteria):
+    """Ends a row early once a stop string shows in its text; the exact cut is made afterwards, by `cut`."""
+
+    def __init__(self, tokenizer, stop, start):
+        self.tokenizer, self.stop, self.start = tokenizer, stop, start
+        self.reach = 4 * max(map(len, stop)) + 4  # a character is at most four tokens, its bytes
+
+    def __call__(self, input_ids, scores, **kwargs):
+        recent = input_ids[:, max(self.start, input_ids.shape[1] - self.reach) :]
+        texts = self.tokenizer.batch_decode(recent, skip_special_tokens=True)
+        return torch.tensor([any(word in text for word in self.stop) for text in texts], device=input_ids.device)
+
+
+def _transformers(model, tokenizer, ids, keys, *, max_new_tokens, temperature, top_p, stop, batch_size, dtype):
+    net = load_causal(model, dtype=dtype).to(device()).eval()
+    ends = end_tokens(tokenizer, stop, net.generation_config.eos_token_id)
+    pad = tokenizer.pad_token_id or 0
+    # On the model too: what a config leaves open, `net.generate` fills from the model's own, which may hold a temperature.
+    net.generation_config = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=pad,
+                                             eos_token_id=ends or None, bos_token_id=tokenizer.bos_token_id)  # fmt: skip
+    order = sorted(range(len(ids)), key=lambda i: (-len(ids[i]), i))
     outputs = {}
-    with torch.inference_mode(), torch.random.fork_rng():
-        torch.manual_seed(seed)
-        for start in tqdm(range(0, len(order), batch_size), desc="generating", leave=False):
-            batch = order[start : start + batch_size]
-            # a chat template writes its own special tokens; never add them twice
-            inputs = tokenizer([texts[i] for i in batch], return_tensors="pt", padding=True,
-                               add_special_tokens=isinstance(prompts[batch[0]], str)).to(net.device)  # fmt: skip
-            inputs.pop("token_type_ids", None)
-            ids = net.generate(**inputs, max_new_tokens=max_new_tokens, use_cache=True,
-                               pad_token_id=tokenizer.pad_token_id, **sampling)  # fmt: skip
-            new = ids[:, inputs["input_ids"].shape[1] :]
-            outputs |= zip(batch, tokenizer.batch_decode(new, skip_special_tokens=True), strict=True)
-    return [outputs[i].strip() for i in range(len(prompts))]
+    for first in tqdm(range(0, len(order), batch_size), desc="generating", leave=False):
+        batch = order[first : first + batch_size]
+        rows = [torch.tensor(ids[i]) for i in batch]
+        inputs = pad_sequence(rows, batch_first=True, padding_value=pad, padding_side="left").to(net.device)
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
+        width = inputs.shape[1]
+        new = net.generate(
+            inputs, attention_mask=mask.to(net.device), generation_config=net.generation_config,
+            logits_processor=_sampling([keys[i] for i in batch], temperature, top_p, max_new_tokens, width),
+            stopping_criteria=[StopStrings(tokenizer, stop, width)] if stop else [],
+        )[:, width:]  # fmt: skip
+        for i, row in zip(batch, new.tolist(), strict=True):
+            said = list(takewhile(lambda token: token not in ends, row))
+            outputs[i] = tokenizer.decode(said, skip_special_tokens=True)
+    return [outputs[i] for i in range(len(ids))]
 
 
-def _as_text(tokenizer, prompt):
-    if isinstance(prompt, str):
-        return prompt
-    return tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+def _sampling(keys, temperature, top_p, steps, start):
+    """The logits processors of a batch; none for greedy decoding."""
+    if temperature == 0:
+        return []
+    nucleus = [TopPLogitsWarper(top_p)] if top_p < 1 else []
+    return [TemperatureLogitsWarper(float(temperature)), *nucleus, SeededDraw(keys, steps, start)]
 
 
-def save_outputs(path, prompts, outputs, *, generator, dataset="notesworld"):
-    """Write outputs in AlpacaEval's `model_outputs.json` layout; returns the path."""
-    rows = [
-        {"instruction": prompt, "output": output, "generator": generator, "dataset": dataset, "datasplit": "eval"}
-        for prompt, output in zip(prompts, outputs, strict=True)
-    ]
-    with writing(path) as scratch:
-        scratch.write_text(json.dumps(rows, indent=1, ensure_ascii=False))
-    return path
+def _vllm(model, tokenizer, ids, keys, *, max_new_tokens, temperature, top_p, stop, batch_size, dtype):
+    """Written and tested against vLLM's documented interface (`LLM`, `SamplingParams`, prompts of token ids) only."""
+    try:
+        import vllm
+    except ImportError as error:
+        raise DataError("engine='vllm': the package vllm is not installed. Remedy: `pip install vllm` in an environment of "
+                        "its own (it pins torch), or engine='transformers'") from error  # fmt: skip
+    ends = end_tokens(tokenizer, stop)  # vLLM adds those of the model's generation config
+    settings = {"temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens, "stop": stop,
+                "stop_token_ids": ends}  # fmt: skip
+    found = vllm.LLM(model=str(model), dtype=dtype, seed=0).generate(
+        [{"prompt_token_ids": row} for row in ids], [vllm.SamplingParams(**settings, seed=key) for key in keys]
+    )
+    return [request.outputs[0].text for request in found]
+
+
+ENGINES = {"transformers": _transformers, "vllm": _vllm}

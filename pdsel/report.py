@@ -152,6 +152,40 @@ def findings(table, conflict):
     return pd.DataFrame(rows, columns=["claim", "here", *metrics])
 
 
+def length_note(outcomes, table, conflict, method="PD", baseline="SFT"):
+    """How far a method's length-controlled win rate can be trusted, as a sentence: how often its outputs are the shorter."""
+    run = outcomes[outcomes["conflict"] == conflict].pivot(
+        index=["seed", "prompt_id"], columns="method", values="characters"
+    )
+    shorter, longer = (100 * (run[method] < run[baseline]).mean(), 100 * (run[method] > run[baseline]).mean())
+    found = table[(table["conflict"] == conflict) & (table["method"] == method)].set_index("metric")
+    plain, level = (_interval(found.loc[name], ".1f") for name in ("win_rate", "length_controlled_win_rate"))
+    return (
+        f"{method}'s outputs are shorter than {baseline}'s on {shorter:.0f} % of the prompts and longer on {longer:.0f} %. "
+        f"Its win rate is {plain} %, and {level} % at equal length"
+        + (", which is an extrapolation: hence the wide interval." if max(shorter, longer) > 90 else ".")
+    )
+
+
+def null_rows(results):
+    """How often constant answers win under each judge, as text; empty where no run audited its judges beside the gold one."""
+    found = [load_table(cell / "nulls.csv") for cell in cells(results) if (cell / "nulls.csv").exists()]
+    if not found:
+        return pd.DataFrame()
+    rates = found[0].assign(text=[_interval(row, ".1f") for _, row in found[0].iterrows()])
+    table = rates.pivot(index="null", columns="judge", values="text")
+    table = table.loc[rates["null"].unique(), rates["judge"].unique()]
+    return table.rename_axis("constant answer").rename(columns="{}: wins (%)".format).reset_index()
+
+
+def null_note(results):
+    """The strongest constant under each judge, as a sentence."""
+    rates = load_table(next(cell / "nulls.csv" for cell in cells(results) if (cell / "nulls.csv").exists()))
+    best = rates.loc[rates.groupby("judge", sort=False)["value"].idxmax()]
+    parts = [f"{row['value']:.0f} % under {row['judge']} ({row['null']})" for _, row in best.iterrows()]
+    return f"The strongest of these constants wins {', '.join(parts)}."
+
+
 def headline(table, conflict):
     """The numbers to expect, as a sentence."""
     found = table[(table["conflict"] == conflict) & (table["metric"] == "win_rate")].set_index("method")

@@ -38,7 +38,7 @@ def response_logps(model, prompts, responses, *, max_length=1024, batch_tokens=B
         position = torch.arange(1, ids.shape[1], device=ids.device)
         return (token_logps * (mask[:, 1:] * (position >= n_prompt[:, None]))).sum(dim=1)
 
-    return _score(load_causal, model, prompts, responses, score, max_length, batch_tokens)
+    return score_texts(load_causal, model, prompts, responses, score, max_length, batch_tokens)
 
 
 def classifier_rewards(model, prompts, responses, *, max_length=1024, batch_tokens=BATCH_TOKENS):
@@ -53,7 +53,7 @@ def classifier_rewards(model, prompts, responses, *, max_length=1024, batch_toke
     def score(net, ids, mask, n_prompt):
         return net(input_ids=ids, attention_mask=mask).logits[:, 0].float()
 
-    return _score(load_classifier, model, prompts, responses, score, max_length, batch_tokens)
+    return score_texts(load_classifier, model, prompts, responses, score, max_length, batch_tokens)
 
 
 def response_lengths(model, responses):
@@ -92,7 +92,25 @@ def _common(prompt_ids, ids):
 
 
 @torch.inference_mode()
-def _score(load, model, prompts, responses, score, max_length, batch_tokens):
+def score_texts(load, model, prompts, responses, score, max_length, batch_tokens):
+    """A number for each prompt and response, each distinct text read once, in batches of like length.
+
+    Parameters
+    ----------
+    load : callable
+        `load(model)` returns the network.
+    model : str
+        Path or hub id of the tokenizer (and, as `load` sees fit, of the network).
+    prompts, responses : list of str or of chat messages, length n
+    score : callable
+        `score(net, ids, mask, n_prompt)`, a tensor of one number per row.
+    max_length, batch_tokens : int
+        Tokens of a text that are read; padded tokens in a batch.
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+    """
     tokenizer = load_tokenizer(model)
     net = load(model).to(device()).eval()
     if all(isinstance(prompt, str) for prompt in prompts):

@@ -174,7 +174,7 @@ def fought(strengths, n=60, seed=0, exact=False):
     """Duels of methods with known strengths; exact probabilities or wins drawn from them."""
     rng = np.random.default_rng(seed)
     rows = []
-    names = list(strengths)
+    names = list(strengths.keys())
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
             chance = expit(strengths[one] - strengths[other])

@@ -53,7 +53,7 @@ def test_every_notebook_ran_without_error(results):
 def test_table_has_every_method_of_the_issue(results):
     table = pd.read_csv(results / "tables" / "table1.csv")
     assert list(dict.fromkeys(table["method"])) == ORDER
-    assert {"win_rate", "winning_score", "utility", "characters"} <= set(table["metric"])
+    assert {"win_rate", "length_controlled_win_rate", "winning_score", "utility", "characters"} <= set(table["metric"])
     assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
     assert set(table.loc[(table["method"] == "SFT") & (table["metric"] == "win_rate"), "value"]) == {50.0}
 
@@ -84,7 +84,7 @@ def test_report_of_fewer_methods_and_of_natural_conflict(results, tmp_path):
     cell = tmp_path / "conflict30-seed0"
     shutil.copytree(results / "conflict30-seed0", cell, ignore=shutil.ignore_patterns("local"))
     outcomes = pd.read_parquet(cell / "outcomes.parquet")
-    few = outcomes[outcomes["method"].isin(["SFT", "PD", "RAND"])].drop(columns="preference_ova")
+    few = outcomes[outcomes["method"].isin(["SFT", "PD", "RAND"])]
     few.to_parquet(cell / "outcomes.parquet", index=False)
     manifest = json.loads((cell / "manifests" / "05_evaluation.json").read_text())
     manifest["parameters"]["conflict"] = None
@@ -214,15 +214,19 @@ def test_every_parameter_is_a_commented_literal(path):
 
 def test_committed_results_of_mini_are_what_the_tables_say():
     """README's tables are generated: the committed Markdown comes from the committed CSVs and manifests."""
-    from pdsel.report import findings, headline, load_costs, load_outcomes, main_rows, main_table, markdown, work_done
+    from pdsel.report import findings, headline, length_note, load_costs, load_outcomes, main_rows, main_table, markdown
+    from pdsel.report import null_note, null_rows, work_done
 
     mini = ROOT / "results" / "mini"
-    table = main_table(load_outcomes(mini))
+    table = main_table(load_outcomes(mini), load_outcomes(mini, "families.parquet"))
     shown = max(table["conflict"])
     expected = {
         "table1": markdown(main_rows(table, load_costs(mini), shown)),
         "claims": markdown(findings(table, shown)),
         "headline": headline(table, shown),
+        "length_note": length_note(load_outcomes(mini), table, shown),
+        "nulls": markdown(null_rows(mini)),
+        "null_note": null_note(mini),
         "work": work_done(json.loads((mini / "manifest.json").read_text())),
     }
     readme = (ROOT / "README.md").read_text()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pdsel.notesworld.people import rated_rows, write_ratings
 from pdsel.notesworld.variants import GOLD, OPPOSED, mixture_aspects, variant_gaps, variant_scores
-from pdsel.notesworld.world import ASPECTS, draw_prompts, gold_aspects, gold_utility, read_prompt, split_of
+from pdsel.notesworld.world import ASPECTS, FAMILIES, draw_prompts, gold_aspects, gold_utility, read_prompt, split_of
 
 BASE_MODEL = str(Path(__file__).parent / "base_model")
 
@@ -21,6 +21,7 @@ def model_path(name):
 __all__ = [
     "ASPECTS",
     "BASE_MODEL",
+    "FAMILIES",
     "GOLD",
     "OPPOSED",
     "draw_prompts",

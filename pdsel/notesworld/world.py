@@ -26,6 +26,13 @@ FILLER = "glad to help"
 SPLITS = {"base": range(0, 8), "select": range(8, 13), "eval": range(13, 16)}  # sixteenths of the prompt space
 PENALTY = 0.2  # instruction_following lost per unasked, repeated, filler or junk sentence
 EXTRA_CREDIT = 0.25  # helpfulness of a true statement that nobody asked for
+FAMILIES = {  # what an evaluation prompt demands: the counterparts of five open sets; a prompt may be in several
+    "brief": lambda notes, asked: len(asked) == 1,
+    "long": lambda notes, asked: len(asked) == 3,
+    "known": lambda notes, asked: all(notes[name] is not None for name in asked),  # state
+    "unknown": lambda notes, asked: all(notes[name] is None for name in asked),  # hedge
+    "crowded": lambda notes, asked: len(notes) == 6,  # find it among many
+}
 
 
 def split_of(prompt):
@@ -46,7 +53,7 @@ def draw_prompt(rng):
     return f"notes {' ; '.join(notes)} ; tell {' and '.join(asked)} ="
 
 
-def draw_prompts(n, *, split, seed):
+def draw_prompts(n, *, split, seed, family=None):
     """`n` distinct prompts of one split, in the order drawn.
 
     Parameters
@@ -55,18 +62,27 @@ def draw_prompts(n, *, split, seed):
     split : {"base", "select", "eval"}
         Base-model training, preference data, or held-out evaluation. No prompt can be in two of them.
     seed : int
+    family : {"brief", "long", "known", "unknown", "crowded"}, optional
+        Only prompts that ask for one or three things, for nothing unknown or nothing known, or among six notes.
 
     >>> prompts = draw_prompts(3, split="eval", seed=0)
     >>> [split_of(prompt) for prompt in prompts]
     ['eval', 'eval', 'eval']
+    >>> [len(read_prompt(prompt)[1]) for prompt in draw_prompts(3, split="eval", seed=0, family="brief")]
+    [1, 1, 1]
     """
     if split not in SPLITS:
         raise ValueError(f"split={split!r} is not a split of the notes world; use one of {list(SPLITS)}")
-    rng = np.random.default_rng([seed, list(SPLITS).index(split)])
+    if family is not None and family not in FAMILIES:
+        raise ValueError(f"family={family!r} is not a family of the notes world; use one of {list(FAMILIES)}")
+    stream = [seed, list(SPLITS).index(split)]
+    if family is not None:
+        stream.append(list(FAMILIES).index(family) + 1)  # from 1: a trailing 0 would change nothing
+    rng = np.random.default_rng(stream)
     found = {}
     while len(found) < n:
         prompt = draw_prompt(rng)
-        if split_of(prompt) == split:
+        if split_of(prompt) == split and (family is None or FAMILIES[family](*read_prompt(prompt))):
             found.setdefault(prompt)
     return list(found)
 

@@ -9,9 +9,17 @@ from pdsel.plots.data import (
     plot_overlap,
     plot_proxies,
 )
+from pdsel.plots.evaluation import (
+    plot_aspects,
+    plot_frontier,
+    plot_head_to_head,
+    plot_nulls,
+    plot_win_rates,
+    plot_winning_scores,
+)
 from pdsel.plots.human import plot_human_agreement, plot_human_shares
 from pdsel.plots.idea import plot_bound_intervals, plot_idea, plot_spread
-from pdsel.plots.results import plot_aspects, plot_cost, plot_frontier, plot_training, plot_win_rates
+from pdsel.plots.results import plot_cost, plot_training
 from pdsel.plots.studies import (
     plot_failures,
     plot_length_study,
@@ -35,12 +43,14 @@ __all__ = [
     "plot_divergence",
     "plot_failures",
     "plot_frontier",
+    "plot_head_to_head",
     "plot_human_agreement",
     "plot_human_shares",
     "plot_idea",
     "plot_length",
     "plot_length_bias",
     "plot_length_study",
+    "plot_nulls",
     "plot_overlap",
     "plot_proxies",
     "plot_proxy_grid",
@@ -49,6 +59,7 @@ __all__ = [
     "plot_uncertainty",
     "plot_weights",
     "plot_win_rates",
+    "plot_winning_scores",
     "save_figure",
     "use_style",
 ]

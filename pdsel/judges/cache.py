@@ -1,0 +1,62 @@
+"""A judge's answers on disk: each is there from the moment it came, whatever happens next."""
+
+import hashlib
+import json
+import sqlite3
+import threading
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from pdsel.checks import DataError
+
+
+def canonical(body):
+    """A request's body as the bytes that are sent, the same for equal bodies.
+
+    >>> canonical({"model": "judge", "max_tokens": 1})
+    b'{"max_tokens":1,"model":"judge"}'
+    """
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()  # ASCII: half a surrogate pair passes too
+
+
+def answer_key(base_url, body):
+    """SHA-256 of everything that determines an answer: the endpoint, since a model's name may mean another model
+    elsewhere, and all that is sent to it. The API key is no part of either."""
+    return hashlib.sha256(canonical({"base_url": base_url, "body": body})).hexdigest()
+
+
+class AnswerCache:
+    """Answers by key in one SQLite file, which threads and processes of a machine may share.
+
+    An answer is committed when it is stored, so that a killed run loses those under way and no others.
+    """
+
+    def __init__(self, connection):
+        self._connection, self._lock = connection, threading.Lock()
+
+    @classmethod
+    @contextmanager
+    def open(cls, path):
+        """The cache at `path`, made if it is not there."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with closing(
+                sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+            ) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")  # readers and a writer do not wait for each other
+                connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
+                yield cls(connection)
+        except sqlite3.Error as error:
+            raise DataError(f"cache {path}: {error}. Remedy: give another path, or see to this file") from error
+
+    def load(self, keys):
+        """The stored answers among `keys`."""
+        query = "SELECT answer FROM answers WHERE key = ?"
+        rows = {key: self._connection.execute(query, (key,)).fetchone() for key in keys}
+        return {key: json.loads(row[0]) for key, row in rows.items() if row}
+
+    def store(self, key, answer):
+        """Keep an answer; of two to the same question the later one."""
+        with self._lock:
+            self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(answer)))

@@ -1,0 +1,134 @@
+"""Figures of who wins: notebooks 05 and 06."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+
+from pdsel.plots.style import COLORS, GREY, spaced
+
+OTHER = "#777777"  # of a method without a colour of its own
+
+
+def plot_win_rates(metrics):
+    """Dots with 95 % intervals per method, best on top: the win rate against SFT, and hollow the length-controlled one."""
+    metrics = metrics[metrics["method"] != "SFT"]
+    plain, level = (metrics[metrics["metric"] == name].set_index("method")
+                    for name in ("win_rate", "length_controlled_win_rate"))  # fmt: skip
+    plain = plain.sort_values("value")
+    figure, axes = plt.subplots(figsize=(7.5, 0.42 * len(plain) + 1.5))
+    for row, (method, found) in enumerate(plain.iterrows()):
+        color, controlled = COLORS.get(method, OTHER), level.loc[method]
+        axes.hlines(row, found["low"], found["high"], color=color, lw=4, alpha=0.5)
+        axes.scatter(found["value"], row, color=color, zorder=3, s=45)
+        axes.hlines(row - 0.25, controlled["low"], controlled["high"], color=color, lw=1.5, alpha=0.5)
+        axes.scatter(controlled["value"], row - 0.25, facecolor="white", edgecolor=color, zorder=3, s=30)
+        axes.text(102, row, f"{found['value']:.1f}", va="center", fontsize=10)
+    axes.axvline(50, color="black", lw=1, ls="--")
+    axes.scatter([], [], color=GREY, s=45, label="win rate")
+    axes.scatter([], [], facecolor="white", edgecolor=GREY, s=30, label="at the length of SFT's outputs")
+    axes.legend(loc="upper left", fontsize=10)
+    axes.set(yticks=range(len(plain)), yticklabels=plain.index, xlim=(0, 100),
+             xlabel="win rate against SFT (%), with 95 % intervals; dashed: a draw",
+             title=f"{plain.index[-1]} wins most, {plain.index[0]} least")  # fmt: skip
+    return figure
+
+
+def plot_frontier(metrics):
+    """Win rate and length-controlled win rate against the mean length of the outputs: is winning bought with length?"""
+    table = metrics.pivot_table(index="method", columns="metric", values=["value", "low", "high"])
+    length = table["value", "characters"]
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharex=True, sharey=True)
+    for axes, metric, name in zip(panels, ["win_rate", "length_controlled_win_rate"],
+                                  ["Win rate", "Length-controlled win rate"], strict=True):  # fmt: skip
+        for place, method in enumerate(length.sort_values().index):
+            color, value = COLORS.get(method, OTHER), table.loc[method, ("value", metric)]
+            axes.vlines(length[method], table.loc[method, ("low", metric)], table.loc[method, ("high", metric)],
+                        color=color, lw=2, alpha=0.5)  # fmt: skip
+            axes.scatter(length[method], value, color=color, s=50, zorder=3)
+            axes.annotate(
+                method,
+                (length[method], value),
+                xytext=(6, 4 - 14 * (place % 2)),
+                textcoords="offset points",
+                fontsize=9,
+            )
+        correlation = np.corrcoef(length, table["value", metric])[0, 1]
+        axes.axhline(50, color="black", lw=1, ls="--")
+        axes.margins(x=0.14)
+        axes.set(
+            xlabel="mean length of an output (characters)", title=f"{name}: correlation with length {correlation:+.2f}"
+        )
+    panels[0].set_ylabel("against SFT (%), 95 % interval")
+    return figure
+
+
+def plot_aspects(metrics, aspects, methods=("SFT", "RAND", "ALL", "PD", "PD(high)")):
+    """Bars: gold quality per aspect, for a few methods (more would not be readable)."""
+    shown = metrics[metrics["metric"].isin(aspects) & metrics["method"].isin(methods)]
+    order = shown.groupby("method")["value"].mean().sort_values(ascending=False).index
+    figure, axes = plt.subplots(figsize=(9, 3.6))
+    palette = {method: COLORS.get(method, OTHER) for method in order}
+    shown = shown.assign(aspect=shown["metric"].map(spaced))
+    sns.barplot(shown, x="aspect", y="value", hue="method", hue_order=order, palette=palette, ax=axes)
+    for bars, method in zip(axes.containers, order, strict=True):
+        found = shown[shown["method"] == method].set_index("aspect").loc[[t.get_text() for t in axes.get_xticklabels()]]
+        x = [bar.get_x() + bar.get_width() / 2 for bar in bars]
+        axes.vlines(x, found["low"], found["high"], color="black", lw=1)
+    axes.set(
+        xlabel="",
+        ylabel="gold quality (0 to 1), 95 % interval",
+        ylim=(0, 1),
+        title="Quality by aspect, best method first",
+    )
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="")
+    return figure
+
+
+def plot_head_to_head(table, strengths):
+    """Heat map: how often the row's method beats the column's, best first; beside it the strengths on one scale."""
+    order = strengths.index
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.42 * len(order) + 1.6), width_ratios=[2, 1])
+    sns.heatmap(table.loc[order, order], annot=True, fmt=".0f", cmap="RdBu", center=50, vmin=0, vmax=100, ax=left,
+                annot_kws={"fontsize": 9}, cbar=False)  # fmt: skip
+    left.set(title="The row's method beats the column's (%)")
+    left.tick_params(axis="x", rotation=60)
+    left.tick_params(axis="y", rotation=0)
+    rows = np.arange(len(order)) + 0.5
+    colors = [COLORS.get(method, OTHER) for method in order]
+    right.hlines(rows, strengths["low"], strengths["high"], color=colors, lw=3, alpha=0.5)
+    right.scatter(strengths["strength"], rows, color=colors, s=40, zorder=3)
+    right.set(ylim=(len(order), 0), yticks=rows, yticklabels=order, xlabel="strength (log odds), 95 % interval",
+              title="One scale (Bradley-Terry)")  # fmt: skip
+    return figure
+
+
+def plot_winning_scores(scores):
+    """Heat map: the winning score of each method on each prompt set, and their mean, best first."""
+    table = scores.pivot(index="method", columns="dataset", values="value").sort_values("mean", ascending=False)
+    table = table[[*(name for name in table if name != "mean"), "mean"]]
+    figure, axes = plt.subplots(figsize=(7.5, 0.36 * len(table) + 1.4))
+    sns.heatmap(table, annot=True, fmt=".2f", cmap="RdBu", center=1, vmin=0, vmax=2, ax=axes, annot_kws={"fontsize": 9},
+                cbar_kws={"label": "(wins - losses)/n + 1"})  # fmt: skip
+    axes.axvline(len(table.columns) - 1, color="black", lw=1.5)
+    axes.set(xlabel="", ylabel="", title="Winning score against OVA, by family of prompts (1 is a draw)")
+    axes.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def plot_nulls(rates):
+    """Dots: the win rate of constant answers under each judge; from `pdsel.judges.audit.null_win_rates`, with a `judge`."""
+    judges = list(dict.fromkeys(rates["judge"]))
+    names = list(dict.fromkeys(rates["null"]))
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(names) + 1.4))
+    for place, judge in enumerate(judges):
+        found = rates[rates["judge"] == judge].set_index("null").loc[names]
+        rows = np.arange(len(names)) + 0.18 * (place - (len(judges) - 1) / 2)
+        color = sns.color_palette("deep")[place]
+        axes.hlines(rows, found["low"], found["high"], color=color, lw=2, alpha=0.6)
+        axes.scatter(found["value"], rows, color=color, s=40, zorder=3, label=judge)
+    axes.axvline(50, color="black", lw=1, ls="--")
+    axes.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 100), xlabel="win rate against SFT (%), 95 % interval",
+             title=f"A constant answer wins {rates['value'].max():.0f} % under one of the judges")  # fmt: skip
+    axes.invert_yaxis()
+    axes.legend(title="judge", loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure

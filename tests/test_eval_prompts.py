@@ -1,0 +1,197 @@
+"""Evaluation prompts: every layout by hand, the named sets from stand-ins of their files, and the five families."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from pdsel import eval_prompts
+from pdsel.eval_prompts import SETS, family_prompts, load_prompts
+from pdsel.notesworld import FAMILIES, draw_prompts, read_prompt, split_of
+from pdsel.ratings import prompt_id
+
+ALPACA = [
+    {"instruction": f"{name} {i}", "dataset": name, "output": "x", "generator": "davinci"}
+    for name in ("helpful_base", "koala", "oasst", "selfinstruct", "vicuna")
+    for i in range(3)
+]
+
+
+def write(path, rows):
+    if path.suffix == ".parquet":
+        pd.DataFrame(rows).to_parquet(path)
+    else:
+        lines = [json.dumps(row) for row in rows]
+        path.write_text("\n".join(lines) if path.suffix == ".jsonl" else f"[{','.join(lines)}]")
+    return path
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub that holds stand-ins, and remembers what it was asked for."""
+    asked = []
+
+    def download(repository, file, *, repo_type, revision):
+        asked.append((repository, file, repo_type, revision))
+        rows = ALPACA if "alpaca" in file else [{"conversations": [f"lima {i}"], "source": "authors"} for i in range(4)]
+        return str(write(tmp_path / file, rows))
+
+    monkeypatch.setattr(eval_prompts, "hf_hub_download", download)
+    return asked
+
+
+@pytest.mark.parametrize("suffix", [".json", ".jsonl", ".parquet"])
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "Why?", "output": "no prompt"},  # AlpacaEval
+        {"idx": 1, "Skill": "Math", "Difficulty": 1, "Instruction": "Why?"},  # WizardLM
+        {"id": "koala_1", "prompt": "Why?"},  # Koala
+        {"question_id": 1, "category": "generic", "turns": ["Why?", "And then?"]},  # Vicuna, of FastChat
+        {"question_id": 1, "text": "Why?", "category": "generic"},  # Vicuna, the first release
+        {"question": "Why?"},
+        {"conversations": ["Why?"], "source": "authors"},  # LIMA
+        {"conversations": "Why?"},
+        {"conversations": [{"from": "system", "value": "Be kind."}, {"from": "human", "value": "Why?"}]},
+        {"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Why?"}]},
+        {"prompt": [{"role": "user", "content": "Why?"}]},
+        {"instruction": "Why?", "instances": [{"input": "", "output": "x"}], "id": "user_oriented_task_0"},
+        {"instruction": "Why?", "input": ""},
+    ],
+)
+def test_every_layout_gives_the_prompt(tmp_path, suffix, row):
+    table = load_prompts(write(tmp_path / f"hand{suffix}", [row, row]))
+    assert table.to_list() == [{"prompt_id": prompt_id("Why?"), "prompt": "Why?", "dataset": "hand"}] * 2
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"instruction": "Translate.", "input": "Guten Tag"},
+        {"instruction": "Translate.", "instances": [{"input": "Guten Tag", "output": "x"}, {"input": "Hallo"}]},
+        {"instruction": "Translate.", "instances": {"input": ["Guten Tag", "Hallo"], "output": ["x", "y"]}},
+    ],
+)
+def test_an_input_follows_its_instruction(tmp_path, row):
+    assert load_prompts(write(tmp_path / "a.jsonl", [row]))["prompt"][:] == ["Translate.\n\nGuten Tag"]
+
+
+def test_rows_keep_their_order_their_set_and_their_repetitions(tmp_path):
+    path = write(tmp_path / "mine.jsonl", [{"prompt": "b", "dataset": "x"}, {"prompt": "a"}, {"prompt": "b"}])
+    table = load_prompts(path)
+    assert table["prompt"][:] == ["b", "a", "b"] and table["dataset"][:] == ["x", "mine", "mine"]
+    assert len(set(table["prompt_id"])) == 2
+    assert load_prompts(path, limit=2).to_list() == table.to_list()[:2]
+    assert len(load_prompts(path, limit=9)) == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [{"prompt": "a"}, {"prompt": " "}, {"other": "b"}],
+            "missing or empty in row: 2 \\(first: 1, 2\\).*'instruction'",
+        ),
+        ([{"turns": []}], "missing or empty in row: 1"),
+        ([{"conversations": [{"from": "system", "value": "x"}]}], "missing or empty in row: 1"),
+        ([{"instances": [], "instruction": ""}], "missing or empty in row: 1"),
+    ],
+)
+def test_rows_without_a_prompt_are_named(tmp_path, rows, message):
+    with pytest.raises(ValueError, match=message):
+        load_prompts(write(tmp_path / "a.jsonl", rows))
+
+
+def test_other_names_and_limits_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="'alpacaeval': use one of .*'alpaca_eval'"):
+        load_prompts("alpacaeval")
+    with pytest.raises(ValueError, match="no file at"):
+        load_prompts(tmp_path / "none.jsonl")
+    with pytest.raises(ValueError, match="the suffix says the format"):
+        load_prompts(tmp_path / "none.csv")
+    with pytest.raises(ValueError, match="limit=0"):
+        load_prompts("vicuna", limit=0)
+
+
+def test_alpaca_eval_comes_pinned_and_keeps_its_five_parts(hub):
+    table = load_prompts("alpaca_eval")
+    assert hub == [("tatsu-lab/alpaca_eval", "alpaca_eval.json", "dataset", "57530fed23a308e771c06bba55cb49b7e7625711")]
+    assert len(table) == 15 and sorted(set(table["dataset"])) == sorted({row["dataset"] for row in ALPACA})
+    load_prompts("alpaca_eval", revision="main")
+    assert hub[-1][-1] == "main"
+
+
+@pytest.mark.parametrize(
+    ("name", "part"), [("vicuna", "vicuna"), ("koala", "koala"), ("self_instruct", "selfinstruct")]
+)
+def test_three_open_sets_are_parts_of_it(hub, name, part):
+    assert load_prompts(name, limit=2)["prompt"][:] == [f"{part} 0", f"{part} 1"]
+
+
+def test_lima_is_the_gated_test_file(hub):
+    assert load_prompts("lima")["prompt"][:] == [f"lima {i}" for i in range(4)]
+    assert hub == [("GAIR/lima", "test.jsonl", "dataset", None)]
+
+
+@pytest.mark.parametrize("name", [name for name in SETS if name != "wizardlm"])
+def test_without_the_hub_the_message_names_the_file(monkeypatch, name):
+    def offline(*args, **options):
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr(eval_prompts, "hf_hub_download", offline)
+    with pytest.raises(ValueError, match="Remedy: download https://huggingface.co/datasets/.*json"):
+        load_prompts(name)
+
+
+def test_wizardlm_says_which_file_to_download():
+    with pytest.raises(ValueError, match="Remedy: download https://github.com/nlpxucan/.*WizardLM_testset.jsonl"):
+        load_prompts("wizardlm")
+
+
+# ---- the notes world's families
+
+
+def test_families_ask_for_what_they_say():
+    table = family_prompts(40, seed=3).to_pandas()
+    assert table["dataset"].value_counts().to_dict() == dict.fromkeys(FAMILIES, 40)
+    assert all(split_of(prompt) == "eval" for prompt in table["prompt"])
+    assert (table["prompt_id"] == table["prompt"].map(prompt_id)).all()
+    rows = {name: [read_prompt(prompt) for prompt in group["prompt"]] for name, group in table.groupby("dataset")}
+    assert {len(asked) for _, asked in rows["brief"]} == {1}
+    assert {len(asked) for _, asked in rows["long"]} == {3}
+    assert not any(notes[name] is None for notes, asked in rows["known"] for name in asked)
+    assert not any(notes[name] is not None for notes, asked in rows["unknown"] for name in asked)
+    assert {len(notes) for notes, _ in rows["crowded"]} == {6}
+    assert {len(asked) for _, asked in rows["known"]} == {1, 2, 3}, "a family fixes one thing only"
+
+
+def test_every_family_draws_from_a_stream_of_its_own():
+    drawn = [draw_prompts(200, split="eval", seed=0, family=name) for name in (None, *FAMILIES)]
+    assert len({prompt for prompts in drawn for prompt in prompts}) == 1200
+    assert (
+        draw_prompts(9, split="select", seed=0, family="long")
+        == draw_prompts(20, split="select", seed=0, family="long")[:9]
+    )
+
+
+def test_without_a_family_prompts_are_those_of_the_committed_results():
+    prompts = draw_prompts(500, split="eval", seed=0)
+    assert prompt_id("\n".join(prompts)) == "9ce00d167b177313"
+
+
+def test_an_unknown_family_is_refused():
+    with pytest.raises(ValueError, match="family='tall' is not a family .*'crowded'"):
+        draw_prompts(1, split="eval", seed=0, family="tall")
+
+
+def test_families_are_not_equally_hard():
+    """The base model's utility differs between them, so they are more than five samples of one set."""
+    from pdsel import generate
+    from pdsel.notesworld import BASE_MODEL, gold_utility
+
+    table = family_prompts(30).to_pandas()
+    outputs = generate(BASE_MODEL, table["prompt"], max_new_tokens=48)
+    utility = [gold_utility(prompt, output) for prompt, output in zip(table["prompt"], outputs, strict=True)]
+    assert np.ptp(pd.Series(utility).groupby(table["dataset"]).mean()) > 0.1
