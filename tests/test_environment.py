@@ -114,11 +114,12 @@ def test_the_package_imports_only_what_it_declares():
                 imported.setdefault(name.split(".")[0], path.relative_to(ROOT).as_posix())
     distributions = importlib.metadata.packages_distributions()
     allowed = set(requirements(PROJECT["dependencies"])) | {"pdsel"}
+    optional = set(PROJECT["optional-dependencies"])  # imported where it is asked for, with its own message
     foreign = {
         module: path
         for module, path in imported.items()
         if module not in sys.stdlib_module_names
-        and module != "pdsel"
+        and module not in {"pdsel", *optional}
         and not allowed & {canonicalize_name(name) for name in distributions.get(module, [])}
     }
     assert foreign == {}, "imported without being among pyproject.toml's dependencies"

@@ -13,6 +13,7 @@ from fake_endpoint import CHAT, REFUSAL, FakeEndpoint
 from scipy.special import expit
 
 from pdsel.checks import DataError
+from pdsel.judges.audit import both_orders, null_win_rates, position_bias
 from pdsel.judges.endpoint import Endpoint, Pace
 from pdsel.judges.llm import JudgeError, LLMJudge, load_template
 from pdsel.judges.prompt import TEMPLATE, fill, read_answer
@@ -472,3 +473,14 @@ def test_a_file_that_is_no_cache_is_named(judge, server):
     with pytest.raises(DataError, match=r"cache .*answers\.sqlite: file is not a database. Remedy: give another path"):
         judge()(PROMPTS, OURS, THEIRS)
     assert not server.bodies
+
+
+def test_the_audits_read_a_language_model_too(judge, server):
+    """What notebook 05 does with every judge: the bias of its order, and whether a constant wins."""
+    server.bias = 1.0  # in log odds, for whichever is listed first
+    found = position_bias(**both_orders(judge(), PROMPTS, OURS, THEIRS))
+    by_hand = 50 * (expit(GAP / 10 + 1) - expit(GAP / 10 - 1))
+    assert found.value == pytest.approx(by_hand.mean())
+    long, short = 60 * "z", "z"  # this judge measures length, so that a long constant wins: the audit says so
+    rates = null_win_rates(judge(), PROMPTS, THEIRS, {"long": long, "short": short})
+    assert rates.loc["long", "value"] > 90 and rates.loc["short", "value"] < 30

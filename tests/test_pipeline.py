@@ -214,8 +214,19 @@ def test_every_parameter_is_a_commented_literal(path):
 
 def test_committed_results_of_mini_are_what_the_tables_say():
     """README's tables are generated: the committed Markdown comes from the committed CSVs and manifests."""
-    from pdsel.report import findings, headline, length_note, load_costs, load_outcomes, main_rows, main_table, markdown
-    from pdsel.report import null_note, null_rows, work_done
+    from pdsel.report import (
+        findings,
+        headline,
+        length_note,
+        load_costs,
+        load_outcomes,
+        main_rows,
+        main_table,
+        markdown,
+        null_note,
+        null_rows,
+        work_done,
+    )
 
     mini = ROOT / "results" / "mini"
     table = main_table(load_outcomes(mini), load_outcomes(mini, "families.parquet"))

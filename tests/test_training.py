@@ -240,7 +240,7 @@ def test_selection_and_training_never_ask_for_gold(pairs, tmp_path, monkeypatch)
     def forbidden(*args):
         raise AssertionError("gold was asked for")
 
-    for module in (judges, variants, world):
+    for module in (judges.gold, variants, world):
         monkeypatch.setattr(module, "gold_aspects", forbidden)
     options = {"model": BASE_MODEL, "kind": "implicit", **TINY}
     proxies = {aspect: fit_proxy(pairs, aspect, **options) for aspect in sorted(set(pairs["aspect"]))}

@@ -5,6 +5,7 @@ from importlib import import_module
 from pdsel.judges.gold import gold_gaps, gold_judge, gold_scores
 
 _HOME = {  # imported on first use: reward models load torch
+    "JudgeError": "endpoint",
     "LLMJudge": "llm",
     "load_template": "prompt",
     "both_orders": "audit",
