@@ -17,6 +17,14 @@ from pdsel.plots.evaluation import (
     plot_win_rates,
     plot_winning_scores,
 )
+from pdsel.plots.grid import (
+    plot_by_conflict,
+    plot_by_share,
+    plot_dumbbells,
+    plot_kept_overlap,
+    plot_sensitivity,
+    plot_settings,
+)
 from pdsel.plots.human import plot_human_agreement, plot_human_shares
 from pdsel.plots.idea import plot_bound_intervals, plot_idea, plot_spread
 from pdsel.plots.results import plot_cost, plot_training
@@ -38,15 +46,19 @@ __all__ = [
     "plot_agreement",
     "plot_aspects",
     "plot_bound_intervals",
+    "plot_by_conflict",
+    "plot_by_share",
     "plot_conflict",
     "plot_cost",
     "plot_divergence",
+    "plot_dumbbells",
     "plot_failures",
     "plot_frontier",
     "plot_head_to_head",
     "plot_human_agreement",
     "plot_human_shares",
     "plot_idea",
+    "plot_kept_overlap",
     "plot_length",
     "plot_length_bias",
     "plot_length_study",
@@ -54,6 +66,8 @@ __all__ = [
     "plot_overlap",
     "plot_proxies",
     "plot_proxy_grid",
+    "plot_sensitivity",
+    "plot_settings",
     "plot_spread",
     "plot_training",
     "plot_uncertainty",
