@@ -8,7 +8,9 @@ import hashlib
 import json
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
+from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
@@ -166,35 +168,59 @@ def digest_of(settings):
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def run_policies(cells, folder):
+def run_policies(cells, folder, *, jobs=1):
     """The outcomes of every cell, prompt by prompt, and a table of what each took; cells in `folder` are read, not computed.
 
     Parameters
     ----------
     cells : list of dict
-        See `cell`, with any further columns under `study` (a dict, which changes nothing).
+        See `cell`.
     folder : str or Path
         A table and a record per cell, written when it is done, so that a killed run resumes. Delete it after changing code.
+    jobs : int
+        Processes. Cells of one world go to the same one, since they share its proxies.
 
     Returns
     -------
     (pandas.DataFrame, pandas.DataFrame, dict)
         Outcomes (`cell` and a row per prompt); a row per cell with its settings and costs; kept ids by cell.
     """
+    worlds = {}
+    for settings in cells:
+        if not _stored(settings, folder)[1].exists():
+            worlds.setdefault((settings["seed"], settings["conflict"], settings["n_pairs"]), []).append(settings)
+    with tqdm(total=sum(map(len, worlds.values())), desc="policies") as bar:
+        if jobs == 1 or len(worlds) < 2:
+            for group in worlds.values():
+                bar.update(_compute(group, folder))
+        else:
+            with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+                for done in as_completed([pool.submit(_compute, group, folder) for group in worlds.values()]):
+                    bar.update(done.result())
     tables, records, kept = [], [], {}
-    for settings in tqdm(cells, desc="policies"):
-        key = digest_of(settings)
-        table, record = Path(folder, f"policy-{key}.parquet"), Path(folder, f"policy-{key}.json")
-        if not record.exists():
-            outcome, facts = policy_cell(**settings, kept_in=folder)
-            save_table(outcome, table)
-            with writing(record) as scratch:
-                scratch.write_text(json.dumps({"settings": settings, **facts}))
-        facts = json.loads(record.read_text())
+    for settings in cells:
+        table, record = _stored(settings, folder)
+        facts, key = json.loads(record.read_text()), digest_of(settings)
         kept[key] = facts.pop("kept")
         tables.append(pd.read_parquet(table).assign(cell=key))
         records.append({"cell": key} | facts.pop("settings") | facts)
     return pd.concat(tables, ignore_index=True), pd.DataFrame(records), kept
+
+
+def _stored(settings, folder):
+    key = digest_of(settings)
+    return Path(folder, f"policy-{key}.parquet"), Path(folder, f"policy-{key}.json")
+
+
+def _compute(cells, folder):
+    """Run cells of one world and write them; returns how many."""
+    for settings in cells:
+        table, record = _stored(settings, folder)
+        outcome, facts = policy_cell(**settings, kept_in=folder)
+        save_table(outcome, table)
+        with writing(record) as scratch:
+            scratch.write_text(json.dumps({"settings": settings, **facts}))
+    return len(cells)
 
 
 def baseline_outcomes():
@@ -216,7 +242,9 @@ def against_ova(outcomes, cells):
     """
     asked = questions(True).query("dataset != 'held out'").reset_index(drop=True)
     prompts, sft = list(asked["prompt"]), baseline(True)[-len(asked) :]
-    keys = pd.DataFrame({"prompt_id": [f"{i}-{prompt_id(p)}" for i, p in enumerate(prompts)], "dataset": asked["dataset"]})
+    keys = pd.DataFrame(
+        {"prompt_id": [f"{i}-{prompt_id(p)}" for i, p in enumerate(prompts)], "dataset": asked["dataset"]}
+    )
     texts = outcomes[outcomes["dataset"] != "held out"].groupby("cell")["output"].agg(list)
     frames = []
     for (seed, conflict), rows in cells.groupby(["seed", "conflict"]):

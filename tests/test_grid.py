@@ -1,0 +1,197 @@
+"""The grid: tiny policies trained twice, stored and read; its tables; and the claims on made-up outcomes of known truth."""
+
+import json
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pdsel import grid, plan
+from pdsel.artifacts import digest
+from pdsel.claims import MARGIN, claims, contrast, judged, of, verdict
+from pdsel.evaluation import Estimate
+from pdsel.gridtables import conflict_rows, is_grid, load_families, load_grid, means, save_grid
+from pdsel.selection import FULL, RULES, select
+
+TINY = {"n_pairs": 60, "max_steps": 2}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_prompts():
+    """A dozen questions instead of a thousand."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid, "N_PROMPTS", 6)
+        patch.setattr(grid, "N_FAMILY", 1)
+        grid.questions.cache_clear(), grid.baseline.cache_clear()
+        yield
+    grid.questions.cache_clear(), grid.baseline.cache_clear()
+
+
+def tiny(method, **changes):
+    settings = grid.cell(method, seed=0, conflict=0.3, **TINY | changes)
+    if settings["proxies"]:
+        settings["proxies"] = {"kind": "implicit", "learning_rate": 1e-3, "epochs": 4}
+    return settings
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cells")
+    cells = [tiny(method, families=True) for method in ("OVA", "ALL", "DMPO", "RAND", "RAF", "PD")]
+    return folder, cells, grid.run_policies(cells, folder)
+
+
+def test_every_method_is_a_cell_with_the_same_training():
+    for method in grid.METHODS:
+        settings = grid.cell(method, seed=3, conflict=0.1)
+        assert settings["rule"] in {**FULL, **RULES}
+        assert {name: settings[name] for name in grid.DPO} == grid.DPO
+        assert settings["share"] == (1.0 if settings["rule"] in FULL else grid.SHARE)
+        assert settings == json.loads(json.dumps(settings))  # what is stored is what is asked
+
+
+def test_a_policy_is_trained_on_what_its_rule_keeps(stored):
+    _, cells, (outcomes, table, kept) = stored
+    table = table.set_index("method")
+    pairs = grid.world(0, 0.3, 60)
+    assert table["n_trained"].loc[["ALL", "RAND", "RAF", "PD"]].tolist() == [60, 18, 18, 18]
+    expected = select(RULES["RAND"][0](pairs, None, 0, 0.9), 0.3)
+    assert kept[table.loc["RAND", "cell"]] == list(expected) and kept[table.loc["ALL", "cell"]] == []
+    assert set(table["steps"]) == {2} and (table["training_seconds"] > 0).all()
+    assert table.loc["ALL", "selection_seconds"] == 0 < table.loc["PD", "selection_seconds"]
+    assert outcomes.groupby("cell").size().tolist() == [11] * len(cells)
+    assert outcomes["preference"].between(0, 1).all()
+
+
+def test_what_is_stored_is_read_not_computed(stored, monkeypatch):
+    folder, cells, (outcomes, table, _) = stored
+    monkeypatch.setattr(grid, "policy_cell", None)
+    again, same, _ = grid.run_policies(cells[::-1], folder)
+    pd.testing.assert_frame_equal(table.iloc[::-1].reset_index(drop=True), same)
+    assert len(again) == len(outcomes)
+
+
+def test_the_same_cell_gives_the_same_bytes_elsewhere(stored, tmp_path):
+    folder, cells, _ = stored
+    grid.run_policies([cells[-1]], tmp_path)
+    name = f"policy-{grid.digest_of(cells[-1])}.parquet"
+    assert digest(tmp_path / name) == digest(folder / name)
+
+
+def test_rules_that_share_proxies_share_their_training(stored):
+    folder, _, (_, table, _) = stored
+    seconds = table.set_index("method")["selection_seconds"]
+    assert seconds["PD"] == seconds["DMPO"] != seconds["RAF"]
+    assert len(list(folder.glob("margins-*.parquet"))) == 2
+
+
+def test_the_grids_files_come_back_as_tables(stored, tmp_path):
+    folder, cells, _ = stored
+    studies = {"methods": [("", cell) for cell in cells], "again": [("name", cells[-1])]}
+    written = save_grid(
+        tmp_path, studies, partial(grid.run_policies, folder=folder), grid.baseline_outcomes(), grid.against_ova
+    )
+    assert is_grid(tmp_path) and all(path.exists() for path in written)
+    runs = load_grid(tmp_path, "methods")
+    assert runs.groupby("method").size().to_dict() == dict.fromkeys(["SFT", *(c["method"] for c in cells)], 6)
+    assert (runs.loc[runs["method"] == "SFT", "preference"] == 0.5).all()
+    assert load_grid(tmp_path, "again")["setting"].unique().tolist() == ["name", ""]
+    families = load_families(tmp_path)
+    assert families.groupby("method").size().to_dict() == dict.fromkeys(["SFT", *(c["method"] for c in cells)], 5)
+    assert (families.loc[families["method"] == "OVA", "preference"] == 0.5).all()
+    found = means(runs, ["method", "conflict"])
+    row = found.set_index("method").loc["PD"]
+    assert row["value"] == pytest.approx(runs.loc[runs["method"] == "PD", "win_rate"].mean()) and row["seeds"] == 1
+
+
+def test_validation_chooses_the_best_mean_over_methods():
+    table = pd.DataFrame({"beta": [0.1, 0.1, 0.3, 0.3], "learning_rate": 2e-4, "method": ["ALL", "RAND"] * 2,
+                          "utility": [0.9, 0.8, 0.95, 0.7]})  # fmt: skip
+    setting, tried = plan.choose(table)
+    assert setting == {"beta": 0.1, "learning_rate": 2e-4} and tried["utility"].tolist() == pytest.approx([0.85, 0.825])
+
+
+STRENGTH = {"OVA": 60, "AVG": 62, "ALL": 70, "RAND": 66, "PD(rati.)": 70, "DMPO": 74, "RAF": 72, "PD": 80, "PD(high)": 40,
+            "PD(nl)": 77, "PD(shared)": 78, "PD(classifier)": 75}  # fmt: skip
+
+
+def made_up(strength=STRENGTH, n=60, noise=0.5):
+    """Outcomes of every cell of the plan with known win rates: conflict hurts ALL, and the best share is .3."""
+    rng = np.random.default_rng(0)
+    studies = {"methods": plan.methods([0, 1, 2]), "shares": plan.shares([0, 1, 2]),
+               "sensitivity": plan.sensitivity([0, 1, 2], "base")}  # fmt: skip
+    frames = []
+    for study, cells in studies.items():
+        for setting, cell in cells:
+            value = strength[cell["method"]] - 40 * abs(cell["share"] - 0.3) * (study == "shares")
+            value -= 20 * (cell["conflict"] - 0.3) * (cell["method"] == "ALL")
+            drawn = pd.DataFrame({"prompt_id": range(n), "win_rate": value + rng.normal(0, noise, n)})
+            frames.append(
+                drawn.assign(
+                    study=study, setting=setting, **{k: cell[k] for k in ("method", "seed", "conflict", "share")}
+                )
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+def test_all_claims_hold_where_they_are_true():
+    page = judged(made_up())
+    assert len(page) == 10
+    assert page["verdict"].tolist() == ["holds"] * 10
+
+
+def test_claims_fall_where_they_are_false():
+    strength = STRENGTH | {"RAND": 85, "ALL": 90, "PD(high)": 55, "PD(nl)": 80, "DMPO": 95}
+    page = judged(made_up(strength)).set_index("claim")["verdict"]
+    falls = [sentence for sentence, said in page.items() if said == "does not hold"]
+    assert [text.split()[0] for text in falls] == ["PD", "PD's", "The", "DMPO", "There"]
+    assert page["PD gains from length mitigation"] == "inconclusive"
+
+
+def test_a_contrast_by_hand():
+    outcomes = pd.DataFrame({"study": "methods", "method": ["PD"] * 4 + ["OVA"] * 4, "conflict": 0.3, "seed": [0, 0, 1, 1] * 2,
+                             "prompt_id": list("abab") * 2, "win_rate": [80.0, 90, 70, 80, 50, 60, 50, 60]})  # fmt: skip
+    found = contrast(outcomes, [(1, of("PD")), (-1.1, of("OVA"))], constant=5)
+    assert found.value == pytest.approx(80 - 60.5 + 5)
+    with pytest.raises(ValueError, match="finds no policy"):
+        contrast(outcomes, [(1, of("RAF"))])
+    with pytest.raises(ValueError, match="several policies of one seed"):
+        contrast(pd.concat([outcomes, outcomes]), [(1, of("PD"))])
+
+
+@pytest.mark.parametrize(
+    ("test", "low", "high", "said"),
+    [
+        ("above", 0.1, 5, "holds"), ("above", -0.1, 5, "inconclusive"), ("above", -5, -0.1, "does not hold"),
+        ("at least", -MARGIN + 0.1, 5, "holds"), ("at least", -MARGIN - 1, 0, "inconclusive"),
+        ("at least", -9, -MARGIN - 0.1, "does not hold"), ("same", -1, 1, "holds"), ("same", -1, MARGIN + 1, "inconclusive"),
+        ("same", MARGIN + 0.1, 9, "does not hold"), ("same", -9, -MARGIN - 0.1, "does not hold"),
+    ],
+)  # fmt: skip
+def test_verdicts(test, low, high, said):
+    estimate = Estimate((low + high) / 2, 1.0, low, high, "by hand", 10)
+    assert verdict([(estimate, test)]) == said
+
+
+def test_one_part_that_fails_decides_and_all_must_hold():
+    good, open_, bad = (Estimate(0.0, 1.0, low, high, "", 1) for low, high in [(1, 2), (-1, 1), (-2, -1)])
+    assert verdict([(good, "above"), (open_, "above")]) == "inconclusive"
+    assert verdict([(good, "above"), (open_, "above"), (bad, "above")]) == "does not hold"
+
+
+def test_every_claim_names_policies_of_the_plan():
+    named = {
+        (where["study"], where["method"]) for _, parts in claims(0.3) for _, terms, _, _ in parts for _, where in terms
+    }
+    known = {"methods": plan.methods([0]), "shares": plan.shares([0]), "sensitivity": plan.sensitivity([0], "base")}
+    assert named <= {(study, cell["method"]) for study, cells in known.items() for _, cell in cells}
+
+
+def test_table_2_has_the_papers_numbers_beside_ours():
+    rows = pd.DataFrame(
+        {"method": ["PD", "PD", "AVG", "AVG"], "conflict": [0.1, 0.3] * 2, "value": 50.0, "low": 49.0, "high": 51.0}
+    )
+    table = conflict_rows(rows, rows)
+    assert table["paper: LC"].tolist() == ["26.11, 25.17, 24.71", ""]
+    assert table["10 %"][0] == "50.0 [49.0, 51.0]; LC 50.0 [49.0, 51.0]"
