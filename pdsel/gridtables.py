@@ -47,7 +47,7 @@ def save_grid(results, studies, run, baseline, against_ova):
             for study, setting, cell in asked]  # fmt: skip
     table = pd.DataFrame(rows)
     table["proxies"] = [json.dumps(each, sort_keys=True) if isinstance(each, dict) else "" for each in table["proxies"]]
-    main = set(table.loc[table["study"] == "methods", "cell"])
+    main = set(table.loc[table["study"].isin(["methods", "reseeded"]), "cell"])
     kept = pd.concat([pd.DataFrame({"cell": name, "rank": range(len(ids)), "pair_id": ids})
                       for name, ids in kept.items() if name in main], ignore_index=True)  # fmt: skip
     held_out = outcomes[outcomes["dataset"] == "held out"].drop(columns=["dataset", "output"])
@@ -107,6 +107,23 @@ def means(outcomes, by, metric="win_rate"):
         rows.append(dict(zip(by, names, strict=True)) | {"value": found.value, "low": found.low, "high": found.high,
                                                          "seeds": group["seed"].nunique()})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def kept_overlap(results, *, seed, conflict):
+    """Jaccard similarity of what the rules keep on one world, and of what PD keeps with proxies of other seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Square, in [0, 1]; rules in the order of the study, then the reseeded ones.
+    """
+    cells = load_table(Path(results, "cells.csv"))
+    where = (cells["seed"] == seed) & (cells["conflict"] == conflict) & cells["study"].isin(["methods", "reseeded"])
+    kept = load_table(Path(results, "kept.parquet")).groupby("cell")["pair_id"].agg(set)
+    sets = {row["method"] if row["study"] == "methods" else row["setting"]: kept[row["cell"]]
+            for _, row in cells[where].iterrows() if row["cell"] in kept.index}  # fmt: skip
+    table = {a: {b: len(sets[a] & sets[b]) / len(sets[a] | sets[b]) for b in sets} for a in sets}
+    return pd.DataFrame(table).loc[list(sets), list(sets)]
 
 
 def conflict_rows(plain, level):

@@ -67,6 +67,12 @@ def sensitivity(seeds, large_base):
     ]
 
 
+def reseeded(seeds, world=0):
+    """PD on one world with proxies that were trained with other seeds: how much of a kept set is chance?"""
+    return [(f"proxies' seed {seed}", cell("PD", seed=world, conflict=HIGHEST, proxies=BALANCED | {"seed": seed}))
+            for seed in seeds]  # fmt: skip
+
+
 def choose(table, *, over=("beta", "learning_rate"), by="utility"):
     """The setting with the best mean over methods and worlds: DPO's, by the methods that select nothing.
 

@@ -13,8 +13,11 @@ import pandas as pd
 
 from pdsel.artifacts import load_table, read_manifest, slug, writing
 from pdsel.evaluation import measure, winning_scores
+from pdsel.gridtables import is_grid, load_families, load_grid
 
 ORDER = ["SFT", "OVA", "AVG", "ALL", "DMPO", "RAND", "RAF", "PD(rati.)", "PD", "PD(high)"]
+OUTCOMES = ["method", "prompt_id", "seed", "conflict", "preference", "instruction_following", "honesty", "truthfulness",
+            "helpfulness", "utility", "characters", "tokens"]  # fmt: skip
 NEEDS_PROXIES = {"DMPO": "aspects", "PD": "aspects", "PD(high)": "aspects", "RAF": "pooled"}
 PUBLISHED = pd.DataFrame(  # Llama-3.1-8B, UltraFeedback, 30 %; from a public summary of the paper
     {
@@ -34,6 +37,8 @@ def cells(results):
 
 def load_outcomes(results, file="outcomes.parquet"):
     """The outcomes of all runs, with `conflict` and `seed` from their manifests; `families.parquet` holds those for AW."""
+    if is_grid(results):
+        return load_families(results) if file == "families.parquet" else load_grid(results, "methods")[OUTCOMES]
     frames = []
     for cell in cells(results):
         parameters = read_manifest("05_evaluation", cell)["parameters"]
@@ -55,6 +60,10 @@ def _conflict_found(cell):
 
 def load_costs(results):
     """Seconds of training and of selection (proxies and their scoring) per method, mean over runs."""
+    if is_grid(results):
+        table = load_table(Path(results, "cells.csv")).query("study == 'methods'")
+        found = table.groupby("method")[["training_seconds", "selection_seconds"]].mean()
+        return pd.concat([found, pd.DataFrame(0.0, index=["SFT"], columns=found.columns)])
     rows = []
     for cell in cells(results):
         proxies = read_manifest("02_proxies", cell)["facts"]
@@ -220,7 +229,7 @@ def work_done(manifests):
 
 def gather_manifests(results):
     """All stage manifests of a results folder in one dictionary, for `results/<profile>/manifest.json`."""
-    files = sorted(Path(results).glob("*/manifests/*.json"))
+    files = sorted([*Path(results).glob("*/manifests/*.json"), *Path(results).glob("manifests/11_*.json")])
     stages = {f"{file.parts[-3]}/{file.stem}": json.loads(file.read_text()) for file in files}
     return {"job_seconds": round(sum(stage["seconds"] for stage in stages.values()), 1), "stages": stages}
 
@@ -248,11 +257,12 @@ def readme_blocks(results):
 
 
 def main(readme, *folders):
-    """Rewrite README's generated blocks from the tables of these results folders."""
+    """Rewrite README's generated blocks from the tables of these results folders; `toy_table1` is `table1` of `toy`."""
     text = Path(readme).read_text()
     found = {}
     for results in reversed(folders):  # the first folder that has a table wins
-        found |= readme_blocks(results)
+        tables = readme_blocks(results)
+        found |= tables | {f"{Path(results).name}_{name}": text for name, text in tables.items()}
     blocks = {name: body for name, body in found.items() if f"begin:{name} " in text}
     with writing(readme) as scratch:
         scratch.write_text(fill_blocks(text, blocks))
