@@ -99,9 +99,13 @@ def _sortable(index):
 
 
 def random_scores(pairs, *, seed=0):
-    """RAND: a uniform draw in [0, 1) per pair, from a digest of seed and `pair_id`, so row order does not matter."""
+    """RAND: a uniform draw in [0, 1) per pair, from a digest of seed and `pair_id`, so row order does not matter.
+
+    The digest is of more than seed and id: `make_pairs` leaves pairs out by that one to reach a conflict level, and the lowest
+    draws would be the same pairs at every level.
+    """
     ids = list(pairs["pair_id"])
-    draws = [int(hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()[:13], 16) / 16**13 for name in ids]
+    draws = [int(hashlib.sha256(f"random {seed}:{name}".encode()).hexdigest()[:13], 16) / 16**13 for name in ids]
     return pd.Series(draws, index=ids, name="random")
 
 

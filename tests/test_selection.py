@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy import stats
 
 from pdsel.pairs import relabel
 from pdsel.selection import FULL, POOLED, RULES, random_scores, score_rules, select, select_rules, training_pairs
@@ -253,3 +254,17 @@ def test_training_pairs_refuses_unknown_methods_and_foreign_ids(pairs, kept):
         ValueError, match=rf"pair_id kept but not in the pairs table: {len(first) - 3} \(first: .*Remedy"
     ):
         training_pairs("PD", pairs.filter(lambda row: row["pair_id"] in first[:3], load_from_cache_file=False), kept)
+
+
+@pytest.mark.parametrize("conflict", [0.1, 0.3])
+def test_random_pairs_conflict_as_often_as_all_of_them(conflict):
+    """`make_pairs` leaves pairs out by digest, too: the same draw would keep the pairs of no level in particular."""
+    from pdsel.studies import make_world
+
+    pairs, _ = make_world(0, n_pairs=800, conflict=conflict)
+    kept = set(select(random_scores(pairs), 0.5))
+    level = np.mean([row["conflict"] for row in pairs if row["pair_id"] in kept])
+    assert level == pytest.approx(conflict, abs=3 * np.sqrt(conflict * (1 - conflict) / 400))
+    scores = random_scores(pairs).to_numpy()
+    labels = np.array(pairs["conflict"])
+    assert stats.ks_2samp(scores[labels], scores[~labels]).pvalue > 0.01
