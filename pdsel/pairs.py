@@ -4,14 +4,17 @@ import hashlib
 import json
 import math
 import warnings
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from datasets import Dataset, Features, List, Value
+from datasets import Features, List, Value
 
 from pdsel.checks import DataError, refuse, require_columns
+from pdsel.levels import draw, subsample, supply
 from pdsel.ratings import check_ratings
+from pdsel.tables import Spool, check_pairs, rows_at
+
+__all__ = ["check_pairs", "compare_responses", "make_pairs", "mean_gaps", "pair_id", "relabel", "supply"]
 
 FEATURES = Features(
     {name: Value("string") for name in ["pair_id", "prompt_id", "prompt", "chosen", "rejected", "aspect"]}
@@ -53,13 +56,16 @@ def compare_responses(ratings, *, aspects=None):
     """
     check_ratings(ratings)
     aspects = _aspects(ratings, aspects)
-    rows = []
-    for row, prompt in enumerate(ratings):
-        absent = [None] * len(prompt["responses"])
-        columns = [prompt["overall"] or absent, *(prompt["ratings"].get(aspect) or absent for aspect in aspects)]
-        values = np.array([[math.nan if v is None else v for v in column] for column in columns], dtype=float)
-        rows += [(row, i, j, *(values[:, i] - values[:, j])) for i, j in combinations(range(values.shape[1]), 2)]
-    return pd.DataFrame(rows, columns=["row", "first", "second", "overall_gap", *aspects])
+    parts = []
+    for row, prompt in enumerate(ratings.select_columns(["responses", "overall", "ratings"])):
+        absent = [math.nan] * len(prompt["responses"])
+        columns = [prompt["overall"], *(prompt["ratings"].get(aspect) for aspect in aspects)]
+        values = np.array([column or absent for column in columns], dtype=float)
+        first, second = np.triu_indices(len(absent), 1)
+        gaps = values[:, first] - values[:, second]
+        parts.append(np.column_stack([np.full(len(first), row), first, second, gaps.T]))
+    table = pd.DataFrame(np.concatenate(parts), columns=["row", "first", "second", "overall_gap", *aspects])
+    return table.astype({"row": int, "first": int, "second": int})
 
 
 def make_pairs(ratings, *, aspects=None, conflict=None, size=None, seed=0):
@@ -111,8 +117,8 @@ def make_pairs(ratings, *, aspects=None, conflict=None, size=None, seed=0):
     labelled = compared[np.isfinite(own) & (own != 0)]
     table = _orient(ratings, labelled, np.sign(own[labelled.index]), aspects)
     _check_parts(table, aspects)
-    table = _subsample(table, conflict, size, seed)
-    return Dataset.from_list(table.to_dict("records"), features=FEATURES)  # from_pandas makes null of a NaN in a list
+    table = subsample(table, conflict, size, seed)
+    return _with_texts(ratings, table)
 
 
 def _aspects(ratings, aspects):
@@ -147,36 +153,51 @@ def _check_parts(table, aspects):
 
 def _assign(prompt_ids, aspects, seed):
     """Prompt to aspect, equal shares, independent of row order."""
-    ranked = sorted(prompt_ids, key=lambda name: _draw(seed, name))
+    ranked = sorted(prompt_ids, key=lambda name: draw(seed, name))
     return {name: aspects[rank % len(aspects)] for rank, name in enumerate(ranked)}
 
 
-def _draw(seed, name):
-    """A uniform draw that belongs to `name`, whatever the order of the rows."""
-    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
-
-
 def _orient(ratings, labelled, signs, aspects):
-    """Put the better response first and give the pairs table its columns."""
-    prompts = ratings.to_list()
-    rows = []
-    for record, sign in zip(labelled.to_dict("records"), signs, strict=True):
-        prompt = prompts[record["row"]]
-        better, worse = (record["first"], record["second"])[:: int(sign)]
-        chosen, rejected = prompt["responses"][better], prompt["responses"][worse]
-        if chosen == rejected:
-            continue
-        rows.append({
-            "pair_id": pair_id(prompt["prompt"], chosen, rejected, record["aspect"]),
-            "prompt_id": prompt["prompt_id"], "prompt": prompt["prompt"],
-            "chosen": chosen, "rejected": rejected, "aspect": record["aspect"],
-            "chosen_model": prompt["models"][better], "rejected_model": prompt["models"][worse],
-            "rating_gaps": [sign * record[aspect] + 0.0 for aspect in aspects],
-            "overall_gap": sign * record["overall_gap"],
-        })  # fmt: skip
-    table = pd.DataFrame(rows, columns=[*list(FEATURES)[:-1]])
+    """Pairs with the better response first, without texts: `row, better, worse` say where in the ratings they are."""
+    first, second = labelled["first"].to_numpy(), labelled["second"].to_numpy()
+    table = pd.DataFrame({
+        "row": labelled["row"].to_numpy(), "aspect": labelled["aspect"].to_numpy(),
+        "better": np.where(signs > 0, first, second), "worse": np.where(signs > 0, second, first),
+        "rating_gaps": (signs[:, None] * labelled[aspects].to_numpy() + 0.0).tolist(),
+        "overall_gap": signs * labelled["overall_gap"].to_numpy(),
+    })  # fmt: skip
+    table["pair_id"] = _ids(ratings, table)
+    table["prompt_id"] = np.array(list(ratings["prompt_id"]), dtype=object)[table["row"]]
+    table = table[table["pair_id"].notna()]
     table = table.drop_duplicates(["prompt_id", "pair_id"])  # a response given twice to one prompt makes one pair
     return _with_conflict(table).sort_values("pair_id")
+
+
+def _ids(ratings, table):
+    """The `pair_id` of each pair, which come in the order of the ratings; None for two identical responses."""
+    prompts = enumerate(ratings.select_columns(["prompt", "responses"]))
+    at, ids = -1, []
+    for row, aspect, better, worse in zip(*(table[c] for c in ("row", "aspect", "better", "worse")), strict=True):
+        while at < row:
+            at, prompt = next(prompts)
+        chosen, rejected = prompt["responses"][better], prompt["responses"][worse]
+        ids.append(None if chosen == rejected else pair_id(prompt["prompt"], chosen, rejected, aspect))
+    return ids
+
+
+def _with_texts(ratings, table):
+    """The pairs table, written prompt by prompt: its texts (each up to six times) may be larger than memory."""
+    spool = Spool(FEATURES)
+    prompts = rows_at(ratings.select_columns(["prompt", "responses", "models"]), table["row"].tolist())
+    for record, prompt in zip(table.itertuples(), prompts, strict=True):
+        better, worse = record.better, record.worse
+        spool.add({
+            "pair_id": record.pair_id, "prompt_id": record.prompt_id, "prompt": prompt["prompt"],
+            "chosen": prompt["responses"][better], "rejected": prompt["responses"][worse], "aspect": record.aspect,
+            "chosen_model": prompt["models"][better], "rejected_model": prompt["models"][worse],
+            "rating_gaps": record.rating_gaps, "overall_gap": record.overall_gap, "conflict": record.conflict,
+        })  # fmt: skip
+    return spool.finish()
 
 
 def _with_conflict(table):
@@ -199,72 +220,6 @@ def mean_gaps(rating_gaps):
     )  # a tie is a tie, whatever its rounding
 
 
-def _subsample(table, conflict, size, seed):
-    """Leave pairs out until the conflict level and size are met; which ones is decided by digest, not by position."""
-    if conflict is None:
-        supply = len(table)
-        if size is None:
-            return table
-    else:
-        if not 0 <= conflict <= 1:
-            raise DataError(f"conflict={conflict} is not a share; give a number in [0, 1] or None")
-        n_conflict, n_agree = int(table["conflict"].sum()), int((~table["conflict"]).sum())
-        bounds = [n / share for n, share in [(n_conflict, conflict), (n_agree, 1 - conflict)] if share > 0]
-        supply = int(min(bounds) + 1e-9)  # 3 / (1 - .7) is 9.999...
-        if supply == 0 or round(conflict * supply) > n_conflict:
-            raise DataError(
-                f"conflict={conflict}: the data hold {n_conflict} conflicting and {n_agree} agreeing pairs and can supply "
-                f"{supply} pairs at this level. Remedy: another level, more prompts, or conflict=None"
-            )
-    size = supply if size is None else size
-    if not 0 < size <= supply:
-        raise DataError(
-            f"size={size}: the data can supply {supply} pairs at conflict={conflict}. Remedy: a smaller size"
-        )
-    ranked = table.assign(draw=[_draw(seed, name) for name in table["pair_id"]]).sort_values("draw")
-    if conflict is not None:
-        n_conflict = round(conflict * size)
-        parts = [(ranked[ranked["conflict"]], n_conflict), (ranked[~ranked["conflict"]], size - n_conflict)]
-        ranked = pd.concat([part.head(n) for part, n in parts])
-    return ranked.head(size).drop(columns="draw").sort_values("pair_id")
-
-
-def check_pairs(pairs, columns=("pair_id", "prompt", "chosen", "rejected", "aspect")):
-    """Refuse a pairs table that nothing downstream could use.
-
-    Raises
-    ------
-    ValueError
-        For missing columns, an empty table, repeated `pair_id`, null or empty texts, chosen equal to rejected.
-
-    >>> check_pairs(Dataset.from_dict({"pair_id": ["a"], "prompt": ["p"], "chosen": ["x"], "rejected": ["x"],
-    ...                                "aspect": ["k"]}))
-    Traceback (most recent call last):
-    pdsel.checks.DataError: chosen equals rejected: 1 (first: a). Remedy: drop these pairs; they teach nothing
-    """
-    require_columns(pairs.column_names, columns, "pairs table")
-    if len(pairs) == 0:
-        raise DataError("pairs table is empty. Remedy: check the filter or selection before it")
-    names = pd.Series(pairs["pair_id"])
-    for column in ("pair_id", "aspect"):
-        null = np.flatnonzero(pd.isna(pd.Series(list(pairs[column]), dtype=object)))
-        refuse(null, column, "is null in rows", "drop these rows, or build the table with make_pairs")
-    refuse(names[names.duplicated()].unique(), "pair_id", "occurs more than once", "drop the duplicate pairs")
-    texts = {column: list(pairs[column]) for column in ("prompt", "chosen", "rejected")}
-    for column, values in texts.items():
-        blank = [name for name, text in zip(names, values, strict=True) if _is_blank(text)]
-        refuse(blank, column, "is null or empty", "drop these pairs")
-    same = [name for name, a, b in zip(names, texts["chosen"], texts["rejected"], strict=True) if a == b]
-    refuse(same, "chosen", "equals rejected", "drop these pairs; they teach nothing")
-
-
-def _is_blank(text):
-    if isinstance(text, list):  # chat messages
-        contents = [message.get("content") if isinstance(message, dict) else None for message in text]
-        return not any(content.strip() if isinstance(content, str) else content for content in contents)
-    return not isinstance(text, str) or not text.strip()
-
-
 def relabel(pairs, by="overall"):
     """The oracle labels of the paper's OVA and AVG: the same response pairs, labelled anew; ties are dropped.
 
@@ -280,6 +235,7 @@ def relabel(pairs, by="overall"):
         Pairs whose label changed have chosen and rejected swapped, gaps negated and a new `pair_id`; other columns
         pass through.
 
+    >>> from datasets import Dataset
     >>> pairs = Dataset.from_dict({"pair_id": ["a"], "prompt": ["p"], "chosen": ["x"], "rejected": ["y"], "aspect": ["k"],
     ...     "chosen_model": ["m"], "rejected_model": ["n"], "rating_gaps": [[1.0, -3.0]], "overall_gap": [-2.0]})
     >>> relabel(pairs, by="overall")[0]["chosen"]
@@ -294,11 +250,20 @@ def relabel(pairs, by="overall"):
     unknown = np.array(pairs["pair_id"])[np.isnan(gaps)]
     refuse(unknown, gap_of[by], "is absent", "drop these pairs, or relabel by the other rating")
     kept = np.flatnonzero(gaps)
-    flipped = [_swap(row) if gap < 0 else row for row, gap in zip(pairs.select(kept), gaps[kept], strict=True)]
-    if not flipped:
+    if not len(kept):
         raise DataError(f"{gap_of[by]}: all {len(pairs)} pairs are ties. Remedy: relabel by the other rating")
-    unique = {row["pair_id"]: row for row in flipped}
-    return Dataset.from_list([unique[name] for name in sorted(unique)], features=pairs.features)
+
+    def labelled(positions):
+        for row, gap in zip(rows_at(pairs, positions), gaps[positions], strict=True):
+            yield _swap(row) if gap < 0 else row
+
+    position = {
+        row["pair_id"]: at for at, row in zip(kept, labelled(kept), strict=True)
+    }  # of equal pairs the last stays
+    spool = Spool(pairs.features)
+    for row in labelled([position[name] for name in sorted(position)]):
+        spool.add(row)
+    return spool.finish()
 
 
 def _swap(row):

@@ -1,51 +1,107 @@
-"""Rated responses in: any local file in UltraFeedback's layout, as one table with a row per prompt.
+"""Rated responses in: public data sets by name, and local files in their layouts, as one table with a row per prompt.
 
-The layout, one prompt a row (ratings may be numbers, numeric strings or "N/A")::
+UltraFeedback's layout has one prompt a row (ratings may be numbers, numeric strings or "N/A")::
 
     {"source": "...", "instruction": "...", "completions": [
         {"model": "...", "response": "...", "annotations": {"honesty": {"Rating": "4"}}, "overall_score": 7.0}, ...]}
+
+HelpSteer's has one response a row, the responses to one prompt in consecutive rows::
+
+    {"prompt": "...", "response": "...", "helpfulness": 3, "correctness": 4, "coherence": 4, "complexity": 2, "verbosity": 1}
+
+The file is read twice, first to check it and to see which aspects and prompts there are, then to write the table; it is
+never in memory as a whole.
 """
 
-import hashlib
-import json
-import math
+import warnings
+from collections import Counter, deque
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-import pyarrow.parquet as parquet
-from datasets import Dataset, Features, List, Value
+from datasets import Features, List, Value
 from tqdm.auto import tqdm
 
 from pdsel.checks import DataError, refuse, require_columns
+from pdsel.cleaning import (
+    CONTAMINATION,
+    check_responses,
+    clean_rows,
+    count,
+    mend_texts,
+    ratings_of,
+    refuse_repeats,
+    text_key,
+)
+from pdsel.layouts import (
+    RATING_REMEDY,
+    find_files,
+    first_row,
+    is_helpsteer,
+    parse_prompt,
+    prompt_id,
+    read_prompts,
+    read_rating,
+)
+from pdsel.sources import SOURCES
+from pdsel.tables import Spool
+
+__all__ = ["check_ratings", "check_responses", "load_ratings", "prompt_id", "read_rating"]
 
 COLUMNS = ["prompt_id", "prompt", "responses", "models", "ratings", "overall", "source"]
-ABSENT = {"n/a", "na", "none", "null", "nan", ""}
-RATING_REMEDY = "give a finite number, a numeric string, or 'N/A' where the rating is absent"
+HELPSTEER_SIGNS = {"complexity": 0, "verbosity": 0}
 
 
-def load_ratings(path_or_name, *, split="train", revision=None, limit=None):
+def load_ratings(path_or_name, *, split="train", revision=None, limit=None, clean=None, signs=None):
     """Rated prompts as a table.
 
     Parameters
     ----------
     path_or_name : str or Path
-        A local `.jsonl` or `.parquet` file in UltraFeedback's layout.
+        "ultrafeedback" (64 k prompts, 4 responses each), "helpsteer" (10 k prompts, up to 4) or "helpsteer2" (10 k, 2); or
+        a local `.jsonl`, `.jsonl.gz` or `.parquet` file in the layout of one of them, told apart by its columns; or a
+        folder of such files.
     split, revision : str
-        For data sets from a hub; a local file has one split and ignores them.
+        For data sets from the hub: "train", or HelpSteer's "validation"; another commit than the one we pin. A local
+        file has one split and ignores them.
     limit : int, optional
-        Read only the first `limit` prompts.
+        Read only the first `limit` prompts; cleaning may leave fewer.
+    clean : bool, optional
+        Mend what is known to be odd in public data instead of refusing it. Default: yes for a data set by name, whose
+        oddities nobody can correct at the source; no for your own file, where an empty response or a repeated prompt is
+        more likely a mistake. `True` for a public file that you downloaded yourself.
+
+        Removed are empty responses, repeats of a response to the same prompt (the first stays), prompts with fewer than
+        two responses left, and the prompts of TruthfulQA (by source, and the same text from any other source). Rows with
+        exactly the same prompt are merged. A rating that is no number counts as absent.
+    signs : dict, optional
+        Aspect to 1 (kept), -1 (reversed: ratings are negated) or 0 (left out). Default: all kept, but HelpSteer's
+        `complexity` and `verbosity` left out.
 
     Returns
     -------
     datasets.Dataset
         A row per prompt: `prompt_id, prompt, responses, models, ratings {aspect: list}, overall, source`; an absent
-        rating ("N/A", null, missing) is NaN, never a number and never compared as text.
+        rating ("N/A", null, missing) is NaN, never a number and never compared as text. HelpSteer has no overall score.
+        `info.description` says what was read and what cleaning did (a warning says so, too); `info.license`,
+        `info.homepage` and `info.citation` are those of a data set by name. Beyond some 64 MB the table is on disk,
+        memory-mapped, until the process ends.
 
     Raises
     ------
     ValueError
         For an empty or unreadable file, a prompt with fewer than two responses, a null or empty response, or a rating
-        that is text, infinite or a boolean; the message names the column, the prompts and the remedy.
+        that is text, infinite or a boolean; the message names the column, the prompts and the remedy. For a data set
+        by name where the hub cannot be reached: what to download.
+
+    Notes
+    -----
+    Why HelpSteer's complexity and verbosity are left out: they describe a response, and whether more of them is better
+    depends on what was asked. An aspect with a sign labels its share of the pairs and votes in every other pair's
+    divergence, so either sign of verbosity would *teach* length, which the rest of the method takes pains to remove.
+    Leaving them out is the only choice that asserts nothing. The publishers' own scalar for HelpSteer2 weighs the five
+    attributes .3, .74, .46, .47, -.33 (model card of Nemotron-4-340B-Reward): for that reading pass
+    `signs={"complexity": 1, "verbosity": -1}`.
 
     Examples
     --------
@@ -53,112 +109,126 @@ def load_ratings(path_or_name, *, split="train", revision=None, limit=None):
     >>> ratings = load_ratings(files("pdsel") / "examples" / "rated.jsonl", limit=2)
     >>> ratings.num_rows, list(ratings[0]["ratings"])
     (2, ['helpfulness', 'honesty', 'instruction_following', 'truthfulness'])
+    >>> ratings.info.description
+    'rated.jsonl: 2 prompts read, 2 kept'
     """
-    path = Path(path_or_name)
-    if path.suffix not in READERS:
-        raise DataError(
-            f"path_or_name={str(path_or_name)!r}: give a local {' or '.join(READERS)} file in UltraFeedback's layout"
-        )
-    if not path.is_file():
-        raise DataError(f"path_or_name: no file at {path}; check the path (relative ones start at {Path.cwd()})")
     if limit is not None and limit < 1:
         raise DataError(f"limit={limit}: read at least one prompt, or None for all")
-    rows, problems = [], []
-    found = tqdm(islice(READERS[path.suffix](path), limit), desc="reading ratings", leave=False)
-    for number, raw in enumerate(found, start=1):
-        rows.append(_row(raw, number, problems))
-    if not rows:
-        raise DataError(f"{path} is empty: no prompts to read. Remedy: write one JSON object or Parquet row per prompt")
-    _raise_first(problems)
-    return _table(rows)
-
-
-def _jsonl(path):
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                try:
-                    yield json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{path}, line {number}, is no JSON object ({error}); one prompt a line") from error
-
-
-def _parquet(path):
-    for batch in parquet.ParquetFile(path).iter_batches(batch_size=1000):
-        yield from batch.to_pylist()
-
-
-READERS = {".jsonl": _jsonl, ".parquet": _parquet}
-
-
-def _row(raw, number, problems):
-    """One prompt; what is wrong with it goes to `problems` as (prompt_id, column, problem, remedy)."""
-    if not isinstance(raw, dict):
+    source = SOURCES.get(str(path_or_name))
+    files = find_files(path_or_name) if source is None else source.fetch(split, revision)
+    clean = source is not None if clean is None else clean
+    signs = _signs(signs, files)
+    name = "unknown" if source is None else str(path_or_name)
+    survey = _survey(_parsed(files, name, clean, {}), limit, clean)
+    if not survey.n_read:
         raise DataError(
-            f"row {number} is no object but {type(raw).__name__}. Remedy: one JSON object a line, a prompt each"
+            f"{path_or_name} is empty: no prompts to read. Remedy: write one JSON object or Parquet row per prompt"
         )
-    require_columns(raw, ["instruction", "completions"], f"row {number}")
-    prompt = raw["instruction"]
-    name = raw.get("prompt_id") or prompt_id(str(prompt))
-    completions = raw["completions"] or []
-    if not isinstance(completions, list) or not all(map(_is_completion, completions)):
-        raise DataError(f"completions: row {number} does not hold a list of objects with annotations. Remedy: write them as "
-                        '[{"response": ..., "annotations": {aspect: {"Rating": ...}}}, ...]')  # fmt: skip
-    aspects = sorted({aspect for completion in completions for aspect in (completion.get("annotations") or {})})
-
-    def number_or_nan(value, column):
-        try:
-            return read_rating(value)
-        except DataError as error:
-            problems.append((name, column, str(error), RATING_REMEDY))
-            return math.nan
-
-    def rating(completion, aspect):
-        annotation = (completion.get("annotations") or {}).get(aspect)
-        value = annotation.get("Rating") if isinstance(annotation, dict) else annotation
-        return number_or_nan(value, f"ratings[{aspect!r}]")
-
-    return {
-        "prompt_id": name,
-        "prompt": prompt,
-        "responses": [completion.get("response") for completion in completions],
-        "models": [completion.get("model") or "unknown" for completion in completions],
-        "ratings": {aspect: [rating(completion, aspect) for completion in completions] for aspect in aspects},
-        "overall": [number_or_nan(completion.get("overall_score"), "overall") for completion in completions],
-        "source": raw.get("source") or "unknown",
-    }
+    _check_signs(signs, survey.aspects)
+    report = {}
+    table = _write(_parsed(files, name, clean, report, survey.n_read), survey, signs, clean, report)
+    signed = {a: signs[a] for a in sorted(survey.aspects) if signs.get(a, 1) < 1}
+    made = [f"{'reversed' if sign else 'without'} {aspect}" for aspect, sign in signed.items()]
+    if source is not None:
+        made = [source.repository, split, f"revision {revision or source.revision}", *made]
+    where = f" ({', '.join(made)})" if made else ""
+    said = f"{Path(path_or_name).name}{where}: {survey.n_read} prompts read, {len(table)} kept"
+    said += "".join(f"; {n} {what}" for what, n in report.items())
+    if not len(table):
+        raise DataError(f"{said}. Remedy: other data, or a higher limit")
+    if report:
+        warnings.warn(said, stacklevel=2)
+    table.info.description = said
+    if source is not None:
+        table.info.license, table.info.homepage, table.info.citation = source.licence, source.homepage, source.citation
+    return table
 
 
-def _is_completion(value):
-    return isinstance(value, dict) and isinstance(value.get("annotations") or {}, dict)
+def _signs(signs, files):
+    """The sign of every aspect that has one: as given, else the default of the layout."""
+    signs = dict(signs or {})
+    refuse([a for a, sign in signs.items() if sign not in (1, 0, -1)], "signs", "is none of 1, 0, -1 for aspect",
+           "1 keeps an aspect, -1 reverses it, 0 leaves it out")  # fmt: skip
+    return (HELPSTEER_SIGNS if is_helpsteer(first_row(files)) else {}) | signs
 
 
-def prompt_id(prompt):
-    """A digest of the prompt.
-
-    >>> prompt_id("Why is the sky blue?")
-    '09ea26793343ba6c'
-    """
-    return hashlib.sha256(prompt.encode()).hexdigest()[:16]
+def _check_signs(signs, aspects):
+    unknown = [aspect for aspect in signs if aspect not in aspects and aspect not in HELPSTEER_SIGNS]
+    refuse(unknown, "signs: aspect", "in no row", f"use some of {sorted(aspects)}")
+    if aspects and not any(signs.get(aspect) != 0 for aspect in aspects):
+        raise DataError(f"signs={signs}: every aspect is left out. Remedy: keep at least two")
 
 
-def read_rating(value):
-    """A rating as a float, NaN where absent; text, booleans and infinities are refused.
+def _parsed(files, name, clean, report, n_read=None):
+    """Every prompt as a row of the table, and what is wrong with its ratings."""
+    chore = "reading" if n_read else "checking"
+    stream = tqdm(islice(read_prompts(files), n_read), desc=f"{chore} ratings", total=n_read, leave=False)
+    for number, raw in enumerate(stream, start=1):
+        problems = []
+        raw = mend_texts(raw, report) if clean and isinstance(raw, dict) else raw
+        yield parse_prompt(raw, number, problems, name), problems
 
-    >>> read_rating("4"), read_rating(4.5), read_rating("N/A")
-    (4.0, 4.5, nan)
-    """
-    if value is None or (isinstance(value, str) and value.strip().lower() in ABSENT):
-        return math.nan
-    if isinstance(value, bool):
-        raise DataError("is a boolean")
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise DataError("is text") from error
-    if math.isinf(number):
-        raise DataError("is infinite")
-    return number
+
+@dataclass
+class _Survey:
+    """What must be known of the whole data before the first row is written."""
+
+    n_read: int = 0
+    aspects: set = field(default_factory=set)
+    occurrences: Counter = field(default_factory=Counter)  # text key to rows
+    contaminated: set = field(default_factory=set)  # text keys
+
+
+def _survey(rows, limit, clean):
+    """Read the data once, up to `limit` prompts; unless `clean`, refuse what is wrong with them."""
+    survey, faults = _Survey(), []
+
+    def noted():
+        for row, problems in rows:
+            survey.n_read += 1
+            survey.aspects.update(row["ratings"])
+            faults.extend(problems)
+            if clean:
+                key = text_key(row)
+                survey.occurrences[key] += 1
+                if row["source"] == CONTAMINATION:
+                    survey.contaminated.add(key)
+            yield row
+            if limit == (len(survey.occurrences) - len(survey.contaminated) if clean else survey.n_read):
+                return
+
+    if clean:
+        deque(noted(), maxlen=0)
+    else:
+        check_responses(noted())
+        _raise_first(faults)
+    return survey
+
+
+def _write(rows, survey, signs, clean, report):
+    """The table; aspects missing from a row become NaN."""
+    aspects = sorted(aspect for aspect in survey.aspects if signs.get(aspect) != 0)
+    spool = Spool(_features(aspects))
+    rows = _without_problems(rows, report)
+    for row in clean_rows(rows, survey.occurrences, survey.contaminated, report) if clean else rows:
+        ratings = {a: [signs.get(a, 1) * value + 0.0 for value in ratings_of(row, a)] for a in aspects}  # no -0.0
+        spool.add(row | {"ratings": ratings})
+    table = spool.finish()
+    refuse_repeats(table["prompt_id"])
+    return table
+
+
+def _without_problems(rows, report):
+    for row, problems in rows:
+        count(report, "taken as absent: ratings that are no number", len(problems))
+        yield row
+
+
+def _features(aspects):
+    numbers = List(Value("float64"))
+    features = {name: Value("string") for name in COLUMNS}
+    features |= {"responses": List(Value("string")), "models": List(Value("string")), "overall": numbers}
+    return Features(features | {"ratings": {aspect: numbers for aspect in aspects}})
 
 
 def _raise_first(problems):
@@ -166,39 +236,6 @@ def _raise_first(problems):
         _, column, problem, remedy = problems[0]
         same = dict.fromkeys(name for name, *rest in problems if rest == [column, problem, remedy])
         refuse(same, column, problem, remedy)
-
-
-def _table(rows):
-    """Rows to a checked table; aspects missing from a row become NaN."""
-    aspects = sorted({aspect for row in rows for aspect in row["ratings"]})
-    for row in rows:
-        row["ratings"] = {a: row["ratings"].get(a, [math.nan] * len(row["responses"])) for a in aspects}
-    check_responses(rows)
-    numbers = List(Value("float64"))
-    features = {name: Value("string") for name in COLUMNS}
-    features |= {"responses": List(Value("string")), "models": List(Value("string")), "overall": numbers}
-    features |= {"ratings": {aspect: numbers for aspect in aspects}}
-    return Dataset.from_list(rows, features=Features(features))
-
-
-def check_responses(rows):
-    """Refuse duplicate prompts, null or empty texts, and prompts that cannot give a pair."""
-    names = [row["prompt_id"] for row in rows]
-    seen = set()
-    refuse(
-        dict.fromkeys(name for name in names if name in seen or seen.add(name)),
-        "prompt_id", "occurs more than once", "merge or drop the repeated prompts",
-    )  # fmt: skip
-    empty = [row["prompt_id"] for row in rows if not isinstance(row["prompt"], str) or not row["prompt"].strip()]
-    refuse(empty, "prompt", "is null or empty", "drop these prompts")
-    few = [row["prompt_id"] for row in rows if len(row["responses"]) < 2]
-    refuse(few, "responses", "holds fewer than two responses", "a pair needs two: add responses or drop these prompts")
-    blank = [
-        row["prompt_id"]
-        for row in rows
-        if any(not isinstance(text, str) or not text.strip() for text in row["responses"])
-    ]
-    refuse(blank, "responses", "holds a null or empty response", "drop these responses")
 
 
 def check_ratings(ratings):
@@ -212,13 +249,17 @@ def check_ratings(ratings):
     require_columns(ratings.column_names, COLUMNS[:-1], "ratings table")
     if len(ratings) == 0:
         raise DataError("ratings table is empty: it holds no prompts. Remedy: check the file or the filter before it")
-    rows = list(ratings)
-    check_responses(rows)
     problems = []
-    for row in rows:
-        lists = {f"ratings[{aspect!r}]": values for aspect, values in (row["ratings"] or {}).items()}
-        for column, values in (lists | {"overall": row["overall"]}).items():
-            problems += [(row["prompt_id"], *found) for found in _bad_ratings(column, values, len(row["responses"]))]
+
+    def noted():
+        for row in ratings:
+            lists = {f"ratings[{aspect!r}]": values for aspect, values in (row["ratings"] or {}).items()}
+            for column, values in (lists | {"overall": row["overall"]}).items():
+                found = _bad_ratings(column, values, len(row["responses"]))
+                problems.extend((row["prompt_id"], *each) for each in found)
+            yield row
+
+    check_responses(noted())
     _raise_first(problems)
 
 

@@ -1,0 +1,105 @@
+"""Conflict levels: which pairs to leave out for an exact share of conflicting ones, and what levels the data can supply."""
+
+import hashlib
+
+import pandas as pd
+
+from pdsel.checks import DataError, require_columns
+
+
+def draw(seed, name):
+    """A uniform draw that belongs to `name`, whatever the order of the rows.
+
+    >>> draw(0, "p1") == draw(0, "p1") != draw(1, "p1")
+    True
+    """
+    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
+
+
+def capacity(n_conflict, n_agree, level):
+    """How many pairs there can be of which exactly this share is conflicting, to rounding.
+
+    >>> capacity(3, 7, 0.3), capacity(3, 7, 0.1), capacity(0, 7, 0.1)
+    (10, 7, 0)
+    """
+    bounds = [n / share for n, share in [(n_conflict, level), (n_agree, 1 - level)] if share > 0]
+    n = int(min(bounds) + 1e-9)  # 3 / (1 - .7) is 9.999...
+    return n if round(level * n) <= n_conflict else 0
+
+
+def subsample(table, conflict, size, seed):
+    """Leave pairs out until the conflict level and size are met; which ones is decided by digest, not by position.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        `pair_id, conflict`, and whatever else.
+    conflict : float, optional
+    size : int, optional
+    seed : int
+
+    Returns
+    -------
+    pandas.DataFrame
+        Sorted by `pair_id`.
+    """
+    if conflict is None:
+        most = len(table)
+        if size is None:
+            return table
+    else:
+        if not 0 <= conflict <= 1:
+            raise DataError(f"conflict={conflict} is not a share; give a number in [0, 1] or None")
+        n_conflict, n_agree = int(table["conflict"].sum()), int((~table["conflict"]).sum())
+        most = capacity(n_conflict, n_agree, conflict)
+        if most == 0:
+            raise DataError(
+                f"conflict={conflict}: the data hold {n_conflict} conflicting and {n_agree} agreeing pairs and can supply "
+                f"{most} pairs at this level. Remedy: another level, more prompts, or conflict=None"
+            )
+    size = most if size is None else size
+    if not 0 < size <= most:
+        raise DataError(f"size={size}: the data can supply {most} pairs at conflict={conflict}. Remedy: a smaller size")
+    ranked = table.assign(draw=[draw(seed, name) for name in table["pair_id"]]).sort_values("draw")
+    if conflict is not None:
+        n_conflict = round(conflict * size)
+        parts = [(ranked[ranked["conflict"]], n_conflict), (ranked[~ranked["conflict"]], size - n_conflict)]
+        ranked = pd.concat([part.head(n) for part, n in parts])
+    return ranked.head(size).drop(columns="draw").sort_values("pair_id")
+
+
+def supply(pairs, *, levels=(0.1, 0.2, 0.3)):
+    """What these pairs can supply: their natural conflict, and at which size each conflict level can be had.
+
+    Parameters
+    ----------
+    pairs : datasets.Dataset
+        As they fall: `make_pairs(ratings)` without a conflict level or size, so that "all" says what it can be asked for.
+    levels : sequence of float in [0, 1]
+        Shares of conflicting pairs; the paper's are .1, .2 and .3.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per aspect (its part alone) and one for "all". `pairs`, how many of them are `conflicting`, and that as a
+        share, `conflict`; for each level the largest number of pairs, `size at 0.1`, and what share of the pairs that is,
+        `share at 0.1`.
+
+    Examples
+    --------
+    >>> from datasets import Dataset
+    >>> pairs = Dataset.from_dict({"aspect": ["a", "a", "b", "b", "b"], "conflict": [True, False, False, False, True]})
+    >>> supply(pairs, levels=[0.25]).loc["all"].to_dict()
+    {'pairs': 5.0, 'conflicting': 2.0, 'conflict': 0.4, 'size at 0.25': 4.0, 'share at 0.25': 0.8}
+    """
+    require_columns(pairs.column_names, ["aspect", "conflict"], "pairs table")
+    table = pairs.select_columns(["aspect", "conflict"]).to_pandas()
+    counts = table.groupby("aspect")["conflict"].agg(["size", "sum"])
+    counts.loc["all"] = counts.sum()
+    rows = {}
+    for aspect, (n, n_conflict) in counts.iterrows():
+        rows[aspect] = {"pairs": n, "conflicting": n_conflict, "conflict": n_conflict / n}
+        for level in levels:
+            size = capacity(n_conflict, n - n_conflict, level)
+            rows[aspect] |= {f"size at {level:g}": size, f"share at {level:g}": size / n}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("aspect")

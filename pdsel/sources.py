@@ -1,0 +1,96 @@
+"""The rated data sets that have a name: where on the hub they are, at which revision, under which licence."""
+
+from dataclasses import dataclass
+
+from huggingface_hub import hf_hub_download
+
+from pdsel.checks import DataError
+
+GZIPPED = {"train": ["train.jsonl.gz"], "validation": ["validation.jsonl.gz"]}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set of the hub.
+
+    Attributes
+    ----------
+    repository, revision : str
+        The revision is a commit, so that the data cannot change under a result.
+    files : dict
+        Split to file names.
+    licence : str
+        As the hub's cards write it.
+    citation : str
+        BibTeX.
+    """
+
+    repository: str
+    revision: str
+    files: dict
+    licence: str
+    citation: str
+
+    @property
+    def homepage(self):
+        """Its page on the hub."""
+        return f"https://huggingface.co/datasets/{self.repository}"
+
+    def fetch(self, split, revision=None):
+        """The split's files on this machine, from the hub or its local cache.
+
+        Raises
+        ------
+        ValueError
+            For an unknown split, or saying what to download where the hub cannot be reached.
+        """
+        if split not in self.files:
+            raise DataError(f"split={split!r}: {self.repository} has {list(self.files)}")
+        revision = revision or self.revision
+        try:
+            return [
+                hf_hub_download(self.repository, file, repo_type="dataset", revision=revision)
+                for file in self.files[split]
+            ]
+        except (OSError, ValueError) as error:  # every error of the hub is one of the two
+            raise DataError(
+                f"{self.repository}: no access to {', '.join(self.files[split])} ({type(error).__name__}). Remedy: download "
+                f"{self.homepage}/tree/{revision} (these files only) into a folder and give its path with clean=True"
+            ) from error
+
+
+SOURCES = {
+    "ultrafeedback": Source(
+        repository="openbmb/UltraFeedback",
+        revision="40b436560ca83a8dba36114c22ab3c66e43f6d5e",  # overall_score corrected (2023-12-29): 1 was stored as 10
+        files={
+            "train": [  # TruthfulQA first: its prompts are removed, wherever else they occur
+                "truthful_qa.jsonl",
+                "evol_instruct.jsonl",
+                "false_qa.jsonl",
+                "flan.jsonl",
+                "sharegpt.jsonl",
+                "ultrachat.jsonl",
+            ]
+        },
+        licence="mit",
+        citation="@article{cui2023ultrafeedback, title={UltraFeedback: Boosting Language Models with Scaled AI Feedback}, "
+        "author={Cui, Ganqu and others}, journal={arXiv:2310.01377}, year={2023}}",
+    ),
+    "helpsteer": Source(
+        repository="nvidia/HelpSteer",
+        revision="3ca5d59c1bc1080af195b4254e7407db60b6f450",
+        files=GZIPPED,
+        licence="cc-by-4.0",
+        citation="@article{wang2023helpsteer, title={HelpSteer: Multi-attribute Helpfulness Dataset for SteerLM}, "
+        "author={Wang, Zhilin and others}, journal={arXiv:2311.09528}, year={2023}}",
+    ),
+    "helpsteer2": Source(
+        repository="nvidia/HelpSteer2",
+        revision="990b2711a36180dd19d9c94b8627844866f8982a",
+        files=GZIPPED,
+        licence="cc-by-4.0",
+        citation="@article{wang2024helpsteer2, title={HelpSteer2: Open-source dataset for training top-performing reward "
+        "models}, author={Wang, Zhilin and others}, journal={arXiv:2406.08673}, year={2024}}",
+    ),
+}
