@@ -100,7 +100,7 @@ test: env  ## run all tests and the examples in the docstrings, without a browse
 test-lab: env  ## open notebooks in JupyterLab, driven by a real browser (needs Chromium)
 	$(OFFLINE) $(BIN)/python -m pytest tests/lab -rs $(PYTEST_ARGS)
 
-bench: env  ## time and weigh PD at up to ten million pairs, and the scoring of texts (minutes, one core)
+bench: env  ## time and weigh PD at up to ten million pairs, reading 64 000 rated prompts, and scoring (minutes, one core)
 	$(OFFLINE) OMP_NUM_THREADS=1 TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench results/bench
 
 lab: env  ## open JupyterLab

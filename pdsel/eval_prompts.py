@@ -7,12 +7,12 @@ world, each of which asks for something else.
 from pathlib import Path
 
 from datasets import Dataset, Features, Value
-from huggingface_hub import hf_hub_download
 
 from pdsel.checks import DataError, refuse
 from pdsel.notesworld.world import FAMILIES, draw_prompts
 from pdsel.outputs import read_rows
 from pdsel.ratings import prompt_id
+from pdsel.sources import fetch
 
 FEATURES = Features({name: Value("string") for name in ("prompt_id", "prompt", "dataset")})
 FIELDS = ["instruction", "Instruction", "prompt", "question", "text", "turns", "conversations", "messages"]
@@ -132,13 +132,9 @@ def _opening(value):
 
 
 def _fetch(repository, file, pinned, revision):
-    """A file of a data set of the hub, from the local cache where it is there."""
-    try:
-        return hf_hub_download(repository, file, repo_type="dataset", revision=revision or pinned)
-    except (OSError, ValueError) as error:  # every error of the hub is one of the two
-        page = f"https://huggingface.co/datasets/{repository}/blob/{revision or pinned or 'main'}/{file}"
-        raise DataError(f"{repository}: no access to {file} ({type(error).__name__}). Remedy: download {page} and give the "
-                        "path of the file; a gated one asks to accept its terms first") from error  # fmt: skip
+    page = f"https://huggingface.co/datasets/{repository}/blob/{revision or pinned or 'main'}/{file}"
+    remedy = f"download {page} and give the path of the file; a gated one asks to accept its terms first"
+    return fetch(repository, [file], revision or pinned, remedy)[0]
 
 
 def _alpaca_eval(revision):

@@ -30,8 +30,10 @@ from pdsel.training import train_dmpo, train_dpo, training_log
 PAIRS, SHARE, QUANTILE = 2400, 0.3, 0.9
 N_PROMPTS, N_FAMILY, NEW_TOKENS = 500, 100, 48
 IMPLICIT, SHARED, CLASSIFIER = ({"kind": kind} | TRAINING[kind] for kind in ("implicit", "shared", "classifier"))
-BALANCED = IMPLICIT | {"length_balance": 0.25}  # by the rule of `choose`, on validation worlds
-DPO = {"beta": 0.1, "learning_rate": 2e-4}  # by the rule of `choose`, on validation worlds
+BALANCED = IMPLICIT | {
+    "length_balance": 0.25
+}  # on validation worlds the nearest to the truth's correlation with length
+DPO = {"beta": 0.1, "learning_rate": 2e-4}  # by `pdsel.plan.choose`, on validation worlds
 METHODS = {  # name in the tables: how the cell differs from the method of that name
     **{name: {} for name in ("OVA", "AVG", "ALL", "RAND", "PD(rati.)")},
     "DMPO": {"proxies": BALANCED},

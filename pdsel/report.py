@@ -12,7 +12,8 @@ from pathlib import Path
 import pandas as pd
 
 from pdsel.artifacts import load_table, read_manifest, slug, writing
-from pdsel.evaluation import measure, winning_scores
+from pdsel.claims import verdict
+from pdsel.evaluation import measure, paired_difference, scored, winning_scores
 from pdsel.gridtables import is_grid, load_families, load_grid
 
 ORDER = ["SFT", "OVA", "AVG", "ALL", "DMPO", "RAND", "RAF", "PD(rati.)", "PD", "PD(high)"]
@@ -139,26 +140,44 @@ def markdown(rows):
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def findings(table, conflict):
-    """The sentences about the table that README and the results notebook print; the verdict is by plain win rates."""
-    found = table[table["conflict"] == conflict].pivot(
-        index="method", columns="metric", values=["value", "low", "high"]
-    )
-    metrics = {"win rate vs SFT": "win_rate", "length-controlled": "length_controlled_win_rate"}
-    win = {method: found.loc[method, ("value", "win_rate")] for method in found.index}
-    claims = [  # a claim, the two methods it is about, and the verdict from their win rates against SFT
-        ("PD above RAND at the same budget", "PD", "RAND", lambda one, other: one > other),
-        ("PD above RAF at the same budget", "PD", "RAF", lambda one, other: one > other),
-        ("PD at least at PD(rati.), its oracle", "PD", "PD(rati.)", lambda one, other: one >= other),
-        ("PD(high) below SFT", "PD(high)", "SFT", lambda one, other: one < other),
-        ("PD with a share of the data at least at ALL", "PD", "ALL", lambda one, other: one >= other),
-    ]
-    rows = [
-        {"claim": claim, "here": "holds" if holds(win[one], win[other]) else "does not hold"}
-        | {name: "{:.1f} % against {:.1f} %".format(*found.loc[[one, other], ("value", m)]) for name, m in metrics.items()}
-        for claim, one, other, holds in claims if {one, other} <= set(win)
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=["claim", "here", *metrics])
+FINDINGS = [  # a claim, the two methods whose difference it is about, and its test
+    ("PD above RAND at the same budget", "PD", "RAND", "above"),
+    ("PD above RAF at the same budget", "PD", "RAF", "above"),
+    ("PD at least at PD(rati.), its oracle", "PD", "PD(rati.)", "at least"),
+    ("PD(high) below SFT", "SFT", "PD(high)", "above"),
+    ("PD with a share of the data at least at ALL", "PD", "ALL", "at least"),
+]
+
+
+def findings(outcomes, conflict):
+    """The claims that one run can test, by win rate and by win rate at equal length, differences paired by prompt (and seed).
+
+    Parameters
+    ----------
+    outcomes : pandas.DataFrame
+        See `load_outcomes`. A claim about a method that was not run is left out.
+    conflict : float
+
+    Returns
+    -------
+    pandas.DataFrame
+        Text, ready for `markdown`; verdicts as in `pdsel.claims`.
+    """
+    table = scored(outcomes[outcomes["conflict"] == conflict].drop(columns="conflict"))
+    rows, methods = [], set(table["method"])
+    for claim, one, other, test in FINDINGS:
+        row = {"claim": claim}
+        for name, metric in {"win rate": "win_rate", "at equal length": "length_controlled_win_rate"}.items():
+            if {one, other} <= methods:
+                found = paired_difference(table, one, other, metric=metric)
+                row[f"{name} (points)"] = f"{one} - {other}: {_signed(found)}"
+                row[f"{name}: verdict"] = verdict([(found, test)])
+        rows += [row] * (len(row) > 1)
+    return pd.DataFrame(rows)
+
+
+def _signed(found):
+    return f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
 
 
 def length_note(outcomes, table, conflict, method="PD", baseline="SFT"):

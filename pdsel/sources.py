@@ -9,6 +9,21 @@ from pdsel.checks import DataError
 GZIPPED = {"train": ["train.jsonl.gz"], "validation": ["validation.jsonl.gz"]}
 
 
+def fetch(repository, files, revision, remedy):
+    """Files of a data set of the hub, from the local cache where they are there; paths on this machine.
+
+    Raises
+    ------
+    ValueError
+        With the remedy, where the hub cannot be reached or does not grant the files.
+    """
+    try:
+        return [hf_hub_download(repository, file, repo_type="dataset", revision=revision) for file in files]
+    except (OSError, ValueError) as error:  # every error of the hub is one of the two
+        named = ", ".join(files)
+        raise DataError(f"{repository}: no access to {named} ({type(error).__name__}). Remedy: {remedy}") from error
+
+
 @dataclass(frozen=True)
 class Source:
     """A data set of the hub.
@@ -47,16 +62,8 @@ class Source:
         if split not in self.files:
             raise DataError(f"split={split!r}: {self.repository} has {list(self.files)}")
         revision = revision or self.revision
-        try:
-            return [
-                hf_hub_download(self.repository, file, repo_type="dataset", revision=revision)
-                for file in self.files[split]
-            ]
-        except (OSError, ValueError) as error:  # every error of the hub is one of the two
-            raise DataError(
-                f"{self.repository}: no access to {', '.join(self.files[split])} ({type(error).__name__}). Remedy: download "
-                f"{self.homepage}/tree/{revision} (these files only) into a folder and give its path with clean=True"
-            ) from error
+        remedy = f"download {self.homepage}/tree/{revision} (these files only) into a folder and give its path with clean=True"
+        return fetch(self.repository, self.files[split], revision, remedy)
 
 
 SOURCES = {

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pdsel.contamination import overlap
-from pdsel.notesworld import draw_prompts
+from pdsel.notesworld import draw_prompts, read_prompt
+from pdsel.notesworld.world import ATTRIBUTES
 
 TEXTS = st.lists(st.lists(st.sampled_from("abcd"), min_size=1, max_size=8).map(" ".join), min_size=1, max_size=6)
 N = st.integers(1, 4)
@@ -122,6 +123,27 @@ def test_the_notes_worlds_splits_are_clean_and_a_changed_value_is_seen():
     prompt = "notes color red ; size ? ; home cave ; food moss ; mood calm ; tell home and size ="
     found = overlap([prompt], [*theirs, prompt.replace("red", "blue")])
     assert found.loc[0, ["exact", "near", "nearest"]].tolist() == [False, True, 700]
+
+
+def with_the_first_note_changed(prompt):
+    notes, _ = read_prompt(prompt)
+    name, value = next((name, value) for name, value in notes.items() if value)
+    others = ATTRIBUTES[name]
+    return prompt.replace(f"{name} {value}", f"{name} {others[(others.index(value) + 1) % len(others)]}")
+
+
+def test_the_docs_say_what_each_length_of_run_finds():
+    text = " ".join(overlap.__doc__.split())
+    words = (
+        r"(\d+) % are flagged at 5 or 8 and (\d+) % at 3; .* one note changed, (\d+) % are found at 5 and (\d+) % at 8"
+    )
+    said = [int(number) for number in re.search(words, text).groups()]
+    ours, theirs = draw_prompts(500, split="eval", seed=0), draw_prompts(700, split="select", seed=0)
+    changed = [with_the_first_note_changed(prompt) for prompt in ours]
+    flagged = {n: 100 * overlap(ours, theirs, n=n)["near"].mean() for n in (3, 5, 8)}
+    found = {n: 100 * overlap(ours, changed, n=n)["near"].mean() for n in (5, 8)}
+    assert flagged[5] == flagged[8]
+    assert said == [round(value) for value in (flagged[5], flagged[3], found[5], found[8])]
 
 
 BAD = {

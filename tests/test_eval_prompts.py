@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from pdsel import eval_prompts
+from pdsel import sources
 from pdsel.eval_prompts import SETS, family_prompts, load_prompts
 from pdsel.notesworld import FAMILIES, draw_prompts, read_prompt, split_of
 from pdsel.ratings import prompt_id
@@ -38,7 +38,7 @@ def hub(monkeypatch, tmp_path):
         rows = ALPACA if "alpaca" in file else [{"conversations": [f"lima {i}"], "source": "authors"} for i in range(4)]
         return str(write(tmp_path / file, rows))
 
-    monkeypatch.setattr(eval_prompts, "hf_hub_download", download)
+    monkeypatch.setattr(sources, "hf_hub_download", download)
     return asked
 
 
@@ -140,7 +140,7 @@ def test_without_the_hub_the_message_names_the_file(monkeypatch, name):
     def offline(*args, **options):
         raise LocalEntryNotFoundError("no connection")
 
-    monkeypatch.setattr(eval_prompts, "hf_hub_download", offline)
+    monkeypatch.setattr(sources, "hf_hub_download", offline)
     with pytest.raises(ValueError, match="Remedy: download https://huggingface.co/datasets/.*json"):
         load_prompts(name)
 

@@ -92,7 +92,7 @@ def test_report_of_fewer_methods_and_of_natural_conflict(results, tmp_path):
     table = main_table(load_outcomes(tmp_path))
     level = max(table["conflict"])
     assert level == pytest.approx(0.3, abs=0.02)
-    assert list(findings(table, level)["claim"]) == ["PD above RAND at the same budget"]
+    assert list(findings(load_outcomes(tmp_path), level)["claim"]) == ["PD above RAND at the same budget"]
     assert list(main_rows(table, load_costs(tmp_path), level)["method"]) == ["SFT", "RAND", "PD"]
     assert "most conflicting" not in headline(table, level)
 
@@ -233,7 +233,7 @@ def test_committed_results_of_mini_are_what_the_tables_say():
     shown = max(table["conflict"])
     expected = {
         "table1": markdown(main_rows(table, load_costs(mini), shown)),
-        "claims": markdown(findings(table, shown)),
+        "claims": markdown(findings(load_outcomes(mini), shown)),
         "headline": headline(table, shown),
         "length_note": length_note(load_outcomes(mini), table, shown),
         "nulls": markdown(null_rows(mini)),

@@ -27,7 +27,7 @@ def tabulate(estimates):
 
 
 def scored(outcomes, *, baseline="SFT"):
-    """Outcomes with the metrics of section AlpacaEval as columns: `win_rate` and `length_controlled_win_rate`, in percent.
+    """Outcomes with AlpacaEval's metrics as columns, prompt by prompt: `win_rate`, `length_controlled_win_rate`, in percent.
 
     Parameters
     ----------

@@ -102,7 +102,7 @@ def plot_head_to_head(table, strengths):
     return figure
 
 
-def plot_winning_scores(scores):
+def plot_winning_scores(scores, against="OVA"):
     """Heat map: the winning score of each method on each prompt set, and their mean, best first."""
     table = scores.pivot(index="method", columns="dataset", values="value").sort_values("mean", ascending=False)
     table = table[[*(name for name in table if name != "mean"), "mean"]]
@@ -110,7 +110,7 @@ def plot_winning_scores(scores):
     sns.heatmap(table, annot=True, fmt=".2f", cmap="RdBu", center=1, vmin=0, vmax=2, ax=axes, annot_kws={"fontsize": 9},
                 cbar_kws={"label": "(wins - losses)/n + 1"})  # fmt: skip
     axes.axvline(len(table.columns) - 1, color="black", lw=1.5)
-    axes.set(xlabel="", ylabel="", title="Winning score against OVA, by family of prompts (1 is a draw)")
+    axes.set(xlabel="", ylabel="", title=f"Winning score against {against}, by family of prompts (1 is a draw)")
     axes.tick_params(axis="y", rotation=0)
     return figure
 

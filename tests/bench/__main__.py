@@ -1,4 +1,4 @@
-"""`python -m bench [folder]` with this folder's parent on PYTHONPATH: print both tables and write them as CSV."""
+"""`python -m bench [folder]` with this folder's parent on PYTHONPATH: print the tables and write them as CSV."""
 
 import sys
 from pathlib import Path
@@ -7,12 +7,15 @@ from bench.divergence import divergence_table
 from bench.measure import fresh
 
 
-def main(folder="results/bench", sizes=(10**5, 10**6, 10**7), n_prompts=12, *, run=fresh):
-    """Measure, print and write `divergence.csv` and `scoring.csv`."""
+def main(folder="results/bench", sizes=(10**5, 10**6, 10**7), n_prompts=12, n_rated=64_000, *, run=fresh):
+    """Measure, print and write `divergence.csv`, `ratings.csv` and `scoring.csv`."""
     Path(folder).mkdir(parents=True, exist_ok=True)
     _show("Margins to kept ids", divergence_table(list(sizes), run=run), Path(folder, "divergence.csv"))
-    from bench.scoring import scoring_table  # after the first table, whose processes inherit this one's peak of memory
+    # Imported after the first table, whose processes inherit this one's peak of memory.
+    from bench.ratings import ratings_table
+    from bench.scoring import scoring_table
 
+    _show("Rated responses to pairs", ratings_table(n_rated, run=run), Path(folder, "ratings.csv"))
     _show("Texts to margins, one core", scoring_table(n_prompts, run=run), Path(folder, "scoring.csv"))
 
 

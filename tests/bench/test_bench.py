@@ -12,7 +12,9 @@ from pdsel.scoring import response_logps
 
 
 def test_the_bench_runs_and_writes_its_tables(tmp_path):
-    main(tmp_path, sizes=[100, 1000], n_prompts=1, run=here)
+    main(tmp_path, sizes=[100, 1000], n_prompts=1, n_rated=20, run=here)
+    rated = pd.read_csv(tmp_path / "ratings.csv").loc[0]
+    assert rated["prompts"] == 20 and 20 < rated["pairs"] <= 120 and rated["peak_mb"] >= rated["peak_mb_before"] > 0
     divergence, scoring = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("divergence", "scoring"))
     assert list(divergence["pairs"]) == [100] + [1000] * len(CASES)
     assert (divergence["kept"] == (SHARE * divergence["pairs"]).round()).all()
