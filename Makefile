@@ -110,6 +110,8 @@ results: env  ## redo tables, figures and README's tables from the committed num
 	@mkdir -p $(RESULTS)/local
 	$(OFFLINE) $(BIN)/papermill notebooks/06_results.ipynb $(RESULTS)/local/06_results.redone.ipynb --cwd notebooks \
 	  -k python3 -p results ../$(RESULTS)
+	[ ! -f $(RESULTS)/cells.csv ] || $(OFFLINE) $(BIN)/papermill notebooks/11_paper_claims.ipynb \
+	  $(RESULTS)/local/11_paper_claims.redone.ipynb --cwd notebooks -k python3 -p folder ../$(RESULTS) -p write True
 	$(BIN)/python -m pdsel.report README.md results/mini results/toy
 
 # To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb (or pre-commit, which does all three).
