@@ -21,6 +21,7 @@ from pdsel.eval_prompts import family_prompts
 from pdsel.generation import generate
 from pdsel.judges.gold import gold_gaps, gold_judge, gold_scores
 from pdsel.notesworld import BASE_MODEL, draw_prompts, model_path
+from pdsel.pairs import flip_labels
 from pdsel.proxies import fit_proxies, fit_proxy, score_margins
 from pdsel.ratings import prompt_id
 from pdsel.selection import FULL, POOLED, RULES, select
@@ -58,7 +59,7 @@ def cell(method, *, seed, conflict, **changes):
 
 
 def policy_cell(*, method, rule, seed, conflict, share, n_pairs, proxies, quantile, max_steps, beta, learning_rate,
-                kept_in, families=False):  # fmt: skip
+                kept_in, families=False, flipped=0.0):  # fmt: skip
     """Train one policy and judge it on the held-out prompts.
 
     Parameters
@@ -85,6 +86,8 @@ def policy_cell(*, method, rule, seed, conflict, share, n_pairs, proxies, quanti
         Folder of the margins.
     families : bool
         Answer the five families of prompts, too.
+    flipped : float
+        Share of the labels that are turned around at random.
 
     Returns
     -------
@@ -92,8 +95,10 @@ def policy_cell(*, method, rule, seed, conflict, share, n_pairs, proxies, quanti
         A row per prompt: `prompt_id, dataset, output, preference` (against SFT), gold aspects, `utility`, `characters,
         tokens`; and what was trained on and spent, with the `kept` ids.
     """
-    pairs = world(seed, conflict, n_pairs)
-    margins, selection_seconds = rewards(seed, conflict, n_pairs, proxies, pooled=rule == "RAF", kept_in=kept_in)
+    pairs = world(seed, conflict, n_pairs, flipped)
+    margins, selection_seconds = rewards(
+        pairs, seed, conflict, proxies, pooled=rule == "RAF", kept_in=kept_in, flipped=flipped
+    )
     data, scores, kept = pairs, None, []
     if rule in RULES or rule == "DMPO":
         score, end = RULES["PD" if rule == "DMPO" else rule]
@@ -117,26 +122,27 @@ def policy_cell(*, method, rule, seed, conflict, share, n_pairs, proxies, quanti
 
 
 @cache
-def world(seed, conflict, n_pairs):
-    """The pairs of a cell, as notebook 01 makes them."""
-    return make_world(seed, n_pairs=n_pairs, conflict=conflict)[0]
+def world(seed, conflict, n_pairs, flipped=0.0):
+    """The pairs of a cell, as notebook 01 makes them; then a share of the labels turned around."""
+    pairs = make_world(seed, n_pairs=n_pairs, conflict=conflict)[0]
+    return flip_labels(pairs, flipped, seed=seed) if flipped else pairs
 
 
-def rewards(seed, conflict, n_pairs, proxies, *, pooled, kept_in):
+def rewards(pairs, seed, conflict, proxies, *, pooled, kept_in, flipped=0.0):
     """Margins of the proxies on all pairs and the seconds they took, read from disk where they are there already."""
     if proxies is None:
         return None, 0.0
-    key = digest_of([seed, conflict, n_pairs, proxies, pooled])
+    key = digest_of([seed, conflict, len(pairs), proxies, pooled, *[flipped] * bool(flipped)])
     path, record = Path(kept_in, f"margins-{key}.parquet"), Path(kept_in, f"margins-{key}.json")
     if not record.exists():
-        clock, pairs = time.perf_counter(), world(seed, conflict, n_pairs)
+        clock = time.perf_counter()
         options = {"model": model_path(proxies.get("base", "notesworld")), "seed": seed}
         options |= {name: value for name, value in proxies.items() if name != "base"}
         fitted = {POOLED: fit_proxy(pairs, None, **options)} if pooled else fit_proxies(pairs, **options)
         save_table(score_margins(pairs, fitted).rename_axis("pair_id"), path)
         with writing(record) as scratch:
             scratch.write_text(json.dumps({"seconds": time.perf_counter() - clock}))
-    margins = pd.read_parquet(path).set_index("pair_id").loc[list(world(seed, conflict, n_pairs)["pair_id"])]
+    margins = pd.read_parquet(path).set_index("pair_id").loc[list(pairs["pair_id"])]
     return margins, json.loads(record.read_text())["seconds"]
 
 

@@ -266,6 +266,23 @@ def relabel(pairs, by="overall"):
     return spool.finish()
 
 
+def flip_labels(pairs, share, *, seed=0):
+    """Turn the labels of a random share of the pairs around: noise of known size.
+
+    >>> from datasets import Dataset
+    >>> pairs = Dataset.from_dict({"pair_id": ["a"], "prompt": ["p"], "chosen": ["x"], "rejected": ["y"], "aspect": ["k"]})
+    >>> flip_labels(pairs, 1.0)[0]["chosen"]
+    'y'
+    """
+    order = sorted(pairs["pair_id"], key=lambda name: draw(f"flip {seed}", name))
+    turned = set(order[: round(share * len(order))])
+    rows = [_swap(row) if row["pair_id"] in turned else row for row in pairs]
+    spool = Spool(pairs.features)
+    for row in sorted(rows, key=lambda row: row["pair_id"]):
+        spool.add(row)
+    return spool.finish()
+
+
 def _swap(row):
     """The same two responses with the opposite label."""
     swapped = dict(row, chosen=row["rejected"], rejected=row["chosen"])

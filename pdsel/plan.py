@@ -1,10 +1,11 @@
 """What the grid is made of: a list per question, of names of settings (where there are several) and cells to run."""
 
-from pdsel.grid import BALANCED, IMPLICIT, METHODS, SHARE, cell
+from pdsel.grid import BALANCED, CLASSIFIER, IMPLICIT, METHODS, SHARE, cell
 from pdsel.selection import FULL
 
 CONFLICTS = [0.1, 0.2, 0.3]
 HIGHEST = 0.3  # where the questions beside the main table are asked
+LOWEST, FLIPPED = 0.1, 0.25  # a quarter turned around makes 10 % conflict 30 %: .75 x .1 + .25 x .9
 SHARES = [0.1, 0.2, 0.3, 0.5, 0.7]  # 1 is ALL
 VALIDATION_SEEDS = [101, 102]  # worlds that no table shows
 BETAS, RATES = [0.05, 0.1, 0.3], [1e-4, 2e-4, 4e-4, 8e-4]
@@ -71,6 +72,22 @@ def reseeded(seeds, world=0):
     """PD on one world with proxies that were trained with other seeds: how much of a kept set is chance?"""
     return [(f"proxies' seed {seed}", cell("PD", seed=world, conflict=HIGHEST, proxies=BALANCED | {"seed": seed}))
             for seed in seeds]  # fmt: skip
+
+
+def followups(seeds):
+    """Why a claim fails: p_r at equal proxy steps, length mitigation of proxies that like length, conflict by noise."""
+    passes = IMPLICIT["epochs"]
+    changes = [
+        *[(f"p_r {share:g}, as many steps", "PD", {"proxies": BALANCED | {"share": share, "epochs": round(passes / share)}})
+          for share in (0.25, 0.5)],
+        ("tau 1", "PD(classifier)", {"proxies": CLASSIFIER | {"length_balance": 1.0}}),
+        *[("noise", method, {"conflict": LOWEST, "flipped": FLIPPED}) for method in ("ALL", "PD")],
+    ]  # fmt: skip
+    return [
+        (name, cell(method, seed=seed, **{"conflict": HIGHEST} | change))
+        for seed in seeds
+        for name, method, change in changes
+    ]
 
 
 def choose(table, *, over=("beta", "learning_rate"), by="utility"):

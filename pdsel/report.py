@@ -17,8 +17,8 @@ from pdsel.evaluation import measure, paired_difference, scored, winning_scores
 from pdsel.gridtables import is_grid, load_families, load_grid
 
 ORDER = ["SFT", "OVA", "AVG", "ALL", "DMPO", "RAND", "RAF", "PD(rati.)", "PD", "PD(high)"]
-OUTCOMES = ["method", "prompt_id", "seed", "conflict", "preference", "instruction_following", "honesty", "truthfulness",
-            "helpfulness", "utility", "characters", "tokens"]  # fmt: skip
+ASPECTS = ["instruction_following", "honesty", "truthfulness", "helpfulness"]
+OUTCOMES = ["method", "prompt_id", "seed", "conflict", "preference", *ASPECTS, "utility", "characters", "tokens"]
 NEEDS_PROXIES = {"DMPO": "aspects", "PD": "aspects", "PD(high)": "aspects", "RAF": "pooled"}
 PUBLISHED = pd.DataFrame(  # Llama-3.1-8B, UltraFeedback, 30 %; from a public summary of the paper
     {
@@ -112,10 +112,10 @@ def main_rows(table, costs, conflict):
         paper = PUBLISHED.loc[method] if method in PUBLISHED.index else None
         rows.append({
             "method": method,
-            "gold utility": _interval(found.loc["utility"], ".3f"),
-            "win rate vs SFT (%)": _interval(found.loc["win_rate"], ".1f"),
-            "length-controlled (%)": _interval(found.loc["length_controlled_win_rate"], ".1f"),
-            "winning score vs OVA": _interval(found.loc["winning_score"], ".2f") if "winning_score" in found.index else "",
+            "gold utility": interval(found.loc["utility"], ".3f"),
+            "win rate vs SFT (%)": interval(found.loc["win_rate"], ".1f"),
+            "length-controlled (%)": interval(found.loc["length_controlled_win_rate"], ".1f"),
+            "winning score vs OVA": interval(found.loc["winning_score"], ".2f") if "winning_score" in found.index else "",
             "length (characters)": f"{found.loc['characters', 'value']:.0f}",
             "training (s)": f"{costs.loc[method, 'training_seconds']:.0f}",
             "selection (s)": f"{costs.loc[method, 'selection_seconds']:.0f}",
@@ -124,7 +124,8 @@ def main_rows(table, costs, conflict):
     return pd.DataFrame(rows)
 
 
-def _interval(row, style):
+def interval(row, style):
+    """An estimate with its interval as text: `0.5 [0.4, 0.6]`."""
     return f"{row['value']:{style}} [{row['low']:{style}}, {row['high']:{style}}]"
 
 
@@ -138,6 +139,15 @@ def markdown(rows):
     """
     lines = [list(rows.columns), ["---"] * len(rows.columns), *rows.astype(str).values.tolist()]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def aspect_rows(table, conflict):
+    """The mean gold score of each method's outputs on every aspect at one conflict level, as text; empty for other judges."""
+    names = [name for name in ASPECTS if name in set(table["metric"])]
+    found = table[(table["conflict"] == conflict) & table["metric"].isin(names)]
+    text = found.assign(text=[interval(row, ".3f") for _, row in found.iterrows()])
+    wide = text.pivot(index="method", columns="metric", values="text").reindex(columns=names)
+    return wide.rename(columns=lambda name: name.replace("_", " ")).rename_axis(columns=None).reset_index()
 
 
 FINDINGS = [  # a claim, the two methods whose difference it is about, and its test
@@ -180,70 +190,15 @@ def _signed(found):
     return f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
 
 
-def length_note(outcomes, table, conflict, method="PD", baseline="SFT"):
-    """How far a method's length-controlled win rate can be trusted, as a sentence: how often its outputs are the shorter."""
-    run = outcomes[outcomes["conflict"] == conflict].pivot(
-        index=["seed", "prompt_id"], columns="method", values="characters"
-    )
-    shorter, longer = (100 * (run[method] < run[baseline]).mean(), 100 * (run[method] > run[baseline]).mean())
-    found = table[(table["conflict"] == conflict) & (table["method"] == method)].set_index("metric")
-    plain, level = (_interval(found.loc[name], ".1f") for name in ("win_rate", "length_controlled_win_rate"))
-    return (
-        f"{method}'s outputs are shorter than {baseline}'s on {shorter:.0f} % of the prompts and longer on {longer:.0f} %. "
-        f"Its win rate is {plain} %, and {level} % at equal length"
-        + (", which is an extrapolation: hence the wide interval." if max(shorter, longer) > 90 else ".")
-    )
-
-
 def null_rows(results):
     """How often constant answers win under each judge, as text; empty where no run audited its judges beside the gold one."""
     found = [load_table(cell / "nulls.csv") for cell in cells(results) if (cell / "nulls.csv").exists()]
     if not found:
         return pd.DataFrame()
-    rates = found[0].assign(text=[_interval(row, ".1f") for _, row in found[0].iterrows()])
+    rates = found[0].assign(text=[interval(row, ".1f") for _, row in found[0].iterrows()])
     table = rates.pivot(index="null", columns="judge", values="text")
     table = table.loc[rates["null"].unique(), rates["judge"].unique()]
     return table.rename_axis("constant answer").rename(columns="{}: wins (%)".format).reset_index()
-
-
-def null_note(results):
-    """The strongest constant under each judge, as a sentence."""
-    rates = load_table(next(cell / "nulls.csv" for cell in cells(results) if (cell / "nulls.csv").exists()))
-    best = rates.loc[rates.groupby("judge", sort=False)["value"].idxmax()]
-    parts = [f"{row['value']:.0f} % under {row['judge']} ({row['null']})" for _, row in best.iterrows()]
-    return f"The strongest of these constants wins {', '.join(parts)}."
-
-
-def headline(table, conflict):
-    """The numbers to expect, as a sentence."""
-    found = table[(table["conflict"] == conflict) & (table["metric"] == "win_rate")].set_index("method")
-    trained_on = {
-        "PD": "PD's share of the pairs",
-        "RAND": "a random share of the same size",
-        "PD(high)": "the most conflicting share",
-        "ALL": "all pairs",
-    }
-    parts = [
-        f"on {what} {_interval(found.loc[method], '.1f')} %"
-        for method, what in trained_on.items() if method in found.index
-    ]  # fmt: skip
-    return (
-        f"At {100 * conflict:.0f} % conflict, win rates against SFT on held-out prompts: trained {', '.join(parts)} "
-        "(95 % intervals over prompts)."
-    )
-
-
-def work_done(manifests):
-    """What the run cost, as a sentence."""
-    stages = manifests["stages"].values()
-    steps = sum(stage["facts"].get("steps", 0) for stage in stages)
-    where = next(iter(stages))["environment"]
-    versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("torch", "transformers", "trl"))
-    devices = ", ".join(sorted({stage["environment"]["device"] for stage in stages}))
-    return (
-        f"The run's {len(stages)} stages did {manifests['job_seconds'] / 60:.1f} minutes of work in all ({steps} steps of DPO) "
-        f"on {devices}, {where['threads']} thread a job; Python {where['python']}, {versions}."
-    )
 
 
 def gather_manifests(results):

@@ -79,7 +79,8 @@ def test_report_of_fewer_methods_and_of_natural_conflict(results, tmp_path):
     """Tables follow what was run: a claim about a method that was not is left out, a level left as it fell is found."""
     import shutil
 
-    from pdsel.report import findings, headline, load_costs, load_outcomes, main_rows, main_table
+    from pdsel.report import findings, load_costs, load_outcomes, main_rows, main_table
+    from pdsel.sentences import headline
 
     cell = tmp_path / "conflict30-seed0"
     shutil.copytree(results / "conflict30-seed0", cell, ignore=shutil.ignore_patterns("local"))
@@ -215,24 +216,23 @@ def test_every_parameter_is_a_commented_literal(path):
 def test_committed_results_of_mini_are_what_the_tables_say():
     """README's tables are generated: the committed Markdown comes from the committed CSVs and manifests."""
     from pdsel.report import (
+        aspect_rows,
         findings,
-        headline,
-        length_note,
         load_costs,
         load_outcomes,
         main_rows,
         main_table,
         markdown,
-        null_note,
         null_rows,
-        work_done,
     )
+    from pdsel.sentences import headline, length_note, null_note, work_done
 
     mini = ROOT / "results" / "mini"
     table = main_table(load_outcomes(mini), load_outcomes(mini, "families.parquet"))
     shown = max(table["conflict"])
     expected = {
         "table1": markdown(main_rows(table, load_costs(mini), shown)),
+        "aspects": markdown(aspect_rows(table, shown)),
         "claims": markdown(findings(load_outcomes(mini), shown)),
         "headline": headline(table, shown),
         "length_note": length_note(load_outcomes(mini), table, shown),

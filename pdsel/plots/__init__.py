@@ -20,6 +20,7 @@ from pdsel.plots.evaluation import (
 from pdsel.plots.grid import (
     plot_by_conflict,
     plot_by_share,
+    plot_conflict_levels,
     plot_dumbbells,
     plot_kept_overlap,
     plot_sensitivity,
@@ -49,6 +50,7 @@ __all__ = [
     "plot_by_conflict",
     "plot_by_share",
     "plot_conflict",
+    "plot_conflict_levels",
     "plot_cost",
     "plot_divergence",
     "plot_dumbbells",

@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from pdsel.plots.style import BLUE, COLORS, GREY, ORANGE
+from pdsel.plots.style import BLUE, COLORS, GREY, ORANGE, spaced
 
 LINES = COLORS | {"RAF": ORANGE, "DMPO": "#75507b", "OVA": "#4e9a06", "AVG": "#8ae234"}
 
@@ -109,4 +109,29 @@ def plot_kept_overlap(table):
     axes.set(title="Pairs that two kept sets share (Jaccard, %)")
     axes.tick_params(axis="x", rotation=60)
     axes.tick_params(axis="y", rotation=0)
+    return figure
+
+
+def plot_conflict_levels(facts):
+    """Bars: labels that contradict the overall rating, and labels that are wrong by gold, per aspect and level (percent).
+
+    Parameters
+    ----------
+    facts : pandas.DataFrame
+        `seed, conflict_level, aspect, conflict, gold_wrong`.
+    """
+    rates = 100 * facts.groupby(["seed", "conflict_level", "aspect"])[["conflict", "gold_wrong"]].mean()
+    shown = rates.reset_index().assign(aspect=lambda table: table["aspect"].map(spaced))
+    shown["level"] = (100 * shown["conflict_level"]).map("{:.0f} %".format)
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True)
+    titles = {"conflict": "contradict the overall rating (%)", "gold_wrong": "are wrong by the truth (%)"}
+    for axes, (column, title) in zip(panels, titles.items(), strict=True):
+        sns.barplot(shown, x=column, y="aspect", hue="level", palette=[GREY, BLUE, ORANGE], errorbar="sd", ax=axes,
+                    legend=axes is panels[1])  # fmt: skip
+        axes.set(xlabel=f"labels that {title}", ylabel="")
+    panels[1].legend(title="conflict level", loc="center left", bbox_to_anchor=(1.0, 0.5))
+    most = spaced(facts.groupby("aspect")["conflict"].mean().idxmax())
+    figure.suptitle(
+        f"{most} contradicts the overall rating most often (bars: mean, lines: standard deviation over worlds)"
+    )
     return figure

@@ -1,0 +1,59 @@
+"""Numbers in prose: sentences of README and the notebooks, written from result tables."""
+
+from pdsel.artifacts import load_table
+from pdsel.report import cells, interval
+
+
+def headline(table, conflict):
+    """The numbers to expect, as a sentence."""
+    found = table[(table["conflict"] == conflict) & (table["metric"] == "win_rate")].set_index("method")
+    trained_on = {
+        "PD": "PD's share of the pairs",
+        "RAND": "a random share of the same size",
+        "PD(high)": "the most conflicting share",
+        "ALL": "all pairs",
+    }
+    parts = [
+        f"on {what} {interval(found.loc[method], '.1f')} %"
+        for method, what in trained_on.items() if method in found.index
+    ]  # fmt: skip
+    return (
+        f"At {100 * conflict:.0f} % conflict, win rates against SFT on held-out prompts: trained {', '.join(parts)} "
+        "(95 % intervals over prompts)."
+    )
+
+
+def length_note(outcomes, table, conflict, method="PD", baseline="SFT"):
+    """How far a method's length-controlled win rate can be trusted, as a sentence: how often its outputs are the shorter."""
+    run = outcomes[outcomes["conflict"] == conflict].pivot(
+        index=["seed", "prompt_id"], columns="method", values="characters"
+    )
+    shorter, longer = (100 * (run[method] < run[baseline]).mean(), 100 * (run[method] > run[baseline]).mean())
+    found = table[(table["conflict"] == conflict) & (table["method"] == method)].set_index("metric")
+    plain, level = (interval(found.loc[name], ".1f") for name in ("win_rate", "length_controlled_win_rate"))
+    return (
+        f"{method}'s outputs are shorter than {baseline}'s on {shorter:.0f} % of the prompts and longer on {longer:.0f} %. "
+        f"Its win rate is {plain} %, and {level} % at equal length"
+        + (", which is an extrapolation: hence the wide interval." if max(shorter, longer) > 90 else ".")
+    )
+
+
+def null_note(results):
+    """The strongest constant under each judge, as a sentence."""
+    rates = load_table(next(cell / "nulls.csv" for cell in cells(results) if (cell / "nulls.csv").exists()))
+    best = rates.loc[rates.groupby("judge", sort=False)["value"].idxmax()]
+    parts = [f"{row['value']:.0f} % under {row['judge']} ({row['null']})" for _, row in best.iterrows()]
+    return f"The strongest of these constants wins {', '.join(parts)}."
+
+
+def work_done(manifests):
+    """What the run cost, as a sentence."""
+    stages = manifests["stages"].values()
+    steps = sum(stage["facts"].get("steps", 0) for stage in stages)
+    where = next(iter(stages))["environment"]
+    versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("torch", "transformers", "trl"))
+    devices = ", ".join(sorted({stage["environment"]["device"] for stage in stages}))
+    return (
+        f"The run's {len(stages)} stages did {manifests['job_seconds'] / 60:.1f} minutes of work in all ({steps} steps of DPO) "
+        f"on {devices}, {where['threads']} thread a job; Python {where['python']}, {versions}."
+    )
