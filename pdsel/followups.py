@@ -76,9 +76,9 @@ def _conflict(outcomes, facts):
     return (
         f"A label that contradicts the overall rating need not be wrong. {100 * share[HIGH, most]:.0f} % of the labels on "
         f"{name} do, more than of any other aspect; leaving such pairs out to reach a low level leaves out what teaches "
-        f"{name}: ALL's gold score on it is {learned[LOW]:.2f} at {100 * LOW:.0f} % and {learned[HIGH]:.2f} at {100 * HIGH:.0f} %. Conflict "
-        "by noise does harm: with a quarter of the 10 % world's labels turned around at random, the win rate changes by "
-        f"{_says(noise['ALL'])} points for ALL and {_says(noise['PD'])} for PD."
+        f"{name}: ALL's gold score on it is {learned[LOW]:.2f} at {100 * LOW:.0f} % and {learned[HIGH]:.2f} at "
+        f"{100 * HIGH:.0f} %. Conflict by noise does harm: with a quarter of the 10 % world's labels turned around at random, "
+        f"the win rate changes by {_says(noise['ALL'])} points for ALL and {_says(noise['PD'])} for PD."
     )
 
 

@@ -1,6 +1,9 @@
 """Numbers in prose: sentences of README and the notebooks, written from result tables."""
 
+from pathlib import Path
+
 from pdsel.artifacts import load_table
+from pdsel.gridtables import is_grid
 from pdsel.report import cells, interval
 
 
@@ -46,8 +49,10 @@ def null_note(results):
     return f"The strongest of these constants wins {', '.join(parts)}."
 
 
-def work_done(manifests):
+def work_done(manifests, results):
     """What the run cost, as a sentence."""
+    if is_grid(results):
+        return _grid_work(load_table(Path(results, "cells.csv")).drop_duplicates("cell"), manifests)
     stages = manifests["stages"].values()
     steps = sum(stage["facts"].get("steps", 0) for stage in stages)
     where = next(iter(stages))["environment"]
@@ -56,4 +61,21 @@ def work_done(manifests):
     return (
         f"The run's {len(stages)} stages did {manifests['job_seconds'] / 60:.1f} minutes of work in all ({steps} steps of DPO) "
         f"on {devices}, {where['threads']} thread a job; Python {where['python']}, {versions}."
+    )
+
+
+def _grid_work(policies, manifests):
+    shared = policies.drop_duplicates(
+        ["seed", "conflict", "n_pairs", "proxies", "selection_seconds"]
+    )  # proxies of many rules
+    hours = {
+        name: table[f"{name}_seconds"].sum() / 3600
+        for name, table in {"training": policies, "selection": shared}.items()
+    }
+    versions = next(iter(manifests["stages"].values()))["environment"]["versions"]
+    return (
+        f"The grid is {len(policies)} policies and {policies['steps'].sum():,} steps of DPO: {hours['training']:.1f} hours of "
+        f"training and {hours['selection']:.1f} of proxies, one thread each, "
+        f"not counting worlds, outputs and judging. torch {versions['torch']}, transformers {versions['transformers']}, "
+        f"trl {versions['trl']}."
     )

@@ -1,16 +1,21 @@
 """The grid: tiny policies trained twice, stored and read; its tables; and the claims on made-up outcomes of known truth."""
 
 import json
+import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 
 from pdsel import grid, plan
 from pdsel.artifacts import digest
 from pdsel.claims import MARGIN, claims, contrast, judged, of, verdict
 from pdsel.evaluation import Estimate
+from pdsel.followups import reasons
+from pdsel.gridpairs import pair_facts
 from pdsel.gridtables import conflict_rows, is_grid, load_families, load_grid, means, save_grid
 from pdsel.selection import FULL, RULES, select
 
@@ -105,6 +110,27 @@ def test_the_grids_files_come_back_as_tables(stored, tmp_path):
     assert row["value"] == pytest.approx(runs.loc[runs["method"] == "PD", "win_rate"].mean()) and row["seeds"] == 1
 
 
+def test_the_pairs_behind_the_grid(stored, monkeypatch):
+    folder, cells, (_, table, _) = stored
+    monkeypatch.setattr("pdsel.gridpairs.PAIRS", 60)
+    monkeypatch.setattr("pdsel.gridpairs.BALANCED", cells[-1]["proxies"])
+    facts = pair_facts([0], [0.3], folder)
+    assert len(facts) == 60 and facts["kept"].sum() == 18 and facts["conflict"].sum() == 18
+    assert facts.loc[facts["kept"], "PD"].max() <= facts.loc[~facts["kept"], "PD"].min()
+    wrong = table.set_index("method")["wrong_labels"]
+    assert facts["gold_wrong"].mean() == wrong["ALL"] and facts.loc[facts["kept"], "gold_wrong"].mean() == wrong["PD"]
+
+
+def test_labels_turned_around_are_another_cell(stored, tmp_path):
+    noisy = tiny("ALL", flipped=0.5)
+    assert "flipped" not in tiny("ALL") and grid.digest_of(noisy) != grid.digest_of(tiny("ALL"))
+    _, table, _ = grid.run_policies([noisy], tmp_path)
+    pairs, turned = grid.world(0, 0.3, 60), grid.world(0, 0.3, 60, 0.5)
+    assert len(set(pairs["pair_id"]) & set(turned["pair_id"])) == 30 and len(set(turned["pair_id"])) == 60
+    assert set(turned["chosen"]) | set(turned["rejected"]) == set(pairs["chosen"]) | set(pairs["rejected"])
+    assert table["wrong_labels"][0] == pytest.approx(0.5, abs=0.2)
+
+
 def test_validation_chooses_the_best_mean_over_methods():
     table = pd.DataFrame({"beta": [0.1, 0.1, 0.3, 0.3], "learning_rate": 2e-4, "method": ["ALL", "RAND"] * 2,
                           "utility": [0.9, 0.8, 0.95, 0.7]})  # fmt: skip
@@ -120,12 +146,14 @@ def made_up(strength=STRENGTH, n=60, noise=0.5):
     """Outcomes of every cell of the plan with known win rates: conflict hurts ALL, and the best share is .3."""
     rng = np.random.default_rng(0)
     studies = {"methods": plan.methods([0, 1, 2]), "shares": plan.shares([0, 1, 2]),
-               "sensitivity": plan.sensitivity([0, 1, 2], "base")}  # fmt: skip
+               "sensitivity": plan.sensitivity([0, 1, 2], "base"), "follow-ups": plan.followups([0, 1, 2]),
+               "equal steps": plan.equal_steps([0, 1, 2])}  # fmt: skip
     frames = []
     for study, cells in studies.items():
         for setting, cell in cells:
             value = strength[cell["method"]] - 40 * abs(cell["share"] - 0.3) * (study == "shares")
             value -= 20 * (cell["conflict"] - 0.3) * (cell["method"] == "ALL")
+            value -= 10 * (setting == "noise")
             drawn = pd.DataFrame({"prompt_id": range(n), "win_rate": value + rng.normal(0, noise, n)})
             frames.append(
                 drawn.assign(
@@ -147,6 +175,22 @@ def test_claims_fall_where_they_are_false():
     falls = [sentence for sentence, said in page.items() if said == "does not hold"]
     assert [text.split()[0] for text in falls] == ["PD", "PD's", "The", "DMPO", "There"]
     assert page["PD gains from length mitigation"] == "inconclusive"
+
+
+def test_follow_ups_say_what_the_outcomes_say():
+    outcomes = made_up().assign(honesty=0.5, instruction_following=0.7)
+    runs = outcomes[["study", "setting", "method", "conflict"]].drop_duplicates()
+    cells = runs.assign(wrong_labels=np.where(runs["method"] == "RAF", 0.12, 0.08))
+    facts = pd.DataFrame({"conflict_level": [0.1, 0.3] * 2, "aspect": ["honesty"] * 2 + ["instruction_following"] * 2,
+                          "conflict": [0.1, 0.2, 0.1, 0.4]})  # fmt: skip
+    overlap = pd.DataFrame({"PD": {"RAF": 0.25}})
+    why = reasons(outcomes, cells, facts, overlap)
+    assert set(why) <= {sentence for sentence, _ in claims(0.3)}
+    assert "12.0 % of RAF's" in why["PD beats filtering by one pooled reward"]
+    assert "share 25 % of the pairs" in why["PD beats filtering by one pooled reward"]
+    conflict = why["Conflict hurts ALL, not PD"]
+    assert "40 % of the labels on instruction following" in conflict and "it is 0.70 at 10 %" in conflict
+    assert conflict.count("-10.") + conflict.count("-9.") >= 2  # noise takes ten points off either
 
 
 def test_a_contrast_by_hand():
@@ -195,3 +239,29 @@ def test_table_2_has_the_papers_numbers_beside_ours():
     table = conflict_rows(rows, rows)
     assert table["paper: LC"].tolist() == ["26.11, 25.17, 24.71", ""]
     assert table["10 %"][0] == "50.0 [49.0, 51.0]; LC 50.0 [49.0, 51.0]"
+
+
+ROOT = Path(__file__).parent.parent
+TOY = ROOT / "results" / "toy"
+
+
+@pytest.mark.parametrize(
+    ("notebook", "options"), [("06_results", {"results": "."}), ("11_paper_claims", {"folder": ".", "write": True})]
+)
+def test_the_committed_tables_come_from_the_committed_numbers(notebook, options, tmp_path):
+    """What `make results PROFILE=toy` does: no training, the same tables byte for byte."""
+    copy = tmp_path / "toy"
+    shutil.copytree(TOY, copy, ignore=shutil.ignore_patterns("local", "figures", "tables"))
+    options = {name: str(copy) if value == "." else value for name, value in options.items()}
+    papermill.execute_notebook(ROOT / "notebooks" / f"{notebook}.ipynb", tmp_path / "out.ipynb", options,
+                               cwd=ROOT / "notebooks", kernel_name="python3", progress_bar=False)  # fmt: skip
+    redone = sorted((copy / "tables").iterdir())
+    assert len(redone) >= 4
+    for path in redone:
+        assert path.read_bytes() == (TOY / "tables" / path.name).read_bytes(), path.name
+
+
+def test_readme_says_what_the_tables_of_the_grid_say():
+    readme = (ROOT / "README.md").read_text()
+    for name in ("table1", "aspects", "table2", "ten_claims", "followups", "sizes"):
+        assert (TOY / "tables" / f"{name}.md").read_text().rstrip() in readme, name

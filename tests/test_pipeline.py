@@ -238,7 +238,7 @@ def test_committed_results_of_mini_are_what_the_tables_say():
         "length_note": length_note(load_outcomes(mini), table, shown),
         "nulls": markdown(null_rows(mini)),
         "null_note": null_note(mini),
-        "work": work_done(json.loads((mini / "manifest.json").read_text())),
+        "work": work_done(json.loads((mini / "manifest.json").read_text()), mini),
     }
     readme = (ROOT / "README.md").read_text()
     for name, text in expected.items():
