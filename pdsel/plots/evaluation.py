@@ -6,6 +6,7 @@ import seaborn as sns
 
 from pdsel.plots.style import COLORS, GREY, spaced
 
+RATES = ["win_rate", "length_controlled_win_rate"]
 OTHER = "#777777"  # of a method without a colour of its own
 
 
@@ -33,32 +34,51 @@ def plot_win_rates(metrics):
     return figure
 
 
+SIDES = {
+    (8, 0): ("left", "center"),
+    (-8, 0): ("right", "center"),
+    (0, 8): ("center", "bottom"),
+    (0, -8): ("center", "top"),
+}
+
+
+def _name_points(axes, points):
+    """Each point's name on the first of its sides where it covers no other point and no other name."""
+    renderer = axes.figure.canvas.get_renderer()
+    shown = axes.transData.transform(list(points.values()))
+    taken = []
+    for (name, point), own in zip(points.items(), shown, strict=True):
+        others = [other for other in shown if (other != own).any()]
+        for offset, (ha, va) in SIDES.items():
+            label = axes.annotate(name, point, xytext=offset, textcoords="offset points", ha=ha, va=va, fontsize=9)
+            box = label.get_window_extent(renderer).padded(3)
+            if not any(box.overlaps(other) for other in taken) and not any(box.contains(*other) for other in others):
+                break
+            label.remove()
+        else:
+            label = axes.annotate(name, point, xytext=(8, 0), textcoords="offset points", va="center", fontsize=9)
+        taken.append(box)
+
+
 def plot_frontier(metrics):
     """Win rate and length-controlled win rate against the mean length of the outputs: is winning bought with length?"""
     table = metrics.pivot_table(index="method", columns="metric", values=["value", "low", "high"])
     length = table["value", "characters"]
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharex=True, sharey=True)
-    for axes, metric, name in zip(panels, ["win_rate", "length_controlled_win_rate"],
-                                  ["Win rate", "Length-controlled win rate"], strict=True):  # fmt: skip
-        for place, method in enumerate(length.sort_values().index):
-            color, value = COLORS.get(method, OTHER), table.loc[method, ("value", metric)]
-            axes.vlines(length[method], table.loc[method, ("low", metric)], table.loc[method, ("high", metric)],
-                        color=color, lw=2, alpha=0.5)  # fmt: skip
-            axes.scatter(length[method], value, color=color, s=50, zorder=3)
-            axes.annotate(
-                method,
-                (length[method], value),
-                xytext=(6, 4 - 14 * (place % 2)),
-                textcoords="offset points",
-                fontsize=9,
-            )
+    for axes, metric, name in zip(panels, RATES, ["Win rate", "Length-controlled win rate"], strict=True):
+        rates = table.xs(metric, axis=1, level="metric")
+        for method, rate in rates.iterrows():
+            color = COLORS.get(method, OTHER)
+            axes.vlines(length[method], rate["low"], rate["high"], color=color, lw=2, alpha=0.5)
+            axes.scatter(length[method], rate["value"], color=color, s=50, zorder=3)
         correlation = np.corrcoef(length, table["value", metric])[0, 1]
         axes.axhline(50, color="black", lw=1, ls="--")
-        axes.margins(x=0.14)
-        axes.set(
-            xlabel="mean length of an output (characters)", title=f"{name}: correlation with length {correlation:+.2f}"
-        )
+        axes.margins(x=0.2)
+        axes.set(xlabel="mean length of an output (characters)", title=f"{name}: r = {correlation:+.2f} with length")
     panels[0].set_ylabel("against SFT (%), 95 % interval")
+    figure.draw_without_rendering()  # names are placed on the final axes
+    for axes, metric in zip(panels, RATES, strict=True):
+        _name_points(axes, {name: (length[name], table.loc[name, ("value", metric)]) for name in table.index})
     return figure
 
 
