@@ -122,6 +122,38 @@ def claims(share_found):
     ]  # fmt: skip
 
 
+CONDITIONS = {  # of training: where to find the policies, and ALL's where it is the same under both
+    "2 400 pairs, one pass": ({"study": "methods"}, {}),
+    "as many steps as ALL": ({"study": "equal steps"}, {"study": "methods"}),
+    "... and beta 0.3": ({"study": "gentler", "setting": "as many steps, beta 0.3"}, {}),
+    "... and rate 5e-5": ({"study": "gentler", "setting": "as many steps, rate 5e-5"}, {}),
+    "8 000 pairs, one pass": ({"study": "sizes"}, {}),
+    "8 000 pairs, rate 5e-5": ({"study": "gentler", "setting": "8 000 pairs, rate 5e-5"}, {}),
+}
+
+
+def by_condition(outcomes, others=("RAND", "RAF", "ALL"), *, metric="win_rate"):
+    """What PD gains over other methods under each of `CONDITIONS`, as text: estimate, interval, verdict.
+
+    Parameters
+    ----------
+    outcomes : pandas.DataFrame
+        All studies, see `pdsel.gridtables.load_grid`.
+    others : sequence of str
+        "ALL" is tested for *at least*, the others for *above*.
+    """
+    rows = []
+    for name, (where, of_all) in CONDITIONS.items():
+        row = {"training": name, "PD": f"{contrast(outcomes, [(1, of('PD', **where))], metric=metric).value:.1f}"}
+        for other in others:
+            there = where | (of_all if other == "ALL" else {})
+            found = contrast(outcomes, [(1, of("PD", **where)), (-1, of(other, **there))], metric=metric)
+            said = verdict([(found, "at least" if other == "ALL" else "above")])
+            row[f"PD - {other}"] = f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}] {said}"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
 def judged(outcomes, *, metric="win_rate"):
     """Every claim with its estimates and verdict; of several parts, all must hold, and one that does not hold decides.
 

@@ -90,6 +90,17 @@ def followups(seeds):
     ]
 
 
+def gentler(seeds):
+    """Does training harder undo a selection? As many steps as ALL, and more pairs, with a stronger KL term or a lower rate."""
+    changes = {
+        "as many steps, beta 0.3": {"max_steps": ALL_STEPS, "beta": 0.3},
+        "as many steps, rate 5e-5": {"max_steps": ALL_STEPS, "learning_rate": 5e-5},
+        "8 000 pairs, rate 5e-5": {"n_pairs": LARGE_PAIRS, "learning_rate": 5e-5},
+    }
+    return [(name, cell(method, seed=seed, conflict=HIGHEST, **change)) for seed in seeds
+            for name, change in changes.items() for method in ("ALL", "RAND", "RAF", "PD")]  # fmt: skip
+
+
 def choose(table, *, over=("beta", "learning_rate"), by="utility"):
     """The setting with the best mean over methods and worlds: DPO's, by the methods that select nothing.
 

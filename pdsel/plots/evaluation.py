@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from pdsel.plots.style import COLORS, GREY, spaced
+from pdsel.plots.style import COLORS, GREY, name_points, spaced
 
 RATES = ["win_rate", "length_controlled_win_rate"]
 OTHER = "#777777"  # of a method without a colour of its own
@@ -34,32 +34,6 @@ def plot_win_rates(metrics):
     return figure
 
 
-SIDES = {
-    (8, 0): ("left", "center"),
-    (-8, 0): ("right", "center"),
-    (0, 8): ("center", "bottom"),
-    (0, -8): ("center", "top"),
-}
-
-
-def _name_points(axes, points):
-    """Each point's name on the first of its sides where it covers no other point and no other name."""
-    renderer = axes.figure.canvas.get_renderer()
-    shown = axes.transData.transform(list(points.values()))
-    taken = []
-    for (name, point), own in zip(points.items(), shown, strict=True):
-        others = [other for other in shown if (other != own).any()]
-        for offset, (ha, va) in SIDES.items():
-            label = axes.annotate(name, point, xytext=offset, textcoords="offset points", ha=ha, va=va, fontsize=9)
-            box = label.get_window_extent(renderer).padded(3)
-            if not any(box.overlaps(other) for other in taken) and not any(box.contains(*other) for other in others):
-                break
-            label.remove()
-        else:
-            label = axes.annotate(name, point, xytext=(8, 0), textcoords="offset points", va="center", fontsize=9)
-        taken.append(box)
-
-
 def plot_frontier(metrics):
     """Win rate and length-controlled win rate against the mean length of the outputs: is winning bought with length?"""
     table = metrics.pivot_table(index="method", columns="metric", values=["value", "low", "high"])
@@ -78,7 +52,7 @@ def plot_frontier(metrics):
     panels[0].set_ylabel("against SFT (%), 95 % interval")
     figure.draw_without_rendering()  # names are placed on the final axes
     for axes, metric in zip(panels, RATES, strict=True):
-        _name_points(axes, {name: (length[name], table.loc[name, ("value", metric)]) for name in table.index})
+        name_points(axes, {name: (length[name], table.loc[name, ("value", metric)]) for name in table.index})
     return figure
 
 

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from scipy.optimize import isotonic_regression
 
 from pdsel.plots.style import BLUE, COLORS, GREY, ORANGE, spaced
 
@@ -17,12 +18,11 @@ def _line(axes, rows, x, method, **style):
 
 
 def _name_ends(axes, means, x):
-    """Each line's name at its right end, moved apart where two would overlap."""
+    """Each line's name at its right end, moved apart where two would overlap, and no further than needed."""
     ends = means.sort_values(x).groupby("method")["value"].last().sort_values()
-    low, high = axes.get_ylim()
-    place = -np.inf
-    for method, value in ends.items():
-        place = max(value, place + 0.055 * (high - low))
+    steps = 0.055 * np.ptp(axes.get_ylim()) * np.arange(len(ends))
+    places = isotonic_regression(ends.to_numpy() - steps).x + steps
+    for method, place in zip(ends.index, places, strict=True):
         axes.annotate(method, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=10,
                       color=LINES.get(method, "#777777"))  # fmt: skip
 
@@ -115,6 +115,8 @@ def plot_kept_overlap(table):
 def plot_conflict_levels(facts):
     """Bars: labels that contradict the overall rating, and labels that are wrong by gold, per aspect and level (percent).
 
+    Lines are standard deviations over worlds.
+
     Parameters
     ----------
     facts : pandas.DataFrame
@@ -131,7 +133,5 @@ def plot_conflict_levels(facts):
         axes.set(xlabel=f"labels that {title}", ylabel="")
     panels[1].legend(title="conflict level", loc="center left", bbox_to_anchor=(1.0, 0.5))
     most = spaced(facts.groupby("aspect")["conflict"].mean().idxmax())
-    figure.suptitle(
-        f"{most} contradicts the overall rating most often (bars: mean, lines: standard deviation over worlds)"
-    )
+    figure.suptitle(f"{most.capitalize()} contradicts the overall rating most often", fontweight="bold", fontsize=12)
     return figure

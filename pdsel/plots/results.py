@@ -3,7 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from pdsel.plots.style import BLUE, COLORS
+from pdsel.plots.style import BLUE, COLORS, name_points
 
 
 def plot_training(log):
@@ -26,9 +26,10 @@ def plot_cost(table):
     for method in table.index:
         x, y = seconds[method], table.loc[method, "win_rate"]
         axes.scatter(x, y, color=COLORS.get(method, "#777777"), s=60, zorder=3)
-        axes.annotate(method, (x, y), xytext=(6, 4), textcoords="offset points", fontsize=10)
     axes.axhline(50, color="black", lw=1, ls="--")
     axes.margins(0.14)
     axes.set(xlabel="seconds to train, proxies and scoring included", ylabel="win rate against SFT (%)",
              title="What a win rate costs")  # fmt: skip
+    figure.draw_without_rendering()  # names are placed on the final axes
+    name_points(axes, {method: (seconds[method], table.loc[method, "win_rate"]) for method in table.index})
     return figure
