@@ -12,9 +12,9 @@ import pytest
 
 from pdsel import grid, plan
 from pdsel.artifacts import digest
-from pdsel.claims import MARGIN, claims, contrast, judged, of, verdict
+from pdsel.claims import MARGIN, by_condition, claims, contrast, judged, of, verdict
 from pdsel.evaluation import Estimate
-from pdsel.followups import reasons
+from pdsel.followups import harder, reasons
 from pdsel.gridpairs import pair_facts
 from pdsel.gridtables import conflict_rows, is_grid, load_families, load_grid, means, save_grid
 from pdsel.selection import FULL, RULES, select
@@ -147,7 +147,8 @@ def made_up(strength=STRENGTH, n=60, noise=0.5):
     rng = np.random.default_rng(0)
     studies = {"methods": plan.methods([0, 1, 2]), "shares": plan.shares([0, 1, 2]),
                "sensitivity": plan.sensitivity([0, 1, 2], "base"), "follow-ups": plan.followups([0, 1, 2]),
-               "equal steps": plan.equal_steps([0, 1, 2])}  # fmt: skip
+               "equal steps": plan.equal_steps([0, 1, 2]), "sizes": plan.sizes([0, 1, 2]),
+               "gentler": plan.gentler([0, 1, 2])}  # fmt: skip
     frames = []
     for study, cells in studies.items():
         for setting, cell in cells:
@@ -191,6 +192,20 @@ def test_follow_ups_say_what_the_outcomes_say():
     conflict = why["Conflict hurts ALL, not PD"]
     assert "40 % of the labels on instruction following" in conflict and "it is 0.70 at 10 %" in conflict
     assert conflict.count("-10.") + conflict.count("-9.") >= 2  # noise takes ten points off either
+
+
+def test_what_pd_gains_under_each_way_of_training():
+    table = by_condition(made_up()).set_index("training")
+    assert len(table) == 6 and set(table["PD"]) <= {"79.9", "80.0", "80.1"}
+    assert all(text.startswith(("+13.", "+14.")) and text.endswith("] holds") for text in table["PD - RAND"])
+    worse = by_condition(made_up(STRENGTH | {"RAND": 90})).set_index("training")
+    assert all(text.endswith("] does not hold") for text in worse["PD - RAND"])
+
+
+def test_the_cost_of_training_harder_is_read_off_the_aspects():
+    outcomes = made_up().assign(truthfulness=1.0, honesty=0.9, helpfulness=0.8)
+    outcomes.loc[outcomes["study"] == "equal steps", "helpfulness"] = 0.5
+    assert "helpfulness 0.80 after one pass" in harder(outcomes) and "helpfulness 0.50 with as many" in harder(outcomes)
 
 
 def test_a_contrast_by_hand():
@@ -263,5 +278,5 @@ def test_the_committed_tables_come_from_the_committed_numbers(notebook, options,
 
 def test_readme_says_what_the_tables_of_the_grid_say():
     readme = (ROOT / "README.md").read_text()
-    for name in ("table1", "aspects", "table2", "ten_claims", "followups", "sizes"):
+    for name in ("table1", "aspects", "table2", "ten_claims", "followups", "sizes", "conditions", "harder"):
         assert (TOY / "tables" / f"{name}.md").read_text().rstrip() in readme, name
