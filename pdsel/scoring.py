@@ -9,6 +9,7 @@ import torch
 from tqdm.auto import tqdm
 
 from pdsel.checks import DataError, refuse
+from pdsel.failures import explained
 from pdsel.models import device, load_causal, load_classifier, load_tokenizer
 
 BATCH_TOKENS = 8192  # padded tokens a batch
@@ -123,7 +124,6 @@ def _common(prompt_ids, ids):
     return next(differ, min(len(prompt_ids), len(ids)))
 
 
-@torch.inference_mode()
 def score_texts(load, model, prompts, responses, score, max_length, batch_tokens):
     """A number for each prompt and response, each distinct text read once, in batches of like length.
 
@@ -144,18 +144,25 @@ def score_texts(load, model, prompts, responses, score, max_length, batch_tokens
     numpy.ndarray, shape (n,)
     """
     tokenizer = load_tokenizer(model)
-    net = load(model).to(device()).eval()
     encoded = encode(tokenizer, list(prompts), list(responses))
     texts = sorted({(ids[:max_length], start) for ids, start in encoded}, key=lambda text: (-len(text[0]), text))
-    net.config.pad_token_id = pad = tokenizer.pad_token_id  # a classifier reads the last token before the padding
-    values = {}
-    for batch in tqdm(list(_batches(texts, batch_tokens)), desc="scoring", leave=False):
-        width = len(batch[0][0])
-        ids = torch.tensor([[*ids, *[pad] * (width - len(ids))] for ids, _ in batch], device=net.device)
-        mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in batch], device=net.device)
-        starts = torch.tensor([start for _, start in batch], device=net.device)
-        values |= zip(batch, score(net, ids, mask, starts).tolist(), strict=True)
+    advice = [f"batch_tokens (now {batch_tokens}): halve it; results stay the same",
+              f"max_length (now {max_length}): lower, with pdsel.chat.fitting"]  # fmt: skip
+    with torch.inference_mode(), explained(lambda: advice):
+        net = load(model).to(device()).eval()
+        net.config.pad_token_id = pad = tokenizer.pad_token_id  # a classifier reads the last token before the padding
+        values = {}
+        for batch in tqdm(list(_batches(texts, batch_tokens)), desc="scoring", leave=False):
+            values |= zip(batch, score(net, *_padded(batch, pad, net.device)).tolist(), strict=True)
     return np.array([values[ids[:max_length], start] for ids, start in encoded])
+
+
+def _padded(batch, pad, where):
+    """Ids and mask, padded on the right to the first and longest text, and where the responses start."""
+    width = len(batch[0][0])
+    ids = torch.tensor([[*ids, *[pad] * (width - len(ids))] for ids, _ in batch], device=where)
+    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in batch], device=where)
+    return ids, mask, torch.tensor([start for _, start in batch], device=where)
 
 
 def _batches(texts, batch_tokens):

@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 import torch
+from chat_models import FAMILIES, save_chat_model
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-from chat_models import FAMILIES, save_chat_model
 from pdsel.chat import as_messages, fitting, token_counts, too_long
 from pdsel.models import load_causal, load_tokenizer
 from pdsel.notesworld import BASE_MODEL
