@@ -21,6 +21,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pandas as pd
+import torch
 import yaml
 from datasets import Dataset, load_from_disk
 
@@ -70,6 +71,7 @@ def launch(function, *args, config, **kwargs):
     """
     path = find_config(config)
     settings = yaml.safe_load(path.read_text())
+    count = settings.get("num_processes") or _gpus(path)
     inspect.signature(function).bind(*args, **kwargs)  # a wrong argument is refused here, not on every process
     with tempfile.TemporaryDirectory(prefix="pdsel-job-") as folder:
         job = {"module": function.__module__, "function": function.__name__,
@@ -77,10 +79,22 @@ def launch(function, *args, config, **kwargs):
                "kwargs": {name: _write(value, Path(folder, name)) for name, value in kwargs.items()}}  # fmt: skip
         Path(folder, "job.json").write_text(json.dumps(job))
         command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(path)]
+        command += ["--num_processes", str(count)]
         if settings.get("num_machines", 1) == 1 and "main_process_port" not in settings:
             command += ["--main_process_port", "0"]  # a free one, so that jobs may run beside each other
         _run([*command, "-m", "pdsel.launch", folder], folder, cpu=bool(settings.get("use_cpu")))
-        return [_read_result(Path(folder), rank) for rank in range(settings["num_processes"])]
+        return [_read_result(Path(folder), rank) for rank in range(count)]
+
+
+def _gpus(path):
+    """How many GPUs there are to run on."""
+    count = torch.cuda.device_count()
+    if count < 2:
+        raise DataError(
+            f"accelerate: {path.name} runs on all GPUs, and there are {count} here. Remedy: leave accelerate out for one GPU "
+            "or none, or use 'cpu2' to try two processes on the CPU"
+        )
+    return count
 
 
 def find_config(config):

@@ -1,6 +1,7 @@
 """One small reward per aspect, trained on that aspect's pairs only; scores the pairs of every other aspect."""
 
 import json
+import os
 import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -247,6 +248,7 @@ def margins_of_part(pairs, plain_proxies):
 
     A part has whole prompts, since pairs of one prompt share responses, and each text is to be read once.
     """
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # under an FSDP config: every process reads whole models
     prompts = [json.dumps(prompt) for prompt in pairs["prompt"]]
     place = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
     mine = [row for row, prompt in enumerate(prompts) if place[prompt] % processes.count() == processes.rank()]

@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig, PeftModel
 from tqdm.auto import tqdm
 from transformers import AutoConfig, PrinterCallback, TrainerCallback
+from transformers.integrations import unset_hf_deepspeed_config
 
 from pdsel import processes
 from pdsel.checks import DataError
@@ -167,6 +168,7 @@ def _rewrite(trainer, folder, load, model):
         dtype = AutoConfig.from_pretrained(model, trust_remote_code=False).dtype or MASTER
     if not adapted and dtype == MASTER:
         return
+    unset_hf_deepspeed_config()  # this process alone reads the model now, whole
     with torch.random.fork_rng(devices=[]):
         net = load(model if adapted else str(folder), dtype=MASTER if adapted else dtype)
     if adapted:
