@@ -90,7 +90,8 @@ def fitting(pairs, *, model, max_length):
     model : str or list of str
         Path or hub id of each model that will read the pairs (policy, proxies); a pair must fit all.
     max_length : int
-        Tokens of prompt and response together; give the same to training and scoring.
+        Tokens of prompt and response together; give the same to training and scoring. Proxies of kind "shared" read the
+        aspect's name besides: leave room for it there.
 
     Returns
     -------

@@ -55,7 +55,7 @@ def train(
     with session(output_dir) as folder, explained(lambda: memory_advice(**advice)):
         home, last = folder, None
         if save_steps is not None:
-            parts = [trainer_class.__name__, model_content(model), settings, lora_rank, processes.count()]
+            parts = [trainer_class.__name__, model_content(model), options, lora_rank, processes.count()]
             home, last = checkpoints(output_dir, run_key(parts, data, held_out))
             options |= {"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1}
         args = config_class(**options | {"output_dir": str(home)})  # before the model: ZeRO-3 shards it while it loads
