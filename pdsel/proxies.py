@@ -1,6 +1,7 @@
 """One small reward per aspect, trained on that aspect's pairs only; scores the pairs of every other aspect."""
 
 import json
+import os
 import tempfile
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -9,8 +10,10 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from pdsel import processes
 from pdsel.artifacts import slug
 from pdsel.checks import DataError, refuse
+from pdsel.launch import launch
 from pdsel.naming import name_aspect, named_pairs, named_start
 from pdsel.pairs import check_pairs
 from pdsel.sampling import training_ids
@@ -96,7 +99,8 @@ def fit_proxy(
     output_dir : str or Path, optional
         Default: a temporary folder that lives as long as the proxy.
     **training
-        `learning_rate, batch_size, epochs` and anything else TRL's config knows.
+        `learning_rate, batch_size, epochs, held_out, lora_rank, accelerate` and what else `pdsel.training` takes;
+        `held_out` are pairs of the same aspect.
 
     Returns
     -------
@@ -163,8 +167,12 @@ def fit_proxies(pairs, *, output_dir=None, aspects=None, **options):
 
 def _train(kind, rows, offset, beta, options):
     if kind == "classifier":
-        return train_reward(rows, -offset, **options)
-    return train_with_offset(named_pairs(rows) if kind == "shared" else rows, offset, beta=beta, **options)
+        return train_reward(rows, (-offset).tolist(), **options)
+    if kind == "shared":
+        rows = named_pairs(rows)
+        if options.get("held_out") is not None:
+            options |= {"held_out": named_pairs(options["held_out"])}
+    return train_with_offset(rows, offset.tolist(), beta=beta, **options)
 
 
 def _length_offset(part, model, penalty, sign):
@@ -202,7 +210,7 @@ def _classifier(proxy, prompts, responses, references):
 REWARDS = {"classifier": _classifier, "implicit": _implicit, "shared": _shared}
 
 
-def score_margins(pairs, proxies):
+def score_margins(pairs, proxies, *, accelerate=None):
     """The raw margin r_k(x, chosen) - r_k(x, rejected) of every proxy on every pair.
 
     Parameters
@@ -210,6 +218,9 @@ def score_margins(pairs, proxies):
     pairs : datasets.Dataset
         Pairs table.
     proxies : list of Proxy, or dict of aspect to Proxy
+    accelerate : str or Path, optional
+        Spread the pairs over processes with this config, see `pdsel.launch`: every process scores the pairs of its prompts,
+        and the parts are joined by `pair_id`. Equal to one process to about 1e-6 times a log-probability.
 
     Returns
     -------
@@ -220,6 +231,31 @@ def score_margins(pairs, proxies):
     named = proxies if isinstance(proxies, dict) else {proxy.aspect: proxy for proxy in proxies}
     if not named or len(named) != len(proxies):
         raise DataError(f"proxies: {len(proxies)} given for aspects {list(named)}; give one per aspect, at least one")
+    if accelerate is None:
+        margins = _margins(pairs, named)
+    else:
+        plain = {aspect: asdict(replace(proxy, holder=None)) for aspect, proxy in named.items()}
+        parts = launch(margins_of_part, pairs, plain, config=accelerate)
+        margins = pd.concat(parts).loc[list(pairs["pair_id"])]
+    for aspect in margins:
+        bad = margins.index[~np.isfinite(margins[aspect])]
+        refuse(bad, f"margins[{aspect!r}]", "is not finite", "the proxy diverged: lower its learning rate")
+    return margins
+
+
+def margins_of_part(pairs, plain_proxies):
+    """`score_margins` on this process's part of the pairs, with proxies as dicts of their fields.
+
+    A part has whole prompts, since pairs of one prompt share responses, and each text is to be read once.
+    """
+    os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # under an FSDP config: every process reads whole models
+    prompts = [json.dumps(prompt) for prompt in pairs["prompt"]]
+    place = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
+    mine = [row for row, prompt in enumerate(prompts) if place[prompt] % processes.count() == processes.rank()]
+    return _margins(pairs.select(mine), {aspect: Proxy(**fields) for aspect, fields in plain_proxies.items()})
+
+
+def _margins(pairs, named):
     prompts = list(pairs["prompt"]) * 2
     responses = [*pairs["chosen"], *pairs["rejected"]]
     references, columns = {}, {}
@@ -228,8 +264,4 @@ def score_margins(pairs, proxies):
         if proxy.length_penalty:
             rewards = rewards - proxy.length_penalty * response_lengths(proxy.reference, responses)
         columns[aspect] = rewards[: len(pairs)] - rewards[len(pairs) :]
-    margins = pd.DataFrame(columns, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))
-    for aspect in margins:
-        bad = margins.index[~np.isfinite(margins[aspect])]
-        refuse(bad, f"margins[{aspect!r}]", "is not finite", "the proxy diverged: lower its learning rate")
-    return margins
+    return pd.DataFrame(columns, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from pdsel.checks import DataError, refuse
+from pdsel.failures import explained
 from pdsel.models import device, load_causal, load_classifier, load_tokenizer
 
 BATCH_TOKENS = 8192  # padded tokens a batch
@@ -63,26 +65,57 @@ def response_lengths(model, responses):
     return np.array([len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]])
 
 
-def encode(tokenizer, prompt, response):
-    """Token ids of prompt and response as TRL builds them, and where the response starts.
+def encode(tokenizer, prompts, responses):
+    """Token ids of each prompt and response as TRL builds them, and where the response starts.
+
+    Strings are joined and closed with the end-of-text token; messages go through the tokenizer's chat template, which
+    writes its own special tokens. The ids are those of TRL's DPO trainer. Where a tokenizer merges characters across the
+    seam, the response starts with the merged token; TRL starts both responses of a pair at the earlier of their seams.
+
+    Parameters
+    ----------
+    tokenizer : transformers.PreTrainedTokenizerBase
+    prompts, responses : list of str or of chat messages, length n
+        Many in one call: a fast tokenizer is several times faster so.
 
     Returns
     -------
-    (tuple of int, int)
+    list of (tuple of int, int), length n
+
+    Raises
+    ------
+    ValueError
+        For messages and a tokenizer without a chat template, or a prompt and response of different kinds.
     """
-    if isinstance(prompt, str):
-        return encode_strings(tokenizer, [prompt], [response])[0]
-    prompt_ids = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)["input_ids"]
-    ids = tokenizer.apply_chat_template(prompt + response, return_dict=True)["input_ids"]
-    return tuple(ids), _common(prompt_ids, ids)
+    kinds = [isinstance(prompt, str) for prompt in prompts]
+    mixed = [i for i, (r, kind) in enumerate(zip(responses, kinds, strict=True)) if isinstance(r, str) != kind]
+    refuse(mixed, "prompt and response at positions", "are a string and chat messages",
+           "make both one kind: pdsel.chat.as_messages")  # fmt: skip
+    encoded = [None] * len(kinds)
+    for kind, texts in [(True, _string_texts), (False, _chat_texts)]:
+        rows = [i for i, found in enumerate(kinds) if found == kind]
+        if rows:
+            starts, wholes = texts(tokenizer, [prompts[i] for i in rows], [responses[i] for i in rows])
+            starts, wholes = (tokenizer(side, add_special_tokens=kind)["input_ids"] for side in (starts, wholes))
+            for i, start, ids in zip(rows, starts, wholes, strict=True):
+                encoded[i] = tuple(ids), _common(start, ids)
+    return encoded
 
 
-def encode_strings(tokenizer, prompts, responses):
-    """`encode` for strings, many in one call: a fast tokenizer is several times faster so."""
+def _string_texts(tokenizer, prompts, responses):
     end = tokenizer.eos_token
-    wholes = [p + r + ("" if r.endswith(end) else end) for p, r in zip(prompts, responses, strict=True)]
-    starts, texts = (tokenizer(list(side))["input_ids"] for side in (prompts, wholes))
-    return [(tuple(ids), _common(start, ids)) for start, ids in zip(starts, texts, strict=True)]
+    return list(prompts), [p + r + ("" if r.endswith(end) else end) for p, r in zip(prompts, responses, strict=True)]
+
+
+def _chat_texts(tokenizer, prompts, responses):
+    if tokenizer.chat_template is None:
+        raise DataError(
+            f"{tokenizer.name_or_path}: chat messages, but the tokenizer has no chat template and cannot spell the "
+            "default one. Remedy: give plain strings, or use a model with a template"
+        )
+    starts = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, tokenize=False)
+    wholes = [prompt + response for prompt, response in zip(prompts, responses, strict=True)]
+    return starts, tokenizer.apply_chat_template(wholes, tokenize=False)
 
 
 def _common(prompt_ids, ids):
@@ -91,7 +124,6 @@ def _common(prompt_ids, ids):
     return next(differ, min(len(prompt_ids), len(ids)))
 
 
-@torch.inference_mode()
 def score_texts(load, model, prompts, responses, score, max_length, batch_tokens):
     """A number for each prompt and response, each distinct text read once, in batches of like length.
 
@@ -112,21 +144,25 @@ def score_texts(load, model, prompts, responses, score, max_length, batch_tokens
     numpy.ndarray, shape (n,)
     """
     tokenizer = load_tokenizer(model)
-    net = load(model).to(device()).eval()
-    if all(isinstance(prompt, str) for prompt in prompts):
-        encoded = encode_strings(tokenizer, prompts, responses)
-    else:
-        encoded = [encode(tokenizer, p, r) for p, r in zip(prompts, responses, strict=True)]
+    encoded = encode(tokenizer, list(prompts), list(responses))
     texts = sorted({(ids[:max_length], start) for ids, start in encoded}, key=lambda text: (-len(text[0]), text))
-    net.config.pad_token_id = pad = tokenizer.pad_token_id  # a classifier reads the last token before the padding
-    values = {}
-    for batch in tqdm(list(_batches(texts, batch_tokens)), desc="scoring", leave=False):
-        width = len(batch[0][0])
-        ids = torch.tensor([[*ids, *[pad] * (width - len(ids))] for ids, _ in batch], device=net.device)
-        mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in batch], device=net.device)
-        starts = torch.tensor([start for _, start in batch], device=net.device)
-        values |= zip(batch, score(net, ids, mask, starts).tolist(), strict=True)
+    advice = [f"batch_tokens (now {batch_tokens}): halve it; results stay the same",
+              f"max_length (now {max_length}): lower, with pdsel.chat.fitting"]  # fmt: skip
+    with torch.inference_mode(), explained(lambda: advice):
+        net = load(model).to(device()).eval()
+        net.config.pad_token_id = pad = tokenizer.pad_token_id  # a classifier reads the last token before the padding
+        values = {}
+        for batch in tqdm(list(_batches(texts, batch_tokens)), desc="scoring", leave=False):
+            values |= zip(batch, score(net, *_padded(batch, pad, net.device)).tolist(), strict=True)
     return np.array([values[ids[:max_length], start] for ids, start in encoded])
+
+
+def _padded(batch, pad, where):
+    """Ids and mask, padded on the right to the first and longest text, and where the responses start."""
+    width = len(batch[0][0])
+    ids = torch.tensor([[*ids, *[pad] * (width - len(ids))] for ids, _ in batch], device=where)
+    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in batch], device=where)
+    return ids, mask, torch.tensor([start for _, start in batch], device=where)
 
 
 def _batches(texts, batch_tokens):

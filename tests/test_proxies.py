@@ -56,9 +56,8 @@ def test_shared_costs_one_pass_and_separate_kinds_share_the_rest(pairs, shared_p
     assert list(apart) == list(shared_proxies) == sorted(set(pairs["aspect"]))
     assert sum(proxy.n_pairs for proxy in apart.values()) == next(iter(shared_proxies.values())).n_pairs == len(pairs)
     tokenizer = load_tokenizer(BASE_MODEL)
-    by_hand = sum(
-        len(encode(tokenizer, row["prompt"], row[side])[0]) for row in pairs for side in ("chosen", "rejected")
-    )
+    sides = [encode(tokenizer, list(pairs["prompt"]), list(pairs[side])) for side in ("chosen", "rejected")]
+    by_hand = sum(len(ids) for side in sides for ids, _ in side)
     assert sum(proxy.n_tokens for proxy in apart.values()) == by_hand
     named = sum(proxy.n_tokens for proxy in shared_proxies.values())
     assert named == pytest.approx(by_hand + 2 * len(pairs), abs=4)  # one more word a text

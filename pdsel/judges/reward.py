@@ -131,7 +131,7 @@ def _load_reward(model):
 def _warn_of_cuts(tokenizer, prompts, responses, most):
     if most is None:
         return
-    n_cut = sum(len(encode(tokenizer, p, r)[0]) > most for p, r in zip(prompts, responses, strict=True))
+    n_cut = sum(len(ids) > most for ids, _ in encode(tokenizer, prompts, responses))
     if n_cut:
         warnings.warn(
             f"{n_cut} of {len(prompts)} texts (either side) are longer than {most} tokens and judged by their first "

@@ -81,16 +81,19 @@ def save_proxies(folder):
 
 
 @torch.inference_mode()
-def plain_logps(model, texts, *, batch_size=16):
+def plain_logps(model, texts, *, batch_size=16, net=None):
     """Log-probability of each response (and the end of text), texts as `(prompt, response)`, in the given order."""
-    tokenizer, net = load_tokenizer(model), load_causal(model).eval()
+    tokenizer, net = load_tokenizer(model), net or load_causal(model).eval()
     logps = []
     for start in range(0, len(texts), batch_size):
         rows = texts[start : start + batch_size]
         wholes = [prompt + response + tokenizer.eos_token for prompt, response in rows]
         batch = tokenizer(wholes, padding=True, padding_side="right", return_tensors="pt", return_token_type_ids=False)
-        n_prompt = torch.tensor([len(ids) for ids in tokenizer([prompt for prompt, _ in rows])["input_ids"]])
-        targets, position = batch["input_ids"][:, 1:], torch.arange(1, batch["input_ids"].shape[1])
+        batch = batch.to(net.device)
+        n_prompt = torch.tensor([len(ids) for ids in tokenizer([prompt for prompt, _ in rows])["input_ids"]]).to(
+            net.device
+        )
+        targets, position = batch["input_ids"][:, 1:], torch.arange(1, batch["input_ids"].shape[1], device=net.device)
         token_logps = torch.log_softmax(net(**batch).logits[:, :-1], dim=-1).gather(-1, targets[..., None])[..., 0]
         counted = batch["attention_mask"][:, 1:] * (position >= n_prompt[:, None])
         logps += (token_logps * counted).double().sum(dim=1).tolist()

@@ -1,0 +1,66 @@
+"""Log-probabilities of the reference, kept on disk by content: methods that train on one pool compute them once."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from transformers.utils import cached_file
+
+from pdsel.artifacts import digest, save_table
+
+PARTS = ("*.safetensors", "config.json", "tokenizer*", "*.jinja", "special_tokens_map.json")
+
+
+def model_content(model):
+    """The digest of a model's weights, configuration and tokenizer: a local folder's, or those cached of a hub id.
+
+    >>> from pdsel.notesworld import BASE_MODEL
+    >>> len(model_content(BASE_MODEL))
+    64
+    """
+    folder = Path(cached_file(str(model), "config.json")).parent
+    files = sorted({file for part in PARTS for file in folder.glob(part)})
+    listing = "\n".join(f"{file.name} {digest(file)}" for file in files)
+    return hashlib.sha256(listing.encode()).hexdigest()
+
+
+class ReferenceCache:
+    """Log-probabilities of texts under one model, in Parquet files that are only ever added.
+
+    Every run adds a file of what it had to compute, written whole or not at all, so that runs may share a folder while
+    they run at once. A value is the same to about 1e-6 whatever batch it was computed in; the one found first is kept.
+
+    Parameters
+    ----------
+    folder : str or Path
+    model : str
+        Path or hub id of the reference.
+    precision : str
+        Of the arithmetic, such as "float32"; another one's values are kept apart.
+    """
+
+    def __init__(self, folder, model, precision):
+        name = hashlib.sha256(f"{model_content(model)} {precision}".encode()).hexdigest()[:32]
+        self.folder = Path(folder) / name
+
+    def read(self):
+        """A dict of text key to log-probability."""
+        files = sorted(self.folder.glob("*.parquet"), reverse=True)  # of two values the first file's is kept
+        tables = [pd.read_parquet(file) for file in files]
+        return {key: value for table in tables for key, value in zip(table["text"], table["logp"], strict=True)}
+
+    def write(self, values):
+        """Add a dict of text key to log-probability."""
+        name = hashlib.sha256("\n".join(sorted(values)).encode()).hexdigest()[:32]
+        save_table(pd.DataFrame({"text": list(values), "logp": list(values.values())}), self.folder / f"{name}.parquet")
+
+
+def text_key(prompt_ids, response_ids, max_length):
+    """The digest of a text as the model reads it: the ids, cut at `max_length`, and where the response starts.
+
+    >>> text_key([1, 2], [3, 4], 3) == text_key([1, 2], [3, 5], 3) != text_key([1], [2, 3], 3)
+    True
+    """
+    ids = np.array([len(prompt_ids), *[*prompt_ids, *response_ids][:max_length]], dtype=np.int64)
+    return hashlib.sha256(ids.tobytes()).hexdigest()
