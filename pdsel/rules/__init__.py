@@ -122,7 +122,7 @@ def score(name, signals, **options):
     )  # sums are taken in one order, so no bit depends on it
     wanted = needs(RULES[name].score)
     refuse([need for need in wanted if need not in signals], f"rule {name!r}: signal", "is absent",
-           "compute it with pdsel.rules.signals.Signals, or add it to the mapping")  # fmt: skip
+           "compute it with pdsel.rules.store.Signals, or add it to the mapping")  # fmt: skip
     values = [_in_order(need, signals[need], ids[order], order, name) for need in wanted]
     scores = RULES[name].score(*values, **options).astype(float).rename(name)
     bad = scores.index[~np.isfinite(scores.to_numpy())]

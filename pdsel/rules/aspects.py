@@ -7,7 +7,7 @@ from scipy.special import logit
 from pdsel.divergence import preference_divergence, scale_margins
 
 QUANTILE = 0.9  # gamma, where margins are clipped
-VOTES = (0.501, 0.999)  # bounds of an aspect's accuracy, so that its log-odds are positive and finite
+VOTES = (0.55, 0.99)  # bounds of an aspect's accuracy: its log-odds divide, and must not be near 0
 
 
 def opinions(pairs, margins, *, quantile=QUANTILE):

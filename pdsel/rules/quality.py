@@ -39,9 +39,10 @@ def sweet_spot(pairs, pooled_rewards, sample_rewards, *, spot=SPOT):
     """
     prompts = pd.Series(list(pairs["prompt_id"]), index=list(pairs["pair_id"]))
     by_prompt = sample_rewards.groupby(level=0)
-    mean, spread = (prompts.map(found) for found in (by_prompt.mean(), by_prompt.std(ddof=0)))
+    mean, spread = by_prompt.mean(), by_prompt.std(ddof=0)
     typical = float(np.sqrt(np.square(spread).mean())) or 1.0  # for prompts whose samples are all alike
-    return ((pooled_rewards["rejected"] - mean) / spread.where(spread > 0, typical) - spot).abs()
+    spread = spread.where(spread > 0, typical)
+    return ((pooled_rewards["rejected"] - prompts.map(mean)) / prompts.map(spread) - spot).abs()
 
 
 def diversity_or_quality(pairs, features, pooled_rewards, sample_rewards):
