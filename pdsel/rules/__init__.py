@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 
 from pdsel.checks import DataError, refuse
-from pdsel.divergence import aligned, rating_divergence, repeated
+from pdsel.divergence import aligned, repeated
 from pdsel.rules import aspects, geometry, likelihood, margins, quality, text
-from pdsel.selection import divergence_scores, select_rules
+from pdsel.selection import select_rules
 
 
 class Rule(NamedTuple):
@@ -25,21 +25,11 @@ class Rule(NamedTuple):
     source: str
 
 
-def _pd(pairs, margins, *, quantile=aspects.QUANTILE):
-    """PD from the proxies' margins (see `pdsel.selection.divergence_scores`)."""
-    return divergence_scores(pairs, margins, quantile=quantile)
-
-
-def _pd_of_ratings(pairs):
-    """PD(rati.), lowest kept (see `pdsel.rating_divergence`)."""
-    return rating_divergence(pairs)
-
-
 RULES = {
     "RAND": Rule(text.chance, "lowest", "baseline"),
-    "PD": Rule(_pd, "lowest", "2508.07638"),
-    "PD(rati.)": Rule(_pd_of_ratings, "lowest", "2508.07638"),
-    "PD(high)": Rule(_pd, "highest", "2508.07638"),
+    "PD": Rule(aspects.divergence, "lowest", "2508.07638"),
+    "PD(rati.)": Rule(aspects.divergence_of_ratings, "lowest", "2508.07638"),
+    "PD(high)": Rule(aspects.divergence, "highest", "2508.07638"),
     "PD(weighted)": Rule(aspects.weighted_divergence, "lowest", "2508.07638, 2310.03708"),
     "RAF": Rule(margins.pooled_margin, "highest", "2508.07638, 2502.14560"),
     "RC": Rule(aspects.reward_consistency, "highest", "2504.11337"),
@@ -153,11 +143,15 @@ def available(signals):
     return [name for name, rule in RULES.items() if all(need in signals for need in needs(rule.score))]
 
 
-def score_all(signals, names=None, *, seed=0):
-    """A column of scores per rule, index `pair_id`; by default of every rule the signals suffice for."""
+def score_all(signals, names=None, **options):
+    """A column of scores per rule, index `pair_id`; by default of every rule the signals suffice for.
+
+    Options, such as `seed`, reach the rules that have them.
+    """
     names = available(signals) if names is None else list(names)
-    seeded = {name for name in names if "seed" in inspect.signature(RULES[name].score).parameters}
-    columns = {name: score(name, signals, **({"seed": seed} if name in seeded else {})) for name in names}
+    known = {name: inspect.signature(RULES[name].score).parameters for name in names}
+    columns = {name: score(name, signals, **{key: value for key, value in options.items() if key in known[name]})
+               for name in names}  # fmt: skip
     return pd.DataFrame(columns).rename_axis("pair_id")
 
 

@@ -5,6 +5,9 @@ options, and of ours `offset` (a number per pair inside the sigmoid), `scale`, `
 shuffling), `stages` (lists of pairs, the model of one stage being the reference of the next). What TRL 1.16 has is TRL's.
 """
 
+import json
+import shutil
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +20,9 @@ from pdsel.divergence import aligned, gap_order
 from pdsel.rules import needs
 from pdsel.rules.aspects import weighted_divergence
 from pdsel.rules.margins import BETA, implicit
+from pdsel.tables import check_pairs
 
+RECORD = "training.json"  # of a training, see `pdsel.training.training_log`
 SMOOTHING = 0.1  # how many labels robust DPO takes to be wrong
 
 
@@ -200,16 +205,28 @@ def train_plan(plan, pairs, *, model, output_dir, seed=0, beta=BETA, **training)
     """Train on `pairs` as an alternative's plan says; see the module's first lines."""
     from pdsel.training import train_with_offset
 
-    plan = {"offset": pd.Series(0.0, index=list(pairs["pair_id"])), "stages": [list(pairs["pair_id"])]} | plan
+    check_pairs(pairs)
+    where = {name: row for row, name in enumerate(pairs["pair_id"])}
+    plan = {"offset": pd.Series(0.0, index=list(where)), "stages": [list(where)]} | plan
     offset, stages, order = plan.pop("offset"), plan.pop("stages"), plan.pop("order", None)
     if order is not None:
         stages, plan = [order], plan | {"train_sampling_strategy": "sequential"}
-    where = {name: row for row, name in enumerate(pairs["pair_id"])}
-    options = {"seed": seed, "beta": beta} | training | plan
+    options, folders = {"seed": seed, "beta": beta} | training | plan, []
     for number, ids in enumerate(stages):
-        folder = output_dir if number == len(stages) - 1 else f"{output_dir}-stage{number}"
-        rows = [where[name] for name in (ids if order is not None else sorted(ids, key=where.__getitem__))]
-        part = pairs.select(rows)
+        folders.append(output_dir if number == len(stages) - 1 else f"{output_dir}-stage{number}")
+        rows = [where[name] for name in ids if name in where]
+        part = pairs.select(rows if order is not None else sorted(rows))
         offsets = aligned(offset, pd.Index(list(part["pair_id"])), "offset").tolist()
-        model = train_with_offset(part, offsets, model=model, output_dir=folder, **options)
-    return model
+        model = train_with_offset(part, offsets, model=model, output_dir=folders[-1], **options)
+    return _whole(folders)
+
+
+def _whole(folders):
+    """The last stage's folder, its record made that of all stages, which leave nothing else behind."""
+    logs = [json.loads(Path(folder, RECORD).read_text()) for folder in folders]
+    whole = {name: sum(log[name] for log in logs) if name != "history" else [point for log in logs for point in log[name]]
+             for name in logs[-1]}  # fmt: skip
+    for folder in folders[:-1]:
+        shutil.rmtree(folder)
+    Path(folders[-1], RECORD).write_text(json.dumps(whole, indent=1))
+    return str(folders[-1])

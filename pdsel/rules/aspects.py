@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from pdsel.divergence import preference_divergence, scale_margins
+from pdsel.divergence import preference_divergence, rating_divergence, scale_margins
+from pdsel.selection import POOLED
 
 QUANTILE = 0.9  # gamma, where margins are clipped
 VOTES = (0.55, 0.99)  # bounds of an aspect's accuracy: its log-odds divide, and must not be near 0
@@ -18,7 +19,7 @@ def opinions(pairs, margins, *, quantile=QUANTILE):
     pairs : datasets.Dataset
         Pairs table.
     margins : pandas.DataFrame, shape (n, kappa)
-        Raw margins by `pair_id`; columns that label no pair (a pooled reward's) are not read.
+        Raw margins by `pair_id`; a pooled reward's column is not read.
     quantile : float in (0, 1]
         gamma, see `pdsel.scale_margins`.
 
@@ -36,10 +37,26 @@ def opinions(pairs, margins, *, quantile=QUANTILE):
     q  1.0  NaN
     """
     aspect = pd.Series(list(pairs["aspect"]), index=list(pairs["pair_id"]))
-    names = sorted(aspect.unique())
+    names = sorted(name for name in margins if name != POOLED)
     scaled = scale_margins(margins[names], aspect, quantile=quantile)
     labels = aspect.loc[scaled.index].to_numpy()
     return scaled.mask(labels[:, None] == np.array(names)[None, :])
+
+
+def divergence(pairs, margins, *, quantile=QUANTILE):
+    """PD from the proxies' margins (2508.07638): lowest kept, "PD(high)" keeps the other end.
+
+    >>> margins = pd.DataFrame({"a": [9.0, 1.0], "b": [4.0, 9.0]}, index=["p", "q"])
+    >>> divergence({"pair_id": ["p", "q"], "aspect": ["a", "b"]}, margins).tolist()
+    [-1.0, -1.0]
+    """
+    aspect = pd.Series(list(pairs["aspect"]), index=list(pairs["pair_id"]))
+    return preference_divergence(opinions(pairs, margins, quantile=quantile), aspect)
+
+
+def divergence_of_ratings(pairs):
+    """PD(rati.), lowest kept (2508.07638): PD from the raters' own gaps, see `pdsel.rating_divergence`."""
+    return rating_divergence(pairs)
 
 
 def weighted_divergence(pairs, margins, *, weights=None, quantile=QUANTILE):
@@ -57,7 +74,7 @@ def weighted_divergence(pairs, margins, *, weights=None, quantile=QUANTILE):
     others = opinions(pairs, margins, quantile=quantile)
     if weights is None:
         agreed = others.gt(0).where(others.ne(0), 0.5).where(others.notna()).astype(float).mean()
-        weights = dict(zip(others, logit(agreed.clip(*VOTES)), strict=True))
+        weights = dict(zip(others, logit(agreed.fillna(0.5).clip(*VOTES)), strict=True))
     aspect = pd.Series(list(pairs["aspect"]), index=list(pairs["pair_id"]))
     return preference_divergence(others, aspect, weights=weights)
 

@@ -15,6 +15,7 @@ from pdsel.generation import generate
 from pdsel.models import load_causal
 from pdsel.proxies import fit_proxies, fit_proxy, load_proxy, score_margins
 from pdsel.rules.margins import implicit
+from pdsel.rules.text import words
 from pdsel.scoring import BATCH_TOKENS, response_logps, score_texts
 from pdsel.selection import random_scores
 from pdsel.studies import TRAINING
@@ -186,6 +187,6 @@ def _sample_rewards(proxy, samples, sample_logps):
 
 
 SIGNALS = {function.__name__: function for function in (
-    aspect_models, margins, pooled_model, pooled_rewards, pooled, reference_logps, tokens, unprompted_nll, probe, probe_logps,
-    policy, policy_logps, held_out_losses, features, samples, sample_logps, sample_rewards, sample_opinions,
+    words, aspect_models, margins, pooled_model, pooled_rewards, pooled, reference_logps, tokens, unprompted_nll, probe,
+    probe_logps, policy, policy_logps, held_out_losses, features, samples, sample_logps, sample_rewards, sample_opinions,
 )}  # fmt: skip

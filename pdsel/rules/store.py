@@ -12,8 +12,10 @@ import pandas as pd
 
 from pdsel.artifacts import model_digest, save_table, slug, writing
 from pdsel.checks import DataError
-from pdsel.rules import needs
+from pdsel.rules import RULES, needs, score_all
+from pdsel.rules.built import BUILT, build
 from pdsel.rules.signals import SETTINGS, SIGNALS
+from pdsel.selection import select
 
 
 class Signals(Mapping):
@@ -86,7 +88,7 @@ class Signals(Mapping):
             seconds = time.perf_counter() - start
             if value is not None:
                 frame = value.rename("value").to_frame() if isinstance(value, pd.Series) else value
-                save_table(frame, stem.with_suffix(".parquet"))
+                save_table(frame.rename_axis(frame.index.name or "pair_id"), stem.with_suffix(".parquet"))
             with writing(record) as scratch:
                 scratch.write_text(json.dumps({"signal": name, "seconds": seconds}))
         seconds = json.loads(record.read_text())["seconds"]
@@ -104,6 +106,22 @@ class Signals(Mapping):
             return self._values["seed"]
         given = need in self._values and need not in self._seconds
         return _digest(self._values[need].to_json()) if given else self._key(need)
+
+
+def pairs_for(rule, signals, *, share, seed=0):
+    """The pairs that any rule of `RULES` keeps or of `BUILT` builds, and what they cost.
+
+    Returns
+    -------
+    (datasets.Dataset, list, float)
+        In the order of the pairs table; kept ids, best first (none of a table built anew); seconds of the signals.
+    """
+    if rule in BUILT:
+        return build(rule, signals, share=share, seed=seed), [], signals.seconds(*needs(BUILT[rule].score))
+    scores = score_all(signals, [rule], seed=seed)[rule]
+    kept = select(scores, share, keep=RULES[rule].keeps)
+    rows = np.flatnonzero(scores.index.isin(kept))
+    return signals["pairs"].select(rows), list(kept), signals.seconds(*needs(RULES[rule].score))
 
 
 def _inputs(name):

@@ -1,4 +1,4 @@
-"""Rules on the pairs alone: chance, and length in words."""
+"""Rules on chance, and on length in words."""
 
 import numpy as np
 import pandas as pd
@@ -29,17 +29,15 @@ def _text(answer):
     return answer if isinstance(answer, str) else answer[-1]["content"]
 
 
-def length_balance(pairs):
+def length_balance(words):
     """|log(words of chosen / words of rejected)|, lowest kept: pairs whose label length cannot explain.
 
-    >>> pairs = {"pair_id": ["p", "q"], "chosen": ["a b", "a"], "rejected": ["a", "b"]}
-    >>> length_balance(pairs).round(3).tolist()
+    >>> length_balance(pd.DataFrame({"chosen": [2, 1], "rejected": [1, 1]}, index=["p", "q"])).round(3).tolist()
     [0.693, 0.0]
     """
-    return log_length_ratio(pairs).abs()
+    return log_length_ratio(words).abs()
 
 
-def log_length_ratio(pairs):
+def log_length_ratio(words):
     """log(words of chosen / words of rejected), lowest kept: pairs that prefer the shorter answer, the second reading."""
-    table = words(pairs)
-    return np.log(table["chosen"] / table["rejected"])
+    return np.log(words["chosen"] / words["rejected"])
