@@ -46,7 +46,9 @@ def cells(seeds, *, shares=(SHARE,), conflicts=(CONFLICT,), names=None):
         for conflict in conflicts:
             for name in names:
                 for share in shares if name not in OTHERS else [1.0]:
-                    grid = {"families": True} if name in METHODS and share in (SHARE, 1.0) else {}
+                    grid = (
+                        {"families": share in (SHARE, 1.0)} if name in METHODS else {}
+                    )  # as `pdsel.plan` asks for them
                     loss = {"rule": "ALL", "loss": name} if name in ALTERNATIVES else {}
                     found.append(("", cell(name, seed=seed, conflict=conflict, share=share, **loss, **grid)))
     return found
