@@ -389,3 +389,13 @@ def test_rules_that_need_ratings_only_on_what_people_rated(shared, file, limit):
     )
     assert means["value"].between(0, 100).all() and means["value"].idxmin() == "PD(high)"
     assert means.loc["PD(rati.)", "gain_low"] > 0
+
+
+def test_ratings_that_come_as_text_are_numbers():
+    """As text "10" is below "9"; code that compares ratings as they come gets this wrong."""
+    gaps = [["10", "-9", "9"], ["-10", "9", "10"], ["-9", "10", "9"]]
+    named = {"pair_id": IDS, "aspect": list("abc")}
+    as_text, as_numbers = (Dataset.from_dict(named | {"rating_gaps": [[kind(gap) for gap in row] for row in gaps]})
+                           for kind in (str, float))  # fmt: skip
+    found = score("PD(rati.)", {"pairs": as_text})
+    assert found.tolist() == score("PD(rati.)", {"pairs": as_numbers}).tolist() == pytest.approx([0, 0, -0.1])

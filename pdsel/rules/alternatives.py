@@ -223,10 +223,11 @@ def train_plan(plan, pairs, *, model, output_dir, seed=0, beta=BETA, **training)
 
 def _whole(folders):
     """The last stage's folder, its record made that of all stages, which leave nothing else behind."""
-    logs = [json.loads(Path(folder, RECORD).read_text()) for folder in folders]
-    whole = {name: sum(log[name] for log in logs) if name != "history" else [point for log in logs for point in log[name]]
-             for name in logs[-1]}  # fmt: skip
-    for folder in folders[:-1]:
-        shutil.rmtree(folder)
-    Path(folders[-1], RECORD).write_text(json.dumps(whole, indent=1))
+    if len(folders) > 1:
+        logs = [json.loads(Path(folder, RECORD).read_text()) for folder in folders]
+        counted = [name for name, value in logs[-1].items() if isinstance(value, int | float) or name == "history"]
+        whole = {name: sum((log[name] for log in logs), [] if name == "history" else 0) for name in counted}
+        Path(folders[-1], RECORD).write_text(json.dumps(logs[-1] | whole, indent=1))
+        for folder in folders[:-1]:
+            shutil.rmtree(folder)
     return str(folders[-1])

@@ -36,6 +36,7 @@ def field_scores(gaps, label, *, judge="overall_gap", seed=0):
 
     Beside those of `RULES`: GAP, the label's own gap, and ALL. Gaps are scaled by their largest (gamma = 1), as ratings are.
 
+    >>> import pandas as pd
     >>> gaps = pd.DataFrame({"a": [2.0, 1.0], "b": [1.0, -1.0], "c": [-1.0, -2.0]}, index=["p", "q"])
     >>> field_scores(gaps, "a")[["PD(rati.)", "RC", "mean gap"]].round(3).values.tolist()  # RC: -min(1, -.5), -min(-1, -1)
     [[-0.5, 0.5, -0.5], [2.0, 1.0, 0.5]]
