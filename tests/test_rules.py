@@ -399,3 +399,12 @@ def test_ratings_that_come_as_text_are_numbers():
                            for kind in (str, float))  # fmt: skip
     found = score("PD(rati.)", {"pairs": as_text})
     assert found.tolist() == score("PD(rati.)", {"pairs": as_numbers}).tolist() == pytest.approx([0, 0, -0.1])
+
+
+def test_drawn_rules_draw_independently():
+    """With one stream of draws for both, what RAND keeps beta-DPO's draw would leave out."""
+    ids = [f"z{i}" for i in range(2000)]
+    alike = pd.DataFrame(0.0, index=pd.Index(ids, name="pair_id"), columns=["chosen", "rejected"])
+    drawn = select(margins.drawn_near_mean(alike, alike), 0.3, keep="highest")
+    chance = select(text.chance({"pair_id": ids}), 0.3)
+    assert drawn.isin(chance).mean() == pytest.approx(0.3, abs=0.06)

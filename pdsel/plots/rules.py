@@ -72,13 +72,22 @@ def plot_league(table):
 
 
 def plot_rule_costs(table):
-    """Dots: win rate against what a rule's signals cost. `table`: index rule, `win_rate` or `right`, `seconds`."""
-    figure, axes = plt.subplots(figsize=(7.5, 4.5))
+    """Dots: what a rule gives against what its signals cost; named are PD, RAND, and rules that no cheaper one equals.
+
+    `table`: index rule, `seconds`, and `win_rate` or `right` (percent of the kept labels). PD(rati.) is left out: raters are
+    its cost.
+    """
+    table = table.drop(index="PD(rati.)", errors="ignore")
     value = "win_rate" if "win_rate" in table else "right"
-    axes.scatter(table["seconds"].clip(lower=0.1), table[value], color=BLUE, s=25)
-    for name, row in table.iterrows():
+    shown = table.assign(seconds=table["seconds"].clip(lower=0.1)).sort_values(
+        ["seconds", value], ascending=[True, False]
+    )
+    best = shown[value].cummax().where(shown[value].cummax() > shown[value].cummax().shift(fill_value=-np.inf)).notna()
+    figure, axes = plt.subplots(figsize=(7.5, 4.5))
+    axes.scatter(shown["seconds"], shown[value], color=[BLUE if named else GREY for named in best], s=25)
+    for name in shown.index[best | shown.index.isin(["PD", "RAND"])]:
         axes.annotate(
-            name, (max(row["seconds"], 0.1), row[value]), xytext=(4, 2), textcoords="offset points", fontsize=7
+            name, tuple(shown.loc[name, ["seconds", value]]), xytext=(5, 3), textcoords="offset points", fontsize=9
         )
     label = {"win_rate": "win rate against SFT (%)", "right": "right labels among the kept (%)"}[value]
     axes.set(xscale="log", xlabel="seconds of the signals a rule needs on its own", ylabel=label,

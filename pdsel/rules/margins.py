@@ -115,7 +115,7 @@ def drawn_near_mean(policy_logps, reference_logps, *, seed=0):
     """
     margin = implicit(policy_logps, reference_logps)
     spread = margin.std(ddof=0) or 1.0
-    draws = random_scores({"pair_id": margin.index}, seed=seed).clip(1e-12)
+    draws = random_scores({"pair_id": margin.index}, seed=f"beta-DPO {seed}").clip(1e-12)  # not the draws of RAND
     return -(((margin - margin.mean()) / spread) ** 2) / 2 - np.log(-np.log(draws))
 
 
