@@ -24,9 +24,12 @@ from pdsel.notesworld import BASE_MODEL, draw_prompts, model_path
 from pdsel.pairs import flip_labels
 from pdsel.proxies import fit_proxies, fit_proxy, score_margins
 from pdsel.ratings import prompt_id
+from pdsel.rules import needs
+from pdsel.rules.alternatives import ALTERNATIVES, train_alternative
+from pdsel.rules.store import Signals, pairs_for
 from pdsel.selection import FULL, POOLED, RULES, select
 from pdsel.studies import TRAINING, make_world
-from pdsel.training import train_dmpo, train_dpo, training_log
+from pdsel.training import train_dmpo, training_log
 
 PAIRS, SHARE, QUANTILE = 2400, 0.3, 0.9
 N_PROMPTS, N_FAMILY, NEW_TOKENS = 500, 100, 48
@@ -55,11 +58,11 @@ def cell(method, *, seed, conflict, **changes):
     """
     usual = {"rule": method, "share": 1.0 if method in FULL else SHARE, "n_pairs": PAIRS, "proxies": None,
              "quantile": QUANTILE, "max_steps": -1, **DPO}  # fmt: skip
-    return {"method": method, "seed": seed, "conflict": conflict} | usual | METHODS[method] | changes
+    return {"method": method, "seed": seed, "conflict": conflict} | usual | METHODS.get(method, {}) | changes
 
 
 def policy_cell(*, method, rule, seed, conflict, share, n_pairs, proxies, quantile, max_steps, beta, learning_rate,
-                kept_in, families=False, flipped=0.0):  # fmt: skip
+                kept_in, families=False, flipped=0.0, loss="DPO"):  # fmt: skip
     """Train one policy and judge it on the held-out prompts.
 
     Parameters
@@ -67,7 +70,7 @@ def policy_cell(*, method, rule, seed, conflict, share, n_pairs, proxies, quanti
     method : str
         Its name in the tables.
     rule : str
-        One of `pdsel.selection.FULL` (all pairs) or `RULES` (the kept ones).
+        One of `pdsel.selection.FULL` (all pairs) or `RULES` (the kept ones), or any of `pdsel.rules`.
     seed : int
         Of the world, the selection and the training.
     conflict, n_pairs
@@ -88,6 +91,8 @@ def policy_cell(*, method, rule, seed, conflict, share, n_pairs, proxies, quanti
         Answer the five families of prompts, too.
     flipped : float
         Share of the labels that are turned around at random.
+    loss : str
+        One of `pdsel.rules.alternatives.ALTERNATIVES`.
 
     Returns
     -------
@@ -100,20 +105,25 @@ def policy_cell(*, method, rule, seed, conflict, share, n_pairs, proxies, quanti
         pairs, seed, conflict, proxies, pooled=rule == "RAF", kept_in=kept_in, flipped=flipped
     )
     data, scores, kept = pairs, None, []
+    signals = Signals(pairs, base=BASE_MODEL, seed=seed, folder=kept_in)
     if rule in RULES or rule == "DMPO":
         score, end = RULES["PD" if rule == "DMPO" else rule]
         scores = score(pairs, margins, seed, quantile)
     if rule in RULES:
         kept = list(select(scores, share, keep=end))
         data = pairs.select(sorted(map(list(pairs["pair_id"]).index, kept)))
+    elif rule not in FULL:
+        data, kept, selection_seconds = pairs_for(rule, signals, share=share, seed=seed)
     elif rule != "DMPO":
         data = FULL[rule](pairs)
+    if loss != "DPO":
+        selection_seconds += signals.seconds(*needs(ALTERNATIVES[loss].plan))
     options = {"model": BASE_MODEL, "seed": seed, "beta": beta, "learning_rate": learning_rate, "max_steps": max_steps}
     with tempfile.TemporaryDirectory() as folder:
         if rule == "DMPO":
             policy = train_dmpo(data, scores, aspects=len(set(pairs["aspect"])), output_dir=f"{folder}/p", **options)
         else:
-            policy = train_dpo(data, output_dir=f"{folder}/p", **options)
+            policy = train_alternative(loss, data, signals, output_dir=f"{folder}/p", **options)
         log, outcome = training_log(policy), outcomes(policy, families)
     wrong = gold_gaps(data)["utility"] < 0
     return outcome, {"n_trained": len(data), "steps": log["steps"], "training_seconds": log["seconds"], "kept": kept,

@@ -88,10 +88,12 @@ def rule_scores(gaps, label, *, judge="overall_gap", seed=0):
     aspect = pd.Series(label, index=gaps.index)
     score = preference_divergence(scale_margins(margins, aspect, quantile=1.0), aspect)
     draws = random_scores({"pair_id": gaps.index}, seed=seed)
-    return pd.DataFrame({"PD(rati.)": score, "PD(high)": -score, "GAP": -gaps[label], "RAND": draws, "ALL": 0.0})
+    return pd.DataFrame({"PD(rati.)": score, "PD(high)": -score, "GAP": -gaps[label], "RAND": draws, "ALL": 0.0})[RULES]
 
 
-def agreement_table(ratings, *, reference="overall", aspects=None, shares=(0.3,), ties="half", seed=0):
+def agreement_table(
+    ratings, *, reference="overall", aspects=None, shares=(0.3,), ties="half", seed=0, score_rules=rule_scores
+):
     """How often the judge prefers the chosen response too, over the labels that each rule keeps.
 
     Every aspect labels in turn, and each rule of `rule_scores` keeps a share of its labels, ALL keeps them all. With
@@ -110,6 +112,8 @@ def agreement_table(ratings, *, reference="overall", aspects=None, shares=(0.3,)
     ties : {"half", "drop"}
         A pair that the judge does not separate counts one half, or is left out.
     seed : int
+    score_rules : callable
+        A column per rule, ALL among them; see `rule_scores`, or `pdsel.rules.ratings.field_scores` for more rules.
 
     Returns
     -------
@@ -143,8 +147,8 @@ def agreement_table(ratings, *, reference="overall", aspects=None, shares=(0.3,)
         if label == judge:
             continue
         where, votes = prompts.get_indexer(gaps[label]["prompt_id"]), np.sign(gaps[label][judge].to_numpy())
-        scores = rule_scores(gaps[label], label, judge=judge, seed=seed)
-        for rule, share in product(RULES, shares):
+        scores = score_rules(gaps[label], label, judge=judge, seed=seed)
+        for rule, share in product(scores, shares):
             key = label, share, rule, judge
             kept = scores.index.get_indexer(select(scores[rule], 1 if rule == "ALL" else share))
             drawn[key] = _agreement(votes[kept], where[kept], weights, TIES[ties])

@@ -136,9 +136,12 @@ def score_rules(pairs, margins, *, seed=0, quantile=0.9):
     return pd.DataFrame(scores).loc[list(pairs["pair_id"])].rename_axis("pair_id")
 
 
-def select_rules(scores, share):
-    """The kept ids of every rule in `scores`, as a table `method, rank, pair_id` (best first)."""
-    kept = {rule: select(scores[rule], share, keep=RULES[rule][1]) for rule in scores}
+def select_rules(scores, share, *, rules=RULES):
+    """The kept ids of every rule in `scores`, as a table `method, rank, pair_id` (best first).
+
+    `rules` says which end each keeps: name to (score, end), such as `pdsel.rules.RULES`.
+    """
+    kept = {rule: select(scores[rule], share, keep=rules[rule][1]) for rule in scores}
     tables = [pd.DataFrame({"method": rule, "rank": range(len(ids)), "pair_id": ids}) for rule, ids in kept.items()]
     return pd.concat(tables, ignore_index=True)
 

@@ -29,6 +29,7 @@ from pdsel.plots.grid import (
 from pdsel.plots.human import plot_human_agreement, plot_human_shares
 from pdsel.plots.idea import plot_bound_intervals, plot_idea, plot_spread
 from pdsel.plots.results import plot_cost, plot_training
+from pdsel.plots.rules import plot_league, plot_rule_costs, plot_rule_overlap, plot_rule_quality
 from pdsel.plots.studies import (
     plot_failures,
     plot_length_study,
@@ -61,6 +62,7 @@ __all__ = [
     "plot_human_shares",
     "plot_idea",
     "plot_kept_overlap",
+    "plot_league",
     "plot_length",
     "plot_length_bias",
     "plot_length_study",
@@ -68,6 +70,9 @@ __all__ = [
     "plot_overlap",
     "plot_proxies",
     "plot_proxy_grid",
+    "plot_rule_costs",
+    "plot_rule_overlap",
+    "plot_rule_quality",
     "plot_sensitivity",
     "plot_settings",
     "plot_spread",

@@ -1,0 +1,174 @@
+"""Selection rules of the field on equal footing: each a named score per pair, selected by the one `select`.
+
+A rule is a pure function whose positional parameters name the signals it needs and whose keywords are its options; it
+returns a Series by `pair_id`. Adding one is a function and a line in `RULES`. A signal is something computed once for a pairs
+table (see `pdsel.rules.signals`); a plain dict of them serves as well.
+"""
+
+import inspect
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from pdsel.checks import DataError, refuse
+from pdsel.divergence import aligned, repeated
+from pdsel.rules import aspects, geometry, likelihood, margins, quality, text
+from pdsel.selection import select_rules
+
+
+class Rule(NamedTuple):
+    """A score, which end of it is kept ("lowest" or "highest"), and where it comes from."""
+
+    score: object
+    keeps: str
+    source: str
+
+
+RULES = {
+    "RAND": Rule(text.chance, "lowest", "baseline"),
+    "PD": Rule(aspects.divergence, "lowest", "2508.07638"),
+    "PD(rati.)": Rule(aspects.divergence_of_ratings, "lowest", "2508.07638"),
+    "PD(high)": Rule(aspects.divergence, "highest", "2508.07638"),
+    "PD(weighted)": Rule(aspects.weighted_divergence, "lowest", "2508.07638, 2310.03708"),
+    "RAF": Rule(margins.pooled_margin, "highest", "2508.07638, 2502.14560"),
+    "RC": Rule(aspects.reward_consistency, "highest", "2504.11337"),
+    "RC(gap)": Rule(aspects.consistent_gap, "highest", "2504.11337"),
+    "mean-sd": Rule(aspects.mean_less_deviation, "highest", "2505.23114"),
+    "mean, variance": Rule(aspects.high_mean_low_variance, "lowest", "2505.23114"),
+    "margin(implicit)": Rule(margins.implicit_margin, "highest", "2502.14560"),
+    "DM-ADD": Rule(margins.dual_added, "highest", "2502.14560"),
+    "DM-MUL": Rule(margins.dual_multiplied, "highest", "2502.14560"),
+    "small gap": Rule(margins.small_gap, "lowest", "2508.04149"),
+    "small |gap|": Rule(margins.small_absolute_gap, "lowest", "2508.04149"),
+    "beta-DPO": Rule(margins.near_mean, "lowest", "2407.08639"),
+    "beta-DPO(drawn)": Rule(margins.drawn_near_mean, "highest", "2407.08639"),
+    "SeRA": Rule(margins.reviewed_margin, "highest", "2410.09362"),
+    "SeRA(ensemble)": Rule(margins.ensembled_margin, "highest", "2410.09362"),
+    "SelectiveDPO": Rule(margins.held_out_loss, "lowest", "2502.09650"),
+    "potential": Rule(margins.alignment_potential, "highest", "2503.01864"),
+    "potential(SimPO)": Rule(margins.reference_potential, "highest", "2503.01864"),
+    "middle": Rule(margins.middle_band, "lowest", "2510.13212"),
+    "middle(both)": Rule(margins.middle_of_both, "lowest", "2510.13212"),
+    "APL": Rule(likelihood.entropy_then_certainty, "highest", "2402.08114"),
+    "APL(given)": Rule(likelihood.given_entropy_then_certainty, "highest", "2402.08114"),
+    "PPL": Rule(likelihood.perplexity, "lowest", "baseline"),
+    "PPL(high)": Rule(likelihood.perplexity, "highest", "baseline"),
+    "IFD": Rule(likelihood.difficulty_margin, "highest", "2308.12032"),
+    "IFD(low)": Rule(likelihood.difficulty_margin, "lowest", "2308.12032"),
+    "D-optimal": Rule(geometry.d_optimal, "lowest", "2503.01076"),
+    "length balance": Rule(text.length_balance, "lowest", "baseline"),
+    "shorter chosen": Rule(text.log_length_ratio, "lowest", "baseline"),
+    "chosen quality": Rule(quality.chosen_quality, "highest", "2508.18312"),
+    "sweet spot": Rule(quality.sweet_spot, "lowest", "2502.16825"),
+    "diversity, quality": Rule(quality.diversity_or_quality, "highest", "2508.10530"),
+}
+
+
+def needs(function):
+    """The signals that a function asks for: its positional parameters.
+
+    >>> needs(margins.implicit_margin)
+    ['probe_logps', 'reference_logps']
+    """
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [name for name, parameter in inspect.signature(function).parameters.items() if parameter.kind in kinds]
+
+
+def score(name, signals, **options):
+    """The score of every pair under one rule.
+
+    Parameters
+    ----------
+    name : str
+        One of `RULES`.
+    signals : mapping
+        Signal name to value: `pairs` always, and what the rule needs. Tables by `pair_id` may hold further pairs.
+    **options
+        Keywords of the rule; those it does not have are an error.
+
+    Returns
+    -------
+    pandas.Series
+        In the order of `pairs`, whatever the order of any signal.
+
+    Raises
+    ------
+    ValueError
+        For an unknown rule, an absent signal, a pair without an entry in one, NaN or infinite values, repeated pairs.
+
+    Examples
+    --------
+    >>> signals = {"pairs": {"pair_id": ["p", "q"]}, "pooled": pd.Series({"q": 2.0, "p": 1.0})}
+    >>> score("RAF", signals).to_dict()
+    {'p': 1.0, 'q': 2.0}
+    """
+    if name not in RULES:
+        raise DataError(f"rule={name!r}: use one of {list(RULES)}")
+    ids = pd.Index(list(signals["pairs"]["pair_id"]), name="pair_id")
+    refuse(repeated(ids), "pairs: pair_id", "occurs more than once", "drop repeats")
+    order = np.argsort(
+        ids.to_numpy().astype(str), kind="stable"
+    )  # sums are taken in one order, so no bit depends on it
+    wanted = needs(RULES[name].score)
+    refuse([need for need in wanted if need not in signals], f"rule {name!r}: signal", "is absent",
+           "compute it with pdsel.rules.store.Signals, or add it to the mapping")  # fmt: skip
+    values = [_in_order(need, signals[need], ids[order], order, name) for need in wanted]
+    scores = RULES[name].score(*values, **options).astype(float).rename(name)
+    bad = scores.index[~np.isfinite(scores.to_numpy())]
+    refuse(
+        bad, f"rule {name!r}: score", "is NaN or infinite", "see what its signals hold for these pairs, or drop them"
+    )
+    return scores.loc[ids].rename_axis("pair_id")
+
+
+def _in_order(need, value, ids, order, rule):
+    """A signal's rows in the order of the ids; signals by prompt as they are."""
+    if need == "pairs":
+        return value.select(order) if hasattr(value, "select") else {k: [v[i] for i in order] for k, v in value.items()}
+    if value.index.name == "prompt_id":
+        bad = value.index[value.isna().to_numpy()]
+        refuse(bad.unique(), f"rule {rule!r}: {need}", "is NaN for a prompt", "compute it again, or drop its pairs")
+        return value
+    rows = aligned(value, ids, f"rule {rule!r}: {need}")
+    if need != "margins":  # a pair's own aspect is never read there and may be NaN; PD checks the others
+        numbers = rows.to_numpy(dtype=float).reshape(len(rows), -1)
+        bad = ids[~np.isfinite(numbers).all(axis=1)]
+        refuse(bad, f"rule {rule!r}: {need}", "is NaN or infinite", "compute it again, or drop these pairs")
+    return rows
+
+
+def available(signals):
+    """Names of the rules whose needs a mapping of signals has, in the order of `RULES`."""
+    return [name for name, rule in RULES.items() if all(need in signals for need in needs(rule.score))]
+
+
+def score_all(signals, names=None, **options):
+    """A column of scores per rule, index `pair_id`; by default of every rule the signals suffice for.
+
+    Options, such as `seed`, reach the rules that have them.
+    """
+    names = available(signals) if names is None else list(names)
+    known = {name: inspect.signature(RULES[name].score).parameters for name in names}
+    columns = {name: score(name, signals, **{key: value for key, value in options.items() if key in known[name]})
+               for name in names}  # fmt: skip
+    return pd.DataFrame(columns).rename_axis("pair_id")
+
+
+def keep_all(scores, share):
+    """The kept ids of every rule in `scores`, as a table `method, rank, pair_id` (best first)."""
+    return select_rules(scores, share, rules=RULES)
+
+
+def describe(signals=None):
+    """What there is: a row per rule with `keeps, needs, source` and, with signals, the `seconds` it costs on its own.
+
+    >>> describe().loc["RAF", "needs"]
+    'pooled'
+    """
+    rows = {name: {"keeps": rule.keeps, "needs": ", ".join(needs(rule.score)), "source": rule.source}
+            for name, rule in RULES.items()}  # fmt: skip
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("rule")
+    if signals is not None:
+        table["seconds"] = [signals.seconds(*needs(RULES[name].score)) for name in table.index]
+    return table

@@ -1,0 +1,62 @@
+"""Rules on likelihoods under one model: entropy, certainty, perplexity and instruction-following difficulty."""
+
+import numpy as np
+import pandas as pd
+
+from pdsel.rules.margins import implicit
+from pdsel.selection import select
+
+FIRST = 0.5  # share of pairs that the entropy lets through
+
+
+def entropy_then_certainty(pairs, sample_logps, probe_logps, reference_logps, *, first=FIRST):
+    """Active preference learning (2402.08114), highest kept: prompts of high entropy first, then pairs of high certainty.
+
+    Entropy is -1/N sum log pi(y_n | x) over the policy's own samples y_n, in nats of whole responses: with this sign, high
+    means unsure. Certainty is |implicit margin|. The paper draws a large batch, keeps part by entropy and of these the most
+    certain ones; how large a part is open (`first`). Pairs that the first stage drops come after all others.
+
+    Parameters
+    ----------
+    pairs : datasets.Dataset
+    sample_logps : pandas.Series
+        Log-probabilities of samples by `prompt_id`, which repeats.
+    probe_logps, reference_logps : pandas.DataFrame, shape (n, 2)
+    first : float in (0, 1]
+    """
+    entropy = -sample_logps.groupby(level=0).mean()
+    prompts = pd.Series(list(pairs["prompt_id"]), index=list(pairs["pair_id"]))
+    return _two_stages(prompts.map(entropy), implicit(probe_logps, reference_logps).abs(), first)
+
+
+def given_entropy_then_certainty(probe_logps, reference_logps, *, first=FIRST):
+    """Active preference learning (2402.08114) without samples, highest kept: entropy over the two given responses."""
+    entropy = -reference_logps[["chosen", "rejected"]].mean(axis=1)
+    return _two_stages(entropy, implicit(probe_logps, reference_logps).abs(), first)
+
+
+def _two_stages(entropy, certainty, first):
+    through = certainty.index.isin(select(entropy, first, keep="highest"))
+    return certainty.where(through, certainty - certainty.max() - 1)
+
+
+def perplexity(reference_logps, tokens):
+    """exp of the mean nats a token of the chosen response, lowest kept; "PPL(high)" keeps the other end.
+
+    A baseline of several papers, which differ about the end.
+
+    >>> logps = pd.DataFrame({"chosen": [-2 * np.log(4)], "rejected": [-1.0]}, index=["p"])
+    >>> perplexity(logps, pd.DataFrame({"chosen": [2], "rejected": [1]}, index=["p"])).round(9).tolist()
+    [4.0]
+    """
+    return np.exp(-reference_logps["chosen"] / tokens["chosen"])
+
+
+def difficulty_margin(reference_logps, tokens, unprompted_nll):
+    """IFD of the chosen response minus IFD of the rejected one, highest kept; "IFD(low)" keeps the other end.
+
+    Instruction-following difficulty (2308.12032) is the perplexity of a response with its prompt over that without: low
+    where the prompt helps to predict it. For pairs no paper fixes the sign; both ends are here.
+    """
+    difficulty = np.exp(-reference_logps / tokens - unprompted_nll)
+    return difficulty["chosen"] - difficulty["rejected"]

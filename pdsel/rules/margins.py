@@ -1,0 +1,190 @@
+"""Rules on one margin, that of a reward (`pooled`) or of log-probabilities (implicit), and on two of them.
+
+An implicit margin is beta * log(pi / pi_ref) of the chosen response minus that of the rejected one. `probe_logps` are those
+of a small DPO run on a seed share of the pairs, `policy_logps` of DPO on all of them.
+"""
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit, logit
+
+from pdsel.selection import random_scores
+
+BETA = 0.1
+BAND = (0.05, 0.95)  # quantiles between which a margin becomes a probability
+SURE = 0.01  # the least and, from 1, the most that such a probability may be
+
+
+def implicit(logps, reference_logps, *, beta=BETA):
+    """The implicit reward margin of every pair.
+
+    Parameters
+    ----------
+    logps, reference_logps : pandas.DataFrame, shape (n, 2)
+        Nats of whole responses by `pair_id`; columns `chosen, rejected`.
+
+    >>> index = ["p"]
+    >>> after = pd.DataFrame({"chosen": [-10.0], "rejected": [-30.0]}, index=index)
+    >>> before = pd.DataFrame({"chosen": [-12.0], "rejected": [-25.0]}, index=index)
+    >>> float(implicit(after, before)["p"].round(9))  # .1 * ((-10 + 12) - (-30 + 25))
+    0.7
+    """
+    rewards = beta * (logps - reference_logps)
+    return rewards["chosen"] - rewards["rejected"]
+
+
+def pooled_margin(pooled):
+    """RAF, and margin maximisation by an external reward in *Less is More* (2502.14560): the margin, highest kept.
+
+    The external reward is here the one trained on all pairs as labelled.
+    """
+    return pooled
+
+
+def implicit_margin(probe_logps, reference_logps):
+    """Margin maximisation by an implicit reward, highest kept (*Less is More*, 2502.14560).
+
+    The reward is that of a model aligned on a small seed set, the probe's.
+    """
+    return implicit(probe_logps, reference_logps)
+
+
+def as_probability(margin, squash):
+    """How probably the label is right, from a margin: "clip" maps its 5 % and 95 % quantiles to 0 and 1; "sigmoid" is
+    Bradley-Terry's. Within [.01, .99], so that no reward is ever certain.
+
+    >>> as_probability(pd.Series([-1.0, 0.0, 1.0]), "clip").round(2).tolist()
+    [0.01, 0.5, 0.99]
+    """
+    if squash == "sigmoid":
+        return pd.Series(expit(margin), index=margin.index)
+    low, high = margin.quantile(BAND[0]), margin.quantile(BAND[1])
+    if high == low:
+        return margin * 0 + 0.5
+    return ((margin - low) / (high - low)).clip(SURE, 1 - SURE)
+
+
+def dual_added(pooled, probe_logps, reference_logps, *, squash="clip"):
+    """Mean of the external and the implicit reward's probabilities, highest kept (2502.14560, DM-ADD).
+
+    How a margin becomes a probability is open; `squash` has both readings, see `as_probability`.
+    """
+    parts = [as_probability(margin, squash) for margin in (pooled, implicit(probe_logps, reference_logps))]
+    return (parts[0] + parts[1]) / 2
+
+
+def dual_multiplied(pooled, probe_logps, reference_logps, *, squash="clip"):
+    """Bayesian aggregation, highest kept (2502.14560, DM-MUL): log-odds of p q / (p q + (1 - p)(1 - q)).
+
+    Two independent witnesses of the label with probabilities p and q. The log-odds order pairs as the probability does and
+    do not saturate. With `squash="sigmoid"` they are the sum of the raw margins.
+    """
+    parts = [as_probability(margin, squash) for margin in (pooled, implicit(probe_logps, reference_logps))]
+    return pd.Series(logit(parts[0]) + logit(parts[1]), index=pooled.index)
+
+
+def small_gap(probe_logps, reference_logps):
+    """The implicit reward gap with its sign, lowest kept (2508.04149, as its released code sorts).
+
+    The most negative come first, pairs that the probe ranks against their label. The code sums the log-probabilities of
+    padding, too, and passes no attention mask; ours do neither (see `pdsel.scoring.response_logps`).
+    """
+    return implicit(probe_logps, reference_logps)
+
+
+def small_absolute_gap(probe_logps, reference_logps):
+    """The size of the implicit reward gap, lowest kept (2508.04149, as its text says: "smaller gaps", challenging pairs)."""
+    return implicit(probe_logps, reference_logps).abs()
+
+
+def near_mean(policy_logps, reference_logps):
+    """Distance of the implicit margin from the mean, lowest kept (beta-DPO's filter, 2407.08639).
+
+    The paper draws a share of each batch without replacement, with weights exp(-(M - M0)^2 / (2 sigma^2)), M0 and sigma
+    moving averages. Our static readings take M0 and sigma over all pairs: here the heaviest weights, in
+    `drawn_near_mean` the draw.
+    """
+    margin = implicit(policy_logps, reference_logps)
+    return (margin - margin.mean()).abs()
+
+
+def drawn_near_mean(policy_logps, reference_logps, *, seed=0):
+    """beta-DPO's filter (2407.08639) as a draw without replacement, highest kept: log weight plus Gumbel noise of the pair.
+
+    Keeping the n largest draws n pairs one after the other with probabilities proportional to their weights.
+    """
+    margin = implicit(policy_logps, reference_logps)
+    spread = margin.std(ddof=0) or 1.0
+    draws = random_scores({"pair_id": margin.index}, seed=f"beta-DPO {seed}").clip(1e-12)  # not the draws of RAND
+    return -(((margin - margin.mean()) / spread) ** 2) / 2 - np.log(-np.log(draws))
+
+
+def reviewed_margin(policy_logps, reference_logps):
+    """SeRA's sample selection, highest kept (2410.09362): the implicit margin of the policy that these very pairs trained."""
+    return implicit(policy_logps, reference_logps)
+
+
+def ensembled_margin(policy_logps, probe_logps, reference_logps, *, weight=0.7):
+    """SeRA's margin ensembled over iterations, highest kept (2410.09362): `weight` of the last policy's, the rest of the
+    one before, here the probe. From its summary; the weight is our reading.
+    """
+    return weight * implicit(policy_logps, reference_logps) + (1 - weight) * implicit(probe_logps, reference_logps)
+
+
+def alignment_potential(pooled, probe_logps, reference_logps, *, units="standard"):
+    """Explicit margin less implicit margin, highest kept (2503.01864): how far the model still has to go.
+
+    |r_w - r_l| less the model's implicit margin, from its abstract. The two need a common unit: "standard" divides each by
+    its standard deviation, "raw" subtracts as they are.
+    """
+    return _potential(pooled, implicit(probe_logps, reference_logps), units)
+
+
+def reference_potential(pooled, reference_logps, tokens, *, units="standard"):
+    """Alignment potential of the model *before* alignment, highest kept (2503.01864, second reading).
+
+    Without a reference of its own its implicit reward is the length-normalised log-probability, as in SimPO.
+    """
+    rewards = reference_logps / tokens
+    return _potential(pooled, rewards["chosen"] - rewards["rejected"], units)
+
+
+def _potential(explicit, current, units):
+    if units == "standard":
+        explicit, current = (margin / (margin.std(ddof=0) or 1.0) for margin in (explicit, current))
+    return explicit.abs() - current
+
+
+def middle_band(policy_logps, reference_logps):
+    """Distance of the implicit margin's rank from the middle, lowest kept (2510.13212).
+
+    The paper finds pairs of middling influence most valuable, neither easy nor hopeless, and stands in for influence by
+    two scores. From its abstract; here one of them, the implicit reward margin, and in `middle_of_both` the two.
+
+    >>> frame = pd.DataFrame({"chosen": [10.0, 20.0, 30.0], "rejected": [0.0, 0.0, 0.0]}, index=["p", "q", "r"])
+    >>> middle_band(frame, 0 * frame).round(3).tolist()
+    [0.333, 0.0, 0.333]
+    """
+    return _from_middle(implicit(policy_logps, reference_logps))
+
+
+def middle_of_both(policy_logps, probe_logps, reference_logps):
+    """The larger of two distances from the middle, lowest kept (2510.13212): implicit margin, and loss difference.
+
+    The loss difference is that of the pair under the policy all pairs trained and under the probe, which few did.
+    """
+    ours, theirs = implicit(policy_logps, reference_logps), implicit(probe_logps, reference_logps)
+    difference = np.logaddexp(0, -theirs) - np.logaddexp(0, -ours)
+    return pd.concat([_from_middle(ours), _from_middle(difference)], axis=1).max(axis=1)
+
+
+def _from_middle(score):
+    return ((score.rank() - 0.5) / len(score) - 0.5).abs().round(12)
+
+
+def held_out_loss(held_out_losses):
+    """SelectiveDPO, lowest kept (2502.09650): the DPO loss of a pair under models that were trained without its prompt.
+
+    Mean over the repeats of a two-fold split; the paper keeps the easiest half and trains from easy to hard.
+    """
+    return held_out_losses.mean(axis=1)

@@ -1,0 +1,192 @@
+"""What rules need of a pairs table: margins, rewards, log-probabilities, features, samples.
+
+A signal is a function whose parameters name what it needs: other signals, or `pairs`, `base` (the model to start from) and
+`seed`. One that asks for a `folder` trains models into it, and its value is that folder. Adding one is a function and a line
+in `SIGNALS`. `pdsel.rules.store.Signals` computes and keeps them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from pdsel.generation import generate
+from pdsel.models import load_causal
+from pdsel.proxies import fit_proxies, fit_proxy, load_proxy, score_margins
+from pdsel.rules.margins import implicit
+from pdsel.rules.text import words
+from pdsel.scoring import BATCH_TOKENS, response_logps, score_texts
+from pdsel.selection import random_scores
+from pdsel.studies import TRAINING
+from pdsel.training import train_dpo
+
+POOLED_REWARD = {"kind": "implicit"} | TRAINING["implicit"]
+PROXIES = POOLED_REWARD | {"length_balance": 0.25}
+DPO = {"beta": 0.1, "learning_rate": 2e-4}  # of probes and policy, the grid's
+SEED_SHARE = 0.3  # of the prompts whose pairs train the probe
+REPEATS = 2  # of the two-fold split behind the held-out losses
+SAMPLES, NEW_TOKENS = 8, 48  # a prompt, at temperature 1
+MAX_LENGTH = 1024  # tokens of a text that are read, as `response_logps` reads them
+SETTINGS = {"pooled": POOLED_REWARD, "proxies": PROXIES, "dpo": DPO, "seed share": SEED_SHARE, "repeats": REPEATS,
+            "samples": [SAMPLES, NEW_TOKENS]}  # fmt: skip
+
+
+def aspect_models(pairs, base, seed, folder):
+    """A proxy per aspect, each in a folder of its name."""
+    fit_proxies(pairs, model=base, seed=seed, output_dir=folder, **PROXIES)
+
+
+def margins(pairs, aspect_models):
+    return score_margins(pairs, _proxies(aspect_models))
+
+
+def _proxies(folder):
+    found = [load_proxy(path.parent) for path in sorted(Path(folder).glob("*/proxy.json"))]
+    return {proxy.aspect: proxy for proxy in found}
+
+
+def pooled_model(pairs, base, seed, folder):
+    """One reward on all pairs as labelled."""
+    fit_proxy(pairs, None, model=base, seed=seed, output_dir=Path(folder, "pooled"), **POOLED_REWARD)
+
+
+def pooled_rewards(pairs, pooled_model, reference_logps):
+    """Rewards of either side."""
+    proxy = load_proxy(Path(pooled_model, "pooled"))
+    return proxy.beta * (_both_sides(proxy.path, pairs) - reference_logps)
+
+
+def pooled(pooled_rewards):
+    """The margin of the one reward on all pairs."""
+    return pooled_rewards["chosen"] - pooled_rewards["rejected"]
+
+
+def reference_logps(pairs, base):
+    return _both_sides(base, pairs)
+
+
+def _both_sides(model, pairs):
+    """Log-probabilities of whole responses, nats, columns `chosen, rejected`."""
+    logps = response_logps(model, list(pairs["prompt"]) * 2, [*pairs["chosen"], *pairs["rejected"]])
+    return _by_pair(pairs, logps)
+
+
+def _by_pair(pairs, values):
+    index = pd.Index(list(pairs["pair_id"]), name="pair_id")
+    return pd.DataFrame({"chosen": values[: len(pairs)], "rejected": values[len(pairs) :]}, index=index)
+
+
+def tokens(pairs, base):
+    """Tokens of either side that its log-probability sums over, the end of text among them."""
+    return _by_pair(pairs, _lengths(base, list(pairs["prompt"]) * 2, [*pairs["chosen"], *pairs["rejected"]]))
+
+
+def _lengths(base, prompts, responses):
+    def count(net, ids, mask, n_prompt):
+        position = torch.arange(1, ids.shape[1], device=ids.device)  # nothing predicts the very first token
+        return (mask[:, 1:] * (position >= n_prompt[:, None])).sum(dim=1)
+
+    return _score(base, prompts, responses, count)
+
+
+def _score(base, prompts, responses, score):
+    return score_texts(load_causal, base, prompts, responses, score, MAX_LENGTH, BATCH_TOKENS)
+
+
+def unprompted_nll(pairs, base):
+    """Mean nats a token of either side without its prompt; without a BOS token the first word cannot be scored."""
+    responses = [*pairs["chosen"], *pairs["rejected"]]
+    empty = [""] * len(responses) if isinstance(responses[0], str) else [[]] * len(responses)
+    return _by_pair(pairs, -response_logps(base, empty, responses) / _lengths(base, empty, responses))
+
+
+def probe(pairs, base, seed, folder):
+    """DPO on the pairs of a seed share of the prompts."""
+    train_dpo(pairs.select(np.flatnonzero(_draws(pairs, f"probe {seed}") < SEED_SHARE)), model=base, seed=seed,
+              output_dir=Path(folder, "model"), **DPO)  # fmt: skip
+
+
+def _draws(pairs, seed):
+    """A uniform number per pair, the same for all pairs of a prompt."""
+    return random_scores({"pair_id": pairs["prompt_id"]}, seed=seed).to_numpy()
+
+
+def probe_logps(pairs, probe):
+    return _both_sides(str(Path(probe, "model")), pairs)
+
+
+def policy(pairs, base, seed, folder):
+    """DPO on all pairs, as ALL trains."""
+    train_dpo(pairs, model=base, seed=seed, output_dir=Path(folder, "model"), **DPO)
+
+
+def policy_logps(pairs, policy):
+    return _both_sides(str(Path(policy, "model")), pairs)
+
+
+def held_out_losses(pairs, base, seed, reference_logps, folder):
+    """DPO's loss on every pair under a model that saw no pair of its prompt; a column per repeat of a two-fold split."""
+    columns = {}
+    for repeat in range(REPEATS):
+        second = _draws(pairs, f"fold {repeat} {seed}") < 0.5
+        parts = []
+        for held_out in (second, ~second):
+            path = train_dpo(pairs.select(np.flatnonzero(~held_out)), model=base, seed=seed,
+                             output_dir=Path(folder, "model"), **DPO)  # fmt: skip
+            rest = pairs.select(np.flatnonzero(held_out))
+            parts.append(
+                implicit(_both_sides(path, rest), reference_logps.loc[list(rest["pair_id"])], beta=DPO["beta"])
+            )
+        columns[f"repeat {repeat}"] = np.logaddexp(0, -pd.concat(parts))
+    return pd.DataFrame(columns).loc[list(pairs["pair_id"])].rename_axis("pair_id")
+
+
+def features(pairs, base):
+    """Mean last-layer state over the response's tokens, chosen minus rejected; a column per dimension."""
+
+    def score(net, ids, mask, n_prompt):
+        states = net(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[-1].float()
+        ours = mask * (torch.arange(ids.shape[1], device=ids.device) >= n_prompt[:, None])
+        return (states * ours[..., None]).sum(dim=1) / ours.sum(dim=1, keepdim=True)
+
+    responses = [*pairs["chosen"], *pairs["rejected"]]
+    states = _score(base, list(pairs["prompt"]) * 2, responses, score)
+    index = pd.Index(list(pairs["pair_id"]), name="pair_id")
+    return pd.DataFrame(states[: len(pairs)] - states[len(pairs) :], index=index).rename(columns=str)
+
+
+def samples(pairs, base, seed):
+    """Responses of the base model at temperature 1, by `prompt_id`; columns `prompt, response`."""
+    prompts = dict(zip(pairs["prompt_id"], pairs["prompt"], strict=True))
+    ids = [name for name in sorted(prompts) for _ in range(SAMPLES)]
+    asked = [prompts[name] for name in ids]
+    said = generate(base, asked, max_new_tokens=NEW_TOKENS, temperature=1.0, seed=seed)
+    return pd.DataFrame({"prompt": asked, "response": said}, index=pd.Index(ids, name="prompt_id"))
+
+
+def sample_logps(samples, base):
+    logps = response_logps(base, list(samples["prompt"]), list(samples["response"]))
+    return pd.Series(logps, index=samples.index)
+
+
+def sample_rewards(samples, sample_logps, pooled_model):
+    """The pooled reward of every sample."""
+    return _sample_rewards(load_proxy(Path(pooled_model, "pooled")), samples, sample_logps)
+
+
+def sample_opinions(samples, sample_logps, aspect_models):
+    """Every aspect's reward of every sample, a column per aspect."""
+    return pd.DataFrame({aspect: _sample_rewards(proxy, samples, sample_logps)
+                         for aspect, proxy in _proxies(aspect_models).items()})  # fmt: skip
+
+
+def _sample_rewards(proxy, samples, sample_logps):
+    logps = response_logps(proxy.path, list(samples["prompt"]), list(samples["response"]))
+    return pd.Series(proxy.beta * (logps - sample_logps.to_numpy()), index=samples.index)
+
+
+SIGNALS = {function.__name__: function for function in (
+    words, aspect_models, margins, pooled_model, pooled_rewards, pooled, reference_logps, tokens, unprompted_nll, probe,
+    probe_logps, policy, policy_logps, held_out_losses, features, samples, sample_logps, sample_rewards, sample_opinions,
+)}  # fmt: skip

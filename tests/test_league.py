@@ -1,0 +1,182 @@
+"""The league: the cells it asks for, policies of any rule and loss, its table and recommendations, kept sets and figures."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import Dataset
+
+from pdsel import grid, plan, plots
+from pdsel.evaluation import paired_difference
+from pdsel.judges import gold_gaps
+from pdsel.plots.style import use_style
+from pdsel.rules import RULES, available, keep_all, league, needs
+from pdsel.rules.alternatives import ALTERNATIVES
+from pdsel.rules.built import BUILT
+from pdsel.rules.kept import family_tree, kept_quality, overlap
+from pdsel.rules.signals import SIGNALS
+
+
+def settings(cells):
+    return [each for _, each in cells]
+
+
+def test_methods_of_the_grid_keep_their_cells():
+    """What the grid has computed is not computed again, and no digest has moved."""
+    ours = {grid.digest_of(each): each for each in settings(league.cells([0, 1], shares=[0.1, 0.3, 0.5]))}
+    theirs = [each for each in settings(plan.methods([0, 1], [0.3])) if each["method"] in {"ALL", *RULES}]
+    theirs += [each for each in settings(plan.shares([0, 1])) if each["share"] in (0.1, 0.5)]
+    assert len(theirs) > 15 and {grid.digest_of(each) for each in theirs} <= set(ours)
+    assert not any("loss" in each for each in theirs)
+    assert grid.digest_of(grid.cell("PD", seed=0, conflict=0.3, families=True)) == PINNED
+
+
+PINNED = "7d383cd6c9d1262b"  # computed before any rule but the paper's could be a cell's
+
+
+def test_every_rule_and_loss_has_a_cell_of_the_same_training():
+    asked = settings(league.cells([3], shares=[0.3], conflicts=[0.1]))
+    assert [each["method"] for each in asked] == [*RULES, *BUILT, "ALL", *[n for n in ALTERNATIVES if n != "DPO"]]
+    for each in asked:
+        assert {name: each[name] for name in grid.DPO} == grid.DPO and each["seed"] == 3 and each["conflict"] == 0.1
+        assert each["share"] == (1.0 if each["method"] in league.OTHERS else 0.3)
+    assert len({grid.digest_of(each) for each in asked}) == len(asked)
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    """Four policies of 60 pairs and two steps, judged on six prompts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid, "N_PROMPTS", 6)
+        grid.questions.cache_clear(), grid.baseline.cache_clear()
+        folder = tmp_path_factory.mktemp("league")
+        names = ["RAND", "SeRA", "RS-DPO", "R-DPO", "ALL"]
+        asked = [("", each | {"n_pairs": 60, "max_steps": 2, "families": False})
+                 for _, each in league.cells([0], names=names)]  # fmt: skip
+        run = partial(grid.run_policies, folder=folder / "cells")
+        league.save_league(folder, asked, run, grid.baseline_outcomes())
+        yield folder
+    grid.questions.cache_clear(), grid.baseline.cache_clear()
+
+
+def test_policies_of_any_rule_and_loss(tiny_run):
+    outcomes, chosen = league.load_league(tiny_run)
+    table = chosen.set_index("method")
+    assert table["n_trained"].to_dict() == {"RAND": 18, "SeRA": 18, "RS-DPO": 18, "R-DPO": 60, "ALL": 60}
+    assert (table["steps"] == 2).all()
+    assert (table["selection_seconds"].drop(["RAND", "ALL"]) > 0).all() and table.loc["ALL", "selection_seconds"] == 0
+    assert outcomes.groupby("method").size().to_dict() == dict.fromkeys([*table.index, "SFT"], 6)
+    found = league.league_table(outcomes, chosen, against=["RAND"])
+    assert set(found.index) == set(table.index) and found["win_rate"].between(0, 100).all()
+
+
+def test_without_results_there_is_no_league(tmp_path):
+    assert league.load_league(tmp_path) is None
+
+
+@pytest.fixture
+def made_up():
+    """Three rules and ALL over three seeds and 40 prompts, with known means: 60, 50, 40 and 55 % of wins."""
+    rng = np.random.default_rng(0)
+    rows, cells = [], []
+    for seed in range(3):
+        for method, level in {"PD": 0.60, "RAND": 0.50, "SeRA": 0.40, "ALL": 0.55, "SFT": 0.5}.items():
+            noise = 0 if method == "SFT" else rng.normal(0, 0.02, 40)
+            rows.append(pd.DataFrame({"method": method, "seed": seed, "prompt_id": [f"x{i}" for i in range(40)],
+                                      "preference": np.clip(level + noise, 0, 1), "utility": level,
+                                      "characters": rng.integers(40, 60, 40), "tokens": 10}))  # fmt: skip
+            if method != "SFT":
+                cells.append({"method": method, "seed": seed, "share": 1.0 if method == "ALL" else 0.3, "conflict": 0.3,
+                              "wrong_labels": {"PD": 0.1, "SeRA": 0.05}.get(method, 0.3), "selection_seconds": 8.0,
+                              "training_seconds": 5.0})  # fmt: skip
+    return pd.concat(rows, ignore_index=True), pd.DataFrame(cells)
+
+
+def test_the_league_table_is_the_means_and_paired_differences(made_up):
+    outcomes, cells = made_up
+    table = league.league_table(outcomes, cells)
+    assert list(table.index) == ["PD", "ALL", "RAND", "SeRA"]
+    assert table["win_rate"].to_dict() == pytest.approx({"PD": 60, "ALL": 55, "RAND": 50, "SeRA": 40}, abs=1)
+    assert table["length_controlled"].to_numpy() == pytest.approx(table["win_rate"].to_numpy(), abs=1)
+    assert table.loc["SeRA", "wrong"] == pytest.approx(5) and (table["seeds"] == 3).all()
+    ours = outcomes.assign(win_rate=100 * outcomes["preference"])
+    expected = paired_difference(ours, "SeRA", "PD", metric="win_rate")
+    assert table.loc["SeRA", "minus PD"] == pytest.approx(expected.value)
+    assert table.loc["SeRA", "p PD"] < 0.05 and np.isnan(table.loc["PD", "minus PD"])
+    text = league.league_rows(table).set_index("rule")
+    assert (
+        text.loc["SeRA", "- PD"].endswith("*")
+        and text.loc["PD", "- PD"] == ""
+        and text.loc["SeRA", "source"] == "2410.09362"
+    )
+
+
+def test_recommendations_use_only_what_one_has(made_up):
+    table = league.league_table(*made_up)
+    found = league.recommend(table).set_index("situation")["1."]
+    assert found["pairs with one label"].startswith("RAND"), "SeRA is worse, PD needs aspects, ALL is no rule"
+    assert found["one aspect rated per pair"].startswith("PD (")
+    assert found["noisy labels: fewest wrong ones kept"] == "SeRA (5.0)"
+    known = {need for rule in [*RULES.values(), *BUILT.values()] for need in needs(rule.score)}
+    assert known <= league.ASPECTS | {"aspect_models"} and known <= {"pairs", *SIGNALS}, "every need is in a situation"
+
+
+# --- kept sets ---
+
+
+@pytest.fixture
+def hand():
+    pairs = Dataset.from_dict({
+        "pair_id": list("pqrs"), "aspect": list("aabb"), "conflict": [True, False, False, False],
+        "chosen": ["x x", "x", "x", "x x x"], "rejected": ["y", "y", "y y y", "y"],
+    })  # fmt: skip
+    kept = pd.DataFrame({"method": ["one", "one", "two", "two"], "pair_id": list("pqqr")})
+    return pairs, kept, pd.DataFrame({"utility": [-1.0, 1.0, 1.0, 3.0]}, index=list("pqrs"))
+
+
+def test_kept_quality_by_hand(hand):
+    found = kept_quality(*hand)
+    assert found["wrong"].tolist() == [50, 0, 25] and found["utility"].tolist() == [0, 1, 1]
+    assert found["conflict"].tolist() == [50, 0, 25] and found["longer"].tolist() == [0.5, -1, 0.25]
+    assert found["balance"].tolist() == pytest.approx([1, 2, 2]) and found["n"].tolist() == [2, 2, 4]
+    assert list(found.index) == ["one", "two", "all pairs"]
+    assert "wrong" not in kept_quality(*hand[:2])
+
+
+def test_overlap_and_family_tree(hand):
+    table = overlap(hand[1])
+    assert table.to_numpy() == pytest.approx(np.array([[1, 1 / 3], [1 / 3, 1]]))
+    tree = family_tree(table)
+    assert tree.shape == (1, 4) and tree[0, 2] == pytest.approx(2 / 3)
+
+
+def test_families_join_the_rules_that_share_most(pairs):
+    gaps = gold_gaps(pairs)["utility"]
+    scores = pd.DataFrame({"same": gaps, "alike": gaps + 0.01, "opposite": -gaps, "RAND": np.arange(len(gaps)) % 7})
+    kept = pd.concat(
+        [pd.DataFrame({"method": name, "pair_id": list(scores[name].nlargest(40).index)}) for name in scores]
+    )
+    tree = family_tree(overlap(kept))
+    assert set(tree[0, :2]) == {0, 1} and tree[0, 2] == 0
+
+
+def test_figures_show_every_rule(made_up, hand):
+    use_style()
+    table = league.league_table(*made_up)
+    figure = plots.plot_league(table)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(table.index[::-1])
+    quality = kept_quality(*hand)
+    assert {label.get_text() for label in plots.plot_rule_quality(quality).axes[0].get_yticklabels()} == {"one", "two"}
+    similarity = overlap(hand[1])
+    shown = plots.plot_rule_overlap(similarity, family_tree(similarity)).axes[1]
+    assert {label.get_text() for label in shown.get_yticklabels()} == {"one", "two"}
+    costs = plots.plot_rule_costs(pd.DataFrame({"seconds": [0.0, 30], "right": [70.0, 90]}, index=["RAND", "PD"]))
+    assert {text.get_text() for text in costs.axes[0].texts} == {"RAND", "PD"}
+
+
+def test_a_rule_of_the_notebook_needs_what_signals_offer():
+    assert available(dict.fromkeys(["pairs", *SIGNALS])) == list(RULES)
+    for alternative in ALTERNATIVES.values():
+        assert set(needs(alternative.plan)) <= {"pairs", *SIGNALS}
+    assert keep_all(pd.DataFrame({"RAND": pd.Series({"p": 1.0, "q": 0.0})}), 0.5)["pair_id"].tolist() == ["q"]

@@ -1,0 +1,410 @@
+"""Every rule on a hand-worked example, and what all rules have in common."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from datasets import Dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pdsel import rules, select
+from pdsel.rules import (
+    RULES,
+    Rule,
+    aspects,
+    available,
+    describe,
+    geometry,
+    keep_all,
+    likelihood,
+    margins,
+    needs,
+    quality,
+    score,
+    score_all,
+    text,
+)
+from pdsel.rules.margins import implicit
+from pdsel.selection import random_scores
+
+IDS = ["p", "q", "r"]
+
+
+def sides(chosen, rejected, ids=IDS):
+    index = pd.Index(ids[: len(chosen)], name="pair_id")
+    return pd.DataFrame({"chosen": chosen, "rejected": rejected}, index=index, dtype=float)
+
+
+def numbers(*values):
+    return pd.Series(values, index=pd.Index(IDS[: len(values)], name="pair_id"), dtype=float)
+
+
+def by_prompt(*values, prompts="xxyy"):
+    return pd.Series(values, index=pd.Index(list(prompts), name="prompt_id"), dtype=float)
+
+
+ZERO = sides([0, 0, 0], [0, 0, 0])
+MARGINS_OF_TEN = {"reference_logps": ZERO}  # beta .1: log-ratios of 10 are rewards of 1
+ABC = {
+    "pairs": {"pair_id": IDS, "aspect": ["a", "b", "c"], "prompt_id": ["x", "y", "y"]},
+    "margins": pd.DataFrame({"a": [9, 1, 1], "b": [1, 9, -1], "c": [0.5, 1, 9]}, index=IDS, dtype=float),
+}  # scaled by 1 at gamma = 1: p sees (1, .5), q (1, 1), r (1, -1)
+ONE = {"quantile": 1.0}
+WORDS = {"words": text.words({"pair_id": IDS, "chosen": ["a b", "a", "a b c"], "rejected": ["a", "a b", "x y z"]})}
+PROBE = {"probe_logps": sides([20, -10, 5], [0, 0, 0])} | MARGINS_OF_TEN  # implicit margins 2, -1, .5
+POLICY = {"policy_logps": sides([20, -10, 5], [0, 0, 0])} | MARGINS_OF_TEN
+LOG2 = float(np.log(2))
+
+HAND = {  # rule: signals, options, score of p, q (and r)
+    "RAND": ({"pairs": {"pair_id": IDS}}, {"seed": 3}, random_scores({"pair_id": IDS}, seed=3).tolist()),
+    "PD": (ABC, ONE, [-1.5, -2, 0]),
+    "PD(high)": (ABC, ONE, [-1.5, -2, 0]),
+    # gaps in the order a, b, c; each aspect divided by its largest on other aspects' pairs: 2, 2, 4
+    "PD(rati.)": (
+        {"pairs": Dataset.from_dict({"pair_id": IDS, "aspect": list("abc"),
+                                     "rating_gaps": [[1, 2, 4], [2, 1, -2], [-2, 0, 3]]})},
+        {},
+        [-2, -0.5, 1],
+    ),
+    # the others' margins over the label's weight: p -(2*1 + 1*.5)/1, q -(1*1 + 1*1)/2, r -(1*1 + 2*-1)/1
+    "PD(weighted)": (ABC, ONE | {"weights": {"a": 1, "b": 2, "c": 1}}, [-2.5, -1, 1]),
+    "RAF": ({"pooled": numbers(2, -1, 0)}, {}, [2, -1, 0]),
+    "RC": (ABC, ONE, [0.5, 1, -1]),
+    "RC(gap)": (ABC, ONE, [1.5, 2, -6]),  # r fails one aspect: 0 - 2 * 3
+    "mean-sd": (ABC, ONE, [0.5, 1, -1]),  # means .75, 1, 0; deviations .25, 0, 1
+    "mean, variance": (ABC, ONE, [0.0625, 0, 3]),  # the median mean is .75: r is outside the region
+    "margin(implicit)": (PROBE, {}, [2, -1, 0.5]),
+    # 2 and -1 to 1 and -1 logits apart: sigmoids .881, .269, .622 of either witness
+    "DM-ADD": (PROBE | {"pooled": numbers(0, 0, 0)}, {"squash": "sigmoid"}, [0.69039854, 0.38447071, 0.56122967]),
+    "DM-MUL": (PROBE | {"pooled": numbers(1, 1, 1)}, {"squash": "sigmoid"}, [3, 0, 1.5]),
+    "small gap": (PROBE, {}, [2, -1, 0.5]),
+    "small |gap|": (PROBE, {}, [2, 1, 0.5]),
+    "beta-DPO": (POLICY, {}, [1.5, 1.5, 0]),  # mean .5
+    "SeRA": (POLICY, {}, [2, -1, 0.5]),
+    "SeRA(ensemble)": (POLICY | {"probe_logps": sides([0, 10, 0], [0, 0, 10])}, {"weight": 0.5}, [1, 0, -0.25]),
+    "SelectiveDPO": ({"held_out_losses": pd.DataFrame({"0": [1, 2, 3], "1": [3, 0, 1]}, index=IDS)}, {}, [2, 1, 2]),
+    "potential": (PROBE | {"pooled": numbers(1, -3, 0)}, {"units": "raw"}, [-1, 4, -0.5]),
+    "potential(SimPO)": (
+        {"pooled": numbers(1, -3), "reference_logps": sides([-4, -6], [-9, -2]), "tokens": sides([2, 3], [3, 1])},
+        {"units": "raw"},
+        [0, 3],  # |1| - (-2 + 3), |-3| - (-2 + 2)
+    ),
+    "middle": (POLICY, {}, [1 / 3, 1 / 3, 0]),
+    # losses under probe less policy: p 0 - .127, q 0 - 1.313, r .693 - .474 in nats about: ranks 2, 1, 3
+    "middle(both)": (POLICY | {"probe_logps": sides([100, 100, 0], [0, 0, 0])}, {}, [1 / 3, 1 / 3, 1 / 3]),
+    # entropies x 5, y 1: p goes on; q and r come after it, by certainty
+    "APL": (PROBE | {"pairs": ABC["pairs"], "sample_logps": by_prompt(-4, -6, -1, -1)}, {"first": 1 / 3}, [2, -2, -2.5]),
+    # entropies 1, 5, 2 of the given responses: q goes on
+    "APL(given)": (
+        {"probe_logps": sides([18, -14, 4], [-2, -6, -3]), "reference_logps": sides([0, -4, -1], [-2, -6, -3])},
+        {"first": 1 / 3},
+        [1.8 - 1.8 - 1, 1, 0.5 - 1.8 - 1],
+    ),
+    "PPL": ({"reference_logps": sides([-2 * LOG2, -3], [0, 0]), "tokens": sides([2, 1], [1, 1])}, {}, [2, np.exp(3)]),
+    # p: exp(log 4 / 2 - log 2) = 1 against exp(log 4 / 1 - log 2) = 2
+    "IFD": (
+        {"reference_logps": sides([-2 * LOG2], [-2 * LOG2]), "tokens": sides([2], [1]),
+         "unprompted_nll": sides([LOG2], [LOG2])},
+        {},
+        [-1],
+    ),
+    "length balance": (WORDS, {}, [LOG2, LOG2, 0]),
+    "shorter chosen": (WORDS, {}, [LOG2, -LOG2, 0]),
+    # r repeats p's direction, q is across it and shorter: p (longest), then q, then r
+    "D-optimal": (
+        PROBE | {"probe_logps": ZERO, "features": pd.DataFrame([[3.0, 0], [0, 2], [2.9, 0]], index=IDS)},
+        {"ridge": 0.01},
+        [0, 1, 2],
+    ),
+    "chosen quality": ({"pooled_rewards": sides([2, 1, 0], [5, 5, 5])}, {}, [2, 1, 0]),
+    # x: mean 1, deviation 2, so -3 is the spot; y: mean 0, deviation 1, so -2 is
+    "sweet spot": (
+        {"pairs": ABC["pairs"], "pooled_rewards": sides([9, 9, 9], [-3, -1, 0]), "sample_rewards": by_prompt(-1, 3, -1, 1)},
+        {},
+        [0, 1, 2],
+    ),
+    # samples below the given responses: diversity, the length of the features' difference
+    "diversity, quality": (
+        {"pairs": ABC["pairs"], "features": pd.DataFrame([[3.0, 4], [0, 1], [2, 0]], index=IDS),
+         "pooled_rewards": sides([9, 8, 7], [5, 5, 5]), "sample_rewards": by_prompt(0, 0, 0, 0)},
+        {},
+        [5, 1, 2],
+    ),
+}  # fmt: skip
+HAND |= {"PPL(high)": HAND["PPL"], "IFD(low)": HAND["IFD"]}
+
+
+def cases():
+    """Rules that a formula determines; the drawn one has its own test."""
+    return [name for name in RULES if name != "beta-DPO(drawn)"]
+
+
+def with_pairs(signals):
+    ids = [list(value.index) for value in signals.values() if isinstance(value, pd.DataFrame)]
+    return {"pairs": {"pair_id": ids[0] if ids else IDS}} | signals
+
+
+@pytest.mark.parametrize("name", cases())
+def test_a_rule_by_hand(name):
+    signals, options, expected = HAND[name]
+    found = score(name, with_pairs(signals), **options)
+    assert found.to_dict() == pytest.approx(dict(zip(IDS, expected, strict=False)))
+    assert found.name == name and found.index.name == "pair_id"
+
+
+@pytest.fixture(scope="module")
+def signals():
+    """All signals of 40 pairs with 3 aspects, drawn at random, some values tied."""
+    rng = np.random.default_rng(0)
+    n, ids = 40, [f"z{i:02d}" for i in range(40)]
+    pairs = Dataset.from_dict({
+        "pair_id": ids, "prompt_id": [f"x{i // 2:02d}" for i in range(n)], "prompt": ["ask"] * n,
+        "chosen": ["w " * int(k) for k in rng.integers(1, 9, n)], "rejected": ["w " * int(k) for k in rng.integers(1, 9, n)],
+        "aspect": [("a", "b", "c")[i % 3] for i in range(n)],
+        "rating_gaps": [[float(g if k != i % 3 else abs(g) + 1) for k, g in enumerate(row)]
+                        for i, row in enumerate(rng.integers(-2, 3, (n, 3)))],
+    })  # fmt: skip
+
+    def table(columns, low=-9, high=9):
+        return pd.DataFrame(rng.integers(low, high, (n, len(columns))).astype(float), index=ids, columns=list(columns))
+
+    prompts = pd.Index(sorted(set(pairs["prompt_id"])) * 4, name="prompt_id")
+    samples = {
+        name: pd.Series(rng.normal(size=len(prompts)), index=prompts) for name in ("sample_logps", "sample_rewards")
+    }
+    both = {name: table(["chosen", "rejected"]) for name in
+            ("pooled_rewards", "reference_logps", "probe_logps", "policy_logps", "unprompted_nll")}  # fmt: skip
+    return {"pairs": pairs, "words": text.words(pairs), "margins": table("abc"), "pooled": table("a")["a"],
+            "tokens": table(["chosen", "rejected"], 1),
+            "held_out_losses": table("01", 0), "features": table("wxyz"), **both, **samples}  # fmt: skip
+
+
+def shuffled(signals, random):
+    """The same signals, every table in an order of its own, with an extra row of a pair nobody asked about."""
+
+    def mixed(value):
+        if isinstance(value, Dataset):
+            return value.select(random.sample(range(len(value)), len(value)))
+        if value.index.name == "prompt_id":
+            return value
+        extra = value.iloc[:1].set_axis(["other"])
+        value = pd.concat([value, extra])
+        return value.iloc[random.sample(range(len(value)), len(value))]
+
+    return {name: mixed(value) for name, value in signals.items()}
+
+
+@settings(max_examples=10)  # each scores every rule twice
+@given(st.randoms(use_true_random=False))
+def test_row_order_changes_no_bit_of_any_rule(signals, random):
+    whole, mixed = score_all(signals), score_all(shuffled(signals, random))
+    assert list(whole) == list(RULES)
+    pd.testing.assert_frame_equal(mixed.loc[whole.index], whole, check_exact=True)
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_keeps_its_share_best_first_with_ties_by_id(signals, name):
+    scores = score_all(signals, [name])
+    kept = keep_all(scores, 0.3)
+    ids = list(kept["pair_id"])
+    sign = 1 if RULES[name].keeps == "lowest" else -1
+    values = (sign * scores[name]).to_dict()
+    assert ids == sorted(values, key=lambda pair: (values[pair], pair))[:12]
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_absent_or_bad_values_are_refused_with_their_ids(signals, name):
+    for need in [need for need in needs(RULES[name].score) if need != "pairs"]:
+        with pytest.raises(ValueError, match=rf"signal is absent: 1 \(first: {need}\)\. Remedy"):
+            score(name, {key: value for key, value in signals.items() if key != need})
+        holed = signals[need].copy()
+        if holed.index.name == "prompt_id":
+            holed.iloc[0] = np.nan
+            problem = r"is NaN for a prompt: 1 \(first: x00\)\. Remedy"
+        else:
+            column = {"margins": 1}.get(need, 0)  # z00 is labelled on the first aspect, whose own margin nobody reads
+            holed.iloc[(0, column) if holed.ndim == 2 else 0] = np.nan
+            problem = r"is NaN or infinite.*: 1 \(first: z00\)\. Remedy"
+            with pytest.raises(ValueError, match=r"has no entry for a pair: 1 \(first: z00\)\. Remedy"):
+                score(name, signals | {need: signals[need].iloc[1:]})
+        with pytest.raises(ValueError, match=problem):
+            score(name, signals | {need: holed})
+
+
+def test_an_own_margin_is_never_read(signals):
+    margins = signals["margins"].copy()
+    for name, aspect in zip(signals["pairs"]["pair_id"], signals["pairs"]["aspect"], strict=True):
+        margins.loc[name, aspect] = np.nan
+    mine = [name for name, rule in RULES.items() if "margins" in needs(rule.score)]
+    assert len(mine) == 7
+    found = score_all(signals | {"margins": margins}, mine)
+    pd.testing.assert_frame_equal(found, score_all(signals, mine), check_exact=True)
+
+
+def test_unknown_rules_and_repeated_pairs_are_refused(signals):
+    with pytest.raises(ValueError, match=r"rule='PD\+': use one of \['RAND', 'PD'"):
+        score("PD+", signals)
+    with pytest.raises(ValueError, match=r"pairs: pair_id occurs more than once: 1 \(first: p\)"):
+        score("RAND", {"pairs": {"pair_id": ["p", "p"]}})
+    with pytest.raises(ValueError, match=r"chosen holds no word: 1 \(first: p\)"):
+        text.words({"pair_id": ["p"], "chosen": [" "], "rejected": ["a"]})
+
+
+def test_a_rule_that_breaks_on_a_pair_names_it(monkeypatch):
+    monkeypatch.setitem(RULES, "broken", Rule(lambda pooled: 1 / (pooled - 1), "highest", "here"))
+    with pytest.raises(ValueError, match=r"rule 'broken': score is NaN or infinite: 1 \(first: p\)"):
+        score("broken", {"pairs": {"pair_id": IDS}, "pooled": numbers(1, 2, 3)})
+
+
+def test_a_new_rule_is_five_lines(signals, monkeypatch):
+    """A function and a line in the dictionary: scored, kept, described and compared like every other."""
+    from pdsel.rules.kept import overlap
+
+    def loudest(pairs, pooled):
+        return pooled.abs()
+
+    monkeypatch.setitem(RULES, "loudest", Rule(loudest, "highest", "here"))
+    scores = score_all(signals)
+    kept = keep_all(scores, 0.3)
+    assert "loudest" in scores and describe().loc["loudest", "needs"] == "pairs, pooled"
+    assert (kept["method"] == "loudest").sum() == 12 and "loudest" in overlap(kept)
+    assert list(kept.loc[kept["method"] == "loudest", "pair_id"]) == list(
+        select(signals["pooled"].abs(), 0.3, keep="highest")
+    )
+
+
+def test_ratings_alone_suffice_for_some(signals):
+    assert available({"pairs": signals["pairs"]}) == ["RAND", "PD(rati.)"]
+
+
+# --- readings that the hand-worked cases do not reach ---
+
+
+def test_beta_dpo_draws_as_its_weights_say():
+    """Two pairs at the mean, one far from it: the far one is drawn first about as often as its weight is of all weights."""
+    logps = sides([0, 0, 30], [0, 0, 0])
+    margin = implicit(logps, ZERO)
+    weights = np.exp(-(((margin - margin.mean()) / margin.std(ddof=0)) ** 2) / 2)
+    first = [margins.drawn_near_mean(logps, ZERO, seed=seed).idxmax() for seed in range(1500)]
+    assert pd.Series(first).value_counts(normalize=True)["r"] == pytest.approx((weights / weights.sum())["r"], abs=0.03)
+    assert margins.drawn_near_mean(ZERO, ZERO).notna().all(), "equal margins: a plain draw"
+
+
+def test_clipped_probabilities_and_their_bayesian_product():
+    low_to_high = pd.Series(np.linspace(-1, 1, 21))
+    p = margins.as_probability(low_to_high, "clip")
+    assert p.iloc[0] == 0.01 and p.iloc[-1] == 0.99 and p.iloc[10] == pytest.approx(0.5)
+    assert margins.as_probability(pd.Series([2.0, 2.0]), "clip").tolist() == [0.5, 0.5]
+    frame = pd.DataFrame({"chosen": 10 * low_to_high, "rejected": 0.0})
+    product = margins.dual_multiplied(low_to_high, frame, 0 * frame)
+    assert (1 / (1 + np.exp(-product))).to_numpy() == pytest.approx((p**2 / (p**2 + (1 - p) ** 2)).to_numpy())
+
+
+def test_standard_units_make_the_potential_free_of_scale():
+    explicit, logps, zero = numbers(1, -2, 4), sides([20, -10, 5], [0, 0, 0]), ZERO
+    found = margins.alignment_potential(explicit, logps, zero)
+    pd.testing.assert_series_equal(margins.alignment_potential(10 * explicit, 3 * logps, zero), found)
+
+
+def test_weights_of_the_vote_follow_accuracy():
+    """Aspect b agrees with the labels of the others' pairs, c contradicts half of them: b weighs more."""
+    pairs = {"pair_id": list("pqrstu"), "aspect": list("aabbcc")}
+    table = pd.DataFrame(
+        {"a": [0, 0, 1, 1, 1, 1], "b": [1, 1, 0, 0, 1, 1], "c": [1, -1, 1, -1, 0, 0]}, index=list("pqrstu")
+    )
+    found = aspects.weighted_divergence(pairs, table.astype(float))
+    ratio = np.log(0.55 / 0.45) / np.log(0.99 / 0.01)  # c's accuracy is .5, raised to the bound; b's is lowered to it
+    assert found["p"] == pytest.approx(-(1 + ratio)) and found["q"] == pytest.approx(-(1 - ratio))
+
+
+def test_entropy_is_high_where_the_policy_is_unsure():
+    """The sign: samples of low probability mean high entropy. With the other sign the sure prompt would come first."""
+    pairs = {"pair_id": ["p", "q"], "prompt_id": ["sure", "unsure"]}
+    logps = pd.Series([-0.1, -0.1, -9.0, -11.0], index=["sure", "sure", "unsure", "unsure"])
+    alike = sides([10, 10], [0, 0])
+    found = likelihood.entropy_then_certainty(pairs, logps, alike, 0 * alike, first=0.5)
+    assert found["q"] == 1 and found["p"] == -1
+
+
+def test_greedy_design_is_the_greedy_optimum_of_the_determinant():
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(12, 3))
+    order = geometry.greedy_design(rows, 0.5)
+    start = 0.5 * np.square(rows).mean() * np.eye(3)
+    for step in range(len(rows)):
+        information = start + rows[order[:step]].T @ rows[order[:step]]
+        gains = [np.linalg.slogdet(information + np.outer(rows[i], rows[i]))[1] for i in order[step:]]
+        assert gains[0] == pytest.approx(max(gains))
+    assert sorted(order) == list(range(12))
+
+
+def test_past_the_boundary_quality_decides():
+    pairs, rewards = ABC["pairs"], sides([2, 1, 0], [0, 0, 0])
+    features = pd.DataFrame([[0.0], [1.0], [5.0]], index=IDS)
+    better = by_prompt(9, 9, 9, 9)
+    assert quality.past_boundary(pairs, rewards, better)
+    assert quality.diversity_or_quality(pairs, features, rewards, better).tolist() == [2, 1, 0]
+
+
+def test_samples_all_alike_have_no_deviation_of_their_own():
+    signals = {
+        "pairs": ABC["pairs"],
+        "pooled_rewards": sides([0, 0, 0], [-1, -1, -2]),
+        "sample_rewards": by_prompt(1, 1, 0, 2),
+    }
+    found = score("sweet spot", signals)  # x: deviation 0, taken as sqrt((0 + 1) / 2); y: mean 1, deviation 1
+    assert found.tolist() == pytest.approx([abs(-2 / np.sqrt(0.5) + 2), 0, 1])
+
+
+def test_two_aspects_make_consensus_rules_one(signals):
+    """With two aspects there is one opinion, and PD, RC and mean-sd order pairs alike."""
+    pairs = {"pair_id": IDS + ["s"], "aspect": list("aabb")}
+    margins = pd.DataFrame({"a": [0, 0, 2, -1], "b": [1, -3, 0, 0]}, index=IDS + ["s"], dtype=float)
+    found = [rules.score(name, {"pairs": pairs, "margins": margins}) for name in ("PD", "RC", "mean-sd")]
+    assert found[1].tolist() == found[2].tolist() == (-found[0]).tolist()
+
+
+# --- data that people rated ---
+
+
+@pytest.mark.parametrize(("file", "limit"), [("topical_chat_usr.jsonl", None), ("summeval12.jsonl", 40)])
+def test_rules_that_need_ratings_only_on_what_people_rated(shared, file, limit):
+    """One table for all of them; those it shares with the table of notebook 10 are the same to the bit."""
+    from pdsel.human import MEAN, agreement_table
+    from pdsel.ratings import load_ratings
+    from pdsel.rules.ratings import field_scores
+
+    rated = load_ratings(shared / file, limit=limit)
+    judge = "overall" if file.startswith("topical") else "held_out"  # SummEval has no overall score
+    table = agreement_table(rated, reference=judge, score_rules=field_scores)
+    usual = agreement_table(rated, reference=judge)
+    rows = ["label", "share", "rule"]
+    both = usual.merge(table, on=rows, suffixes=("", "_field"))
+    assert len(both) == len(usual)
+    for column in ("value", "low", "high", "gain", "n"):
+        pd.testing.assert_series_equal(both[column], both[f"{column}_field"], check_names=False)
+    means = table[table["label"] == MEAN].set_index("rule")
+    assert {"PD(rati.)", "RC", "RC(gap)", "mean-sd", "mean, variance", "PD(weighted)", "mean gap", "GAP"} <= set(
+        means.index
+    )
+    assert means["value"].between(0, 100).all() and means["value"].idxmin() == "PD(high)"
+    assert means.loc["PD(rati.)", "gain_low"] > 0
+
+
+def test_ratings_that_come_as_text_are_numbers():
+    """As text "10" is below "9"; code that compares ratings as they come gets this wrong."""
+    gaps = [["10", "-9", "9"], ["-10", "9", "10"], ["-9", "10", "9"]]
+    named = {"pair_id": IDS, "aspect": list("abc")}
+    as_text, as_numbers = (Dataset.from_dict(named | {"rating_gaps": [[kind(gap) for gap in row] for row in gaps]})
+                           for kind in (str, float))  # fmt: skip
+    found = score("PD(rati.)", {"pairs": as_text})
+    assert found.tolist() == score("PD(rati.)", {"pairs": as_numbers}).tolist() == pytest.approx([0, 0, -0.1])
+
+
+def test_drawn_rules_draw_independently():
+    """With one stream of draws for both, what RAND keeps beta-DPO's draw would leave out."""
+    ids = [f"z{i}" for i in range(2000)]
+    alike = pd.DataFrame(0.0, index=pd.Index(ids, name="pair_id"), columns=["chosen", "rejected"])
+    drawn = select(margins.drawn_near_mean(alike, alike), 0.3, keep="highest")
+    chance = select(text.chance({"pair_id": ids}), 0.3)
+    assert drawn.isin(chance).mean() == pytest.approx(0.3, abs=0.06)

@@ -1,0 +1,209 @@
+"""Signals: what each is, that they are computed once, and the rules that build pairs from samples."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from datasets import Dataset
+
+from pdsel import rules
+from pdsel.grid import BALANCED, IMPLICIT
+from pdsel.models import load_causal, load_tokenizer
+from pdsel.notesworld import BASE_MODEL
+from pdsel.pairs import make_pairs
+from pdsel.proxies import fit_proxies, score_margins
+from pdsel.ratings import load_ratings
+from pdsel.rules import signals as measured
+from pdsel.rules.built import BUILT, build
+from pdsel.rules.signals import DPO, PROXIES, SAMPLES, SIGNALS
+from pdsel.rules.store import Signals, pairs_for
+from pdsel.scoring import response_logps
+from pdsel.training import train_dpo
+
+
+@pytest.fixture(scope="module")
+def few(rated_file):
+    """96 pairs: a few steps of training, the first of which only warms up."""
+    return make_pairs(load_ratings(rated_file)).select(range(96))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("signals")
+
+
+@pytest.fixture(scope="module")
+def signals(few, folder):
+    return Signals(few, base=BASE_MODEL, seed=0, folder=folder)
+
+
+def test_settings_are_the_grids():
+    assert PROXIES == BALANCED and measured.POOLED_REWARD == IMPLICIT
+    from pdsel import grid
+
+    assert DPO == grid.DPO
+
+
+def test_every_rule_can_be_computed_and_its_cost_is_told(signals):
+    scores = rules.score_all(signals)
+    assert list(scores) == list(rules.RULES) and np.isfinite(scores.to_numpy()).all()
+    seconds = rules.describe(signals)["seconds"]
+    assert seconds["RAND"] == 0 and (seconds.drop(["RAND", "PD(rati.)"]) > 0).all()
+    assert seconds["DM-ADD"] > seconds["RAF"] and seconds["DM-ADD"] > seconds["margin(implicit)"]
+    parts = ["pooled", "pooled_rewards", "pooled_model", "reference_logps"]
+    assert seconds["RAF"] == pytest.approx(sum(signals._seconds[name] for name in parts))
+
+
+def test_margins_are_those_of_the_grids_proxies(signals, few):
+    mine = score_margins(few, fit_proxies(few, model=BASE_MODEL, seed=0, **BALANCED))
+    pd.testing.assert_frame_equal(signals["margins"], mine, check_exact=True)
+
+
+def test_signals_come_from_disk_and_not_again(signals, few, folder, monkeypatch):
+    known = {name: signals[name] for name in SIGNALS}
+
+    def never(*args, **kwargs):
+        raise AssertionError("computed again")
+
+    for name in SIGNALS:
+        monkeypatch.setitem(SIGNALS, name, _with_signature(never, SIGNALS[name]))
+    again = Signals(few.select(range(len(few) - 1, -1, -1)), base=BASE_MODEL, seed=0, folder=folder)
+    for name, value in known.items():
+        if isinstance(value, pd.DataFrame):
+            pd.testing.assert_frame_equal(again[name], value, check_exact=True)
+        elif isinstance(value, pd.Series):
+            pd.testing.assert_series_equal(again[name], value, check_exact=True, check_names=False)
+        else:
+            assert again[name] == value and value.is_dir()
+    with pytest.raises(AssertionError, match="computed again"):
+        Signals(few, base=BASE_MODEL, seed=1, folder=folder)["samples"]
+    with pytest.raises(AssertionError, match="computed again"):
+        Signals(few.select(range(40)), base=BASE_MODEL, seed=0, folder=folder)["reference_logps"]
+
+
+def _with_signature(function, like):
+    import functools
+
+    return functools.wraps(like)(lambda *args, **kwargs: function())
+
+
+def test_given_signals_cost_nothing_and_change_the_key_of_what_reads_them(few, tmp_path):
+    zero = pd.DataFrame(0.0, index=list(few["pair_id"]), columns=["chosen", "rejected"])
+    ours = Signals(few, base=BASE_MODEL, folder=tmp_path, pooled_rewards=zero)
+    assert (ours["pooled"] == 0).all() and ours.seconds("pooled") < 1
+    other = Signals(few, base=BASE_MODEL, folder=tmp_path, pooled_rewards=zero.assign(chosen=1.0))
+    assert (other["pooled"] == 1).all()
+    with pytest.raises(ValueError, match="signal 'moon': use one of"):
+        ours["moon"]
+
+
+def test_log_probabilities_ignore_padding_and_the_prompt(signals, few):
+    """One text at a time, without a batch: no padding is summed and no mask is missing."""
+    net, tokenizer = load_causal(BASE_MODEL).eval(), load_tokenizer(BASE_MODEL)
+    table = few.to_pandas().set_index("pair_id")
+    for name, row in table.iloc[:5].iterrows():
+        start = len(tokenizer(row["prompt"])["input_ids"])
+        ids = torch.tensor([tokenizer(row["prompt"] + row["chosen"] + tokenizer.eos_token)["input_ids"]])
+        with torch.inference_mode():
+            out = net(input_ids=ids, output_hidden_states=True)
+        logps = out.logits.float().log_softmax(-1)[0, :-1].gather(-1, ids[0, 1:, None])[start - 1 :, 0]
+        assert signals["reference_logps"].loc[name, "chosen"] == pytest.approx(float(logps.sum()), abs=1e-4)
+        assert signals["tokens"].loc[name, "chosen"] == len(logps)
+        alone = torch.tensor([tokenizer(row["chosen"] + tokenizer.eos_token)["input_ids"]])
+        with torch.inference_mode():
+            nll = net(input_ids=alone, labels=alone).loss
+        assert signals["unprompted_nll"].loc[name, "chosen"] == pytest.approx(float(nll), abs=1e-4)
+        state = out.hidden_states[-1][0, start:].mean(0)
+        other = torch.tensor([tokenizer(row["prompt"] + row["rejected"] + tokenizer.eos_token)["input_ids"]])
+        with torch.inference_mode():
+            rejected = net(input_ids=other, output_hidden_states=True).hidden_states[-1][0, start:].mean(0)
+        assert signals["features"].loc[name].to_numpy() == pytest.approx((state - rejected).numpy(), abs=1e-4)
+
+
+def test_the_reference_is_where_probes_start(few, tmp_path):
+    """At step 0 an implicit margin is 0: base and reference are scored alike."""
+    ours = Signals(few, base=BASE_MODEL, folder=tmp_path)
+    assert np.allclose(measured._both_sides(BASE_MODEL, few) - ours["reference_logps"], 0)
+
+
+def test_held_out_losses_never_saw_the_prompt(few, signals, monkeypatch):
+    seen = []
+
+    def watched(pairs, **options):
+        seen.append(set(pairs["prompt_id"]))
+        return train_dpo(pairs, **options)
+
+    monkeypatch.setattr(measured, "train_dpo", watched)
+    found = measured.held_out_losses(few, BASE_MODEL, 0, signals["reference_logps"], signals.folder / "again")
+    assert len(seen) == 2 * measured.REPEATS
+    for first, second in zip(seen[::2], seen[1::2], strict=True):
+        assert not first & second and first | second == set(few["prompt_id"])
+    pd.testing.assert_frame_equal(found, signals["held_out_losses"])
+    assert (found.to_numpy() > 0).all() and not np.allclose(found, np.log(2))
+
+
+def test_samples_are_the_base_models(signals, few):
+    samples = signals["samples"]
+    assert len(samples) == SAMPLES * len(set(few["prompt_id"])) and set(samples.index) == set(few["prompt_id"])
+    assert samples["response"].nunique() > len(samples) / 4
+    logps = response_logps(BASE_MODEL, list(samples["prompt"]), list(samples["response"]))
+    assert signals["sample_logps"].to_numpy() == pytest.approx(logps, abs=1e-4)
+    assert list(signals["sample_opinions"]) == sorted(set(few["aspect"]))
+
+
+# --- pairs built anew ---
+
+
+@pytest.fixture
+def drawn():
+    """Two prompts with three samples each, one repeated and one empty; rewards worked by hand."""
+    index = pd.Index(list("xxxyyy"), name="prompt_id")
+    samples = pd.DataFrame({"prompt": ["X"] * 3 + ["Y"] * 3, "response": ["a", "b", "c", "a", "a", " "]}, index=index)
+    return {
+        "pairs": Dataset.from_dict({"pair_id": [f"z{i}" for i in range(10)]}),
+        "margins": pd.DataFrame({"k": [0.5] * 10}),
+        "samples": samples,
+        "sample_opinions": pd.DataFrame({"k": [1.0, 0.0, -1.0, 3.0, 0.0, 0.0]}, index=index),
+        "sample_rewards": pd.Series([4.0, 1.0, -5.0, 3.0, 0.0, 0.0], index=index),
+    }
+
+
+def test_rejection_sampling_by_hand(drawn):
+    """Rewards 2, 0, -2 in units of the margins: sigma(2) = .88 and sigma(4) = .98 pass .7; y has one distinct sample."""
+    built = build("RS-DPO", drawn, share=1.0)
+    assert sorted(zip(built["chosen"], built["rejected"], strict=True)) == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert set(built["prompt_id"]) == {"x"} and list(built["pair_id"]) == sorted(set(built["pair_id"]))
+    assert len(build("RS-DPO", drawn, share=0.2)) == 2
+    strict = BUILT["RS-DPO"].score(*(drawn[n] for n in ("pairs", "margins", "samples", "sample_opinions")), share=1.0,
+                                   threshold=0.95)  # fmt: skip
+    assert list(zip(strict["chosen"], strict["rejected"], strict=True)) == [("a", "c")]
+    with pytest.raises(ValueError, match="no two of a prompt differ enough. Remedy"):
+        BUILT["RS-DPO"].score(
+            drawn["pairs"], drawn["margins"], drawn["samples"], 0 * drawn["sample_opinions"], share=1.0
+        )
+
+
+def test_sweet_spot_pairs_by_hand(drawn):
+    """x: mean 0, deviation 3.74, so the spot is -7.5 and -5 is nearest; y has nobody to lose."""
+    built = build("sweet spot(built)", drawn, share=1.0)
+    assert list(zip(built["prompt"], built["chosen"], built["rejected"], strict=True)) == [("X", "a", "c")]
+
+
+def test_built_pairs_train(signals, tmp_path):
+    pairs, kept, seconds = pairs_for("RS-DPO", signals, share=0.5)
+    assert len(pairs) == 48 and kept == [] and seconds > 0
+    train_dpo(pairs, model=BASE_MODEL, output_dir=tmp_path / "policy", max_steps=1)
+
+
+def test_pairs_for_a_rule_are_the_kept_ones_in_table_order(signals, few):
+    pairs, kept, seconds = pairs_for("SeRA", signals, share=0.25)
+    scores = rules.score("SeRA", signals)
+    assert kept == list(scores.sort_values(ascending=False).index[:24])
+    assert list(pairs["pair_id"]) == [name for name in few["pair_id"] if name in kept] and seconds > 0
+
+
+def test_built_rules_refuse_what_they_do_not_know(drawn):
+    with pytest.raises(ValueError, match="rule='RS': use one of"):
+        build("RS", drawn, share=0.5)
+    with pytest.raises(ValueError, match=r"signal is absent: 1 \(first: sample_opinions\)"):
+        build("RS-DPO", {name: value for name, value in drawn.items() if name != "sample_opinions"}, share=0.5)
