@@ -43,6 +43,7 @@ _ROOMS = [
     "scoring",
     "studies",
     "summaries",
+    "texts",
     "theory",
     "uncertainty",
 ]

@@ -112,7 +112,7 @@ def main_rows(table, costs, conflict):
         paper = PUBLISHED.loc[method] if method in PUBLISHED.index else None
         rows.append({
             "method": method,
-            "gold utility": _interval(found.loc["utility"], ".3f"),
+            "gold utility": _interval(found.loc["utility"], ".3f") if "utility" in found.index else "unknown",
             "win rate vs SFT (%)": _interval(found.loc["win_rate"], ".1f"),
             "length-controlled (%)": _interval(found.loc["length_controlled_win_rate"], ".1f"),
             "winning score vs OVA": _interval(found.loc["winning_score"], ".2f") if "winning_score" in found.index else "",
@@ -212,6 +212,13 @@ def null_note(results):
     best = rates.loc[rates.groupby("judge", sort=False)["value"].idxmax()]
     parts = [f"{row['value']:.0f} % under {row['judge']} ({row['null']})" for _, row in best.iterrows()]
     return f"The strongest of these constants wins {', '.join(parts)}."
+
+
+def judge_note(results):
+    """Who decided the runs of a results folder, as a sentence."""
+    facts = [read_manifest("05_evaluation", cell)["facts"] for cell in cells(results)]
+    judges = sorted({found.get("judge", "gold") for found in facts}) or ["gold"]
+    return f"Judge: {', '.join(judges)}."
 
 
 def headline(table, conflict):
