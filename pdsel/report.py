@@ -214,13 +214,6 @@ def null_note(results):
     return f"The strongest of these constants wins {', '.join(parts)}."
 
 
-def judge_note(results):
-    """Who decided the runs of a results folder, as a sentence."""
-    facts = [read_manifest("05_evaluation", cell)["facts"] for cell in cells(results)]
-    judges = sorted({found.get("judge", "gold") for found in facts}) or ["gold"]
-    return f"Judge: {', '.join(judges)}."
-
-
 def headline(table, conflict):
     """The numbers to expect, as a sentence."""
     found = table[(table["conflict"] == conflict) & (table["metric"] == "win_rate")].set_index("method")

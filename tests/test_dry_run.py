@@ -88,4 +88,4 @@ def test_the_judge_is_the_profiles(finished):
         assert facts["judge"] == "gpt-4.1"
         assert facts["llm_usage"]["requests"] > 0
         assert not (cell / "strengths.csv").exists()  # everyone: false
-    assert f"Judge: {facts['judge']}." in (results / "local" / "notebooks" / "06_results.ipynb").read_text()
+    assert f"Judge: {facts['judge']}" in (results / "local" / "notebooks" / "06_results.ipynb").read_text()
