@@ -58,7 +58,7 @@ def downloads(profile):
 def disk(profile):
     """What lies on the disk in the end, in GB: downloads, pairs, proxies, policies, and one checkpoint to resume from.
 
-    Weights are saved as they are trained, in float32.
+    Runs in bf16 save bf16, others float32; a checkpoint has the weights as they are trained, in float32.
     """
     policy, proxy = (find_model(profile[name]["model"]).parameters for name in ("04_dpo", "02_proxies"))
     found = pools(profile)
@@ -66,11 +66,16 @@ def disk(profile):
     made = {
         "downloads": sum(downloads(profile).values()) * GB,
         "pairs": sum(each.tokens for each in found) * seeds * CHARACTERS,
-        "proxies": cells(profile) * (found[0].aspects + 1) * MASTER * proxy,
-        "policies": cells(profile) * len(profile["grid"]["methods"]) * MASTER * policy,
+        "proxies": cells(profile) * (found[0].aspects + 1) * saved(profile["02_proxies"]) * proxy,
+        "policies": cells(profile) * len(profile["grid"]["methods"]) * saved(profile["04_dpo"]) * policy,
         "checkpoint": (MASTER + OPTIMIZER) * policy if "save_steps" in profile["04_dpo"].get("training", {}) else 0,
     }
     return {name: size / GB for name, size in made.items()}
+
+
+def saved(section):
+    """Bytes of a weight that a notebook's runs save."""
+    return HALF if section.get("training", {}).get("bf16") else MASTER
 
 
 def questions(profile):

@@ -247,7 +247,11 @@ def _proxy_memory(profile):
 
 
 def _dpo_memory(profile):
-    return _training_memory(profile, "04_dpo", "dpo", logits=True)
+    """Training, or the reference's pass before it, in batches of its own."""
+    section = profile["04_dpo"]
+    pairs = section.get("training", {}).get("precompute_ref_batch_size", 4 * section["batch_size"])
+    reference = reading_memory(find_model(section["model"]), tokens=2 * pairs * section["max_length"])
+    return max(_training_memory(profile, "04_dpo", "dpo", logits=True), reference)
 
 
 def _evaluation_memory(profile):

@@ -165,6 +165,15 @@ def test_a_profile_fits_the_gpu_that_it_names(name, profile):
         assert limits[rule]["runtime"] / 60 > 2 * longest, f"{rule}: a time limit needs room for a wrong estimate"
 
 
+def test_a_large_batch_of_the_reference_is_seen_to_need_memory(profile):
+    paper = profile()
+    training = {
+        name: value for name, value in paper["04_dpo"]["training"].items() if name != "precompute_ref_batch_size"
+    }
+    table = gpu_jobs(paper | {"04_dpo": paper["04_dpo"] | {"training": training}})
+    assert table.loc["dpo", "memory"] * GB > 2 * 512 * 2048 * 10 * 128_264  # 4 x 128 pairs, their logits alone
+
+
 def test_more_conflict_levels_and_methods_cost_more(profile):
     paper = profile()
     fewer = paper | {"grid": paper["grid"] | {"conflicts": [0.3], "methods": ["ALL", "PD"]}}
@@ -182,8 +191,11 @@ def test_disk_and_downloads_by_hand(profile):
     assert found["allenai/Llama-3.1-Tulu-3-8B-SFT"] == 2 * 8.03
     assert sorted(found) == ["allenai/Llama-3.1-Tulu-3-8B-SFT", "meta-llama/Llama-3.2-1B", "ultrafeedback"]  # once each
     room = disk(paper)
-    assert room["policies"] == pytest.approx(27 * 4 * 8.03)
-    assert room["proxies"] == pytest.approx(3 * 5 * 4 * 1.236)
+    assert room["policies"] == pytest.approx(27 * 2 * 8.03)  # bf16
+    assert room["proxies"] == pytest.approx(3 * 5 * 2 * 1.236)
+    full = paper | {"04_dpo": paper["04_dpo"] | {"training": {}}}
+    assert disk(full)["policies"] == pytest.approx(27 * 4 * 8.03)
+    assert disk(full)["checkpoint"] == 0
     assert room["checkpoint"] == pytest.approx(12 * 8.03)
 
 
