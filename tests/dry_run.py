@@ -98,7 +98,7 @@ def dry_run(name, folder, *, methods=None, targets=(), cores=2):
         cut = derive(profile, endpoint=server.url, wizard=wizardlm(home), methods=methods)
         file.write_text(yaml.safe_dump(cut, sort_keys=False))
         command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", str(cores), "--nolock",
-                   "--show-failed-logs", *(str(results / target) for target in targets),
+                   "--keep-going", "--show-failed-logs", *(str(results / target) for target in targets),
                    "--config", f"profile={file}", f"results={results}"]  # fmt: skip
         return subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
 
