@@ -26,6 +26,7 @@ _ROOMS = [
     *_HOME,
     "artifacts",
     "claims",
+    "compute",
     "contamination",
     "eval_prompts",
     "export",
@@ -36,6 +37,7 @@ _ROOMS = [
     "offsets",
     "outputs",
     "plan",
+    "planning",
     "plots",
     "profiles",
     "quality",
@@ -46,6 +48,7 @@ _ROOMS = [
     "texts",
     "theory",
     "uncertainty",
+    "workload",
 ]
 
 __all__ = [*_MODULE, "__version__"]

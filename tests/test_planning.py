@@ -132,7 +132,7 @@ def test_every_job_of_a_large_profile_is_listed_with_its_resources(tmp_path):
     except ImportError:
         pass
     command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", *how, "--nolock", "--dry-run",
-               "--config", "profile=paper", f"results={tmp_path}"]  # fmt: skip
+               "--printshellcmds", "--config", "profile=paper", f"results={tmp_path}"]  # fmt: skip
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     text = shown.stdout + shown.stderr
@@ -143,6 +143,7 @@ def test_every_job_of_a_large_profile_is_listed_with_its_resources(tmp_path):
         assert {"gpu=4", "mem_mb=256000", "cpus_per_task=32"} <= set(by_rule[rule].split(", "))
     assert {"gpu=1", "runtime=2880"} <= set(by_rule["evaluation"].split(", "))
     assert "gpu" not in by_rule["data"]
+    assert "learning_rate: 5.0e-07" in text  # papermill reads YAML, to which JSON's 5e-07 is a word
 
 
 def test_resources_of_a_rule_that_does_not_exist_stop_the_run(tmp_path):
