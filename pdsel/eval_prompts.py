@@ -92,6 +92,8 @@ def held_out_prompts(name_or_path, n=None):
     ['prompt_id', 'prompt', 'dataset']
     """
     if name_or_path == "notesworld":
+        if n is None:
+            raise DataError("n=None: the notes world has no last prompt. Remedy: give a number")
         return _table([(prompt, "notesworld") for prompt in draw_prompts(n, split="eval", seed=0)])
     return load_prompts(name_or_path, limit=n)
 
