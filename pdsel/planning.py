@@ -19,6 +19,11 @@ from pdsel.workload import ASSUMED, DATA, HOUR, SETS, comparisons, gpu_jobs, job
 
 ROOT = Path(__file__).parents[1]
 THROUGHPUT = ROOT / "results" / "gpu" / "throughput.csv"
+MEASURED = {  # kind of work: the row of the bench
+    "training": "DPO in full: pdsel",
+    "training with LoRA": "DPO with adapters: pdsel",
+    "scoring": "scoring: pdsel",
+}
 OPTIMIZER = 8  # bytes a parameter in a checkpoint, beside the weights
 CHARACTERS = 4.2  # bytes of text a token
 QUESTION_TOKENS = 1200  # that a judge reads to compare two outputs: assumed
@@ -28,11 +33,12 @@ NULLS = 4  # constant answers that every judge is asked about
 def shares_of_peak(path=THROUGHPUT):
     """What a GPU reaches of its peak, by kind of work, and a sentence on where that is from.
 
-    The file has a row per measurement, with columns `work` ("training" or "scoring"), `share_of_peak`, and whatever else; the
-    mean over a kind's rows is used. A share of peak counts the model's operations only (`training_flops`, `forward_flops`).
+    Measured where the file of `python -m bench.throughput` is there: the column `share_of_peak` of the rows that `MEASURED`
+    names by their `way`. A share of peak counts the model's operations only, not what checkpointing computes twice.
     """
-    measured = pd.read_csv(path).groupby("work")["share_of_peak"].mean() if Path(path).exists() else {}
-    shares = ASSUMED | {work: float(measured[work]) for work in ASSUMED if work in measured}
+    found = pd.read_csv(path).set_index("way")["share_of_peak"].dropna() if Path(path).exists() else {}
+    measured = {work: float(found[way]) for work, way in MEASURED.items() if way in found}
+    shares = ASSUMED | measured
     said = [
         f"{100 * share:.0f} % for {work} ({'measured' if work in measured else 'assumed'})"
         for work, share in shares.items()

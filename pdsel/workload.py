@@ -20,7 +20,12 @@ from pdsel.compute import (
 from pdsel.levels import capacity
 from pdsel.selection import FULL
 
-ASSUMED = {"training": 0.35, "scoring": 0.4, "generation": 0.3}  # shares of peak (of bandwidth, for generation)
+ASSUMED = {
+    "training": 0.35,
+    "training with LoRA": 0.3,
+    "scoring": 0.4,
+    "generation": 0.3,
+}  # shares of peak (of bandwidth, for generation)
 SCORED_AT_ONCE = 8192  # tokens, see pdsel.scoring
 DPO_PASSES = {"implicit": dpo_flops, "shared": dpo_flops, "classifier": training_flops}
 ALONE = ["idea", "your_data", "human_ratings", "paper_claims", "study", "study"]  # jobs of the graph without a GPU
@@ -128,7 +133,7 @@ def gpu_jobs(profile, *, shares=ASSUMED):
     profile : dict
         With a section `hardware`, see `load_profile`.
     shares : dict
-        What a GPU reaches: of its peak for "training" and "scoring", of its bandwidth for "generation".
+        What a GPU reaches: of its peak for "training", "training with LoRA" and "scoring", of its bandwidth for "generation".
 
     Returns
     -------
@@ -173,19 +178,24 @@ def _lora(section):
     return (section.get("training") or {}).get("lora_rank")
 
 
+def _share(section, shares):
+    """Of peak, when a notebook's models are trained."""
+    return shares["training with LoRA" if _lora(section) else "training"]
+
+
 def _proxy_hours(profile, found, gpu, shares):
     section = profile["02_proxies"]
     names = ("epochs", "share", "replicates")
     training, scoring = selection_flops(found, find_model(section["model"]), kind=section["kind"], lora=bool(_lora(section)),
                                         **{name: section[name] for name in names if name in section})  # fmt: skip
-    return (training / shares["training"] + scoring / shares["scoring"]) / gpu.peak / HOUR
+    return (training / _share(section, shares) + scoring / shares["scoring"]) / gpu.peak / HOUR
 
 
 def _dpo_hours(profile, method, found, gpu, shares):
     section = profile["04_dpo"]
     flops = method_flops(method, found, find_model(section["model"]), share=profile["03_selection"]["share"],
                          epochs=section.get("epochs", 1), lora=bool(_lora(section)))  # fmt: skip
-    return flops / shares["training"] / gpu.peak / HOUR
+    return flops / _share(section, shares) / gpu.peak / HOUR
 
 
 def _counts(section):

@@ -215,10 +215,29 @@ def test_measured_throughput_replaces_what_is_assumed(tmp_path):
     shares, said = shares_of_peak(NOTHING)
     assert "35 % for training (assumed)" in said
     path = tmp_path / "throughput.csv"
-    path.write_text("work,share_of_peak\ntraining,0.5\ntraining,0.4\nscoring,0.6\n")
+    rows = [
+        "DPO in full: pdsel,0.45",
+        "DPO in full: TRL's defaults,0.3",
+        "scoring: pdsel,0.6",
+        "DPO with adapters: pdsel,",
+    ]
+    path.write_text("\n".join(["way,share_of_peak", *rows]) + "\n")
     measured, said = shares_of_peak(path)
-    assert measured == {"training": pytest.approx(0.45), "scoring": 0.6, "generation": shares["generation"]}
-    assert "45 % for training (measured), 60 % for scoring (measured), 30 % for generation (assumed)" in said
+    assert measured == shares | {"training": 0.45, "scoring": 0.6}
+    assert "45 % for training (measured), 30 % for training with LoRA (assumed), 60 % for scoring (measured)" in said
+
+
+def test_adapters_have_a_share_of_their_own(profile):
+    paper = profile()
+    training = paper["04_dpo"]["training"] | {"lora_rank": 16}
+    shares = shares_of_peak(NOTHING)[0] | {"training with LoRA": 0.175}
+    table, lora = (
+        gpu_jobs(p, shares=shares) for p in (paper, paper | {"04_dpo": paper["04_dpo"] | {"training": training}})
+    )
+    assert lora.loc["dpo", "gpu_hours"] == pytest.approx(
+        table.loc["dpo", "gpu_hours"] * 6 / 8 * 2
+    )  # fewer FLOPs, half the share
+    assert lora.loc["dpo", "memory"] < table.loc["dpo", "memory"]
 
 
 @pytest.mark.parametrize("name", LARGE)
