@@ -7,6 +7,7 @@ padding and start-up are left out, and what a GPU reaches of its peak is assumed
 from dataclasses import dataclass
 
 from pdsel.checks import DataError
+from pdsel.notesworld import model_path
 
 GB = 1e9
 MASTER = 4  # bytes of a weight in training, and of one that is saved
@@ -72,8 +73,7 @@ def find_gpu(name):
 def find_model(name):
     """The sizes of a model: from `MODELS`, or counted from its config, without its weights.
 
-    >>> from pdsel.notesworld import BASE_MODEL
-    >>> find_model(BASE_MODEL)
+    >>> find_model("notesworld")
     Model(parameters=371808, layers=3, hidden=96, vocabulary=61, key_values=96)
     """
     if name in MODELS:
@@ -82,7 +82,7 @@ def find_model(name):
     from transformers import AutoConfig, AutoModelForCausalLM
 
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False).get_text_config()
+        config = AutoConfig.from_pretrained(model_path(name), trust_remote_code=False).get_text_config()
     except OSError as error:
         raise DataError(f"model {name}: its config cannot be read here ({type(error).__name__}). Remedy: check the name, log "
                         "in, or add its sizes to MODELS in pdsel/compute.py") from error  # fmt: skip

@@ -13,6 +13,7 @@ import pandas as pd
 
 from pdsel.artifacts import writing
 from pdsel.compute import GB, HALF, MASTER, dpo_flops, find_gpu, find_model
+from pdsel.notesworld import model_path
 from pdsel.profiles import load_profile
 from pdsel.report import PUBLISHED, fill_blocks, markdown
 from pdsel.workload import ASSUMED, DATA, HOUR, SETS, comparisons, gpu_jobs, jobs, pool, pools, selection_flops
@@ -56,7 +57,9 @@ def downloads(profile):
     judging = profile["05_evaluation"]
     models = {profile[name]["model"] for name in ("02_proxies", "04_dpo", "05_evaluation")}
     models |= {judging["judge"]} - {"gold", judging.get("llm_judge")}
-    found = {name: HALF * find_model(name).parameters / GB for name in sorted(models) if not Path(name).is_dir()}
+    found = {
+        name: HALF * find_model(name).parameters / GB for name in sorted(models) if not Path(model_path(name)).is_dir()
+    }
     source = profile["01_data"].get("source")
     return found | ({source: DATA[source].gigabytes} if source in DATA else {})
 
