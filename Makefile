@@ -6,6 +6,8 @@ VENV ?= .venv
 PROFILE ?= mini
 #: CORES=all        how many jobs and cores `make run` may use at once
 CORES ?= all
+#: GPU_JOBS=1       how many jobs that need a GPU `make run` runs at once; more where the GPU's memory holds them
+GPU_JOBS ?= 1
 #: JOBS=2           how many tests run at once
 JOBS ?= 2
 #: NOTEBOOK=00_idea the notebook that `make lab` opens
@@ -57,7 +59,7 @@ endef
 export ALONE
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-lab bench lab results lint clean notesworld-base lock
+.PHONY: help env run plan dry-run cluster test test-lab bench lab results lint clean notesworld-base lock
 
 help:  ## this text
 	@echo 'Targets'
@@ -90,8 +92,19 @@ endif
 run: env  ## run every notebook and print the paper's main table; run it again to resume
 	@mkdir -p .snakemake
 	$(RUN_OFFLINE) $(BIN)/python -c "$$ALONE" .snakemake/make-run.lock $(BIN)/snakemake --snakefile notebooks/Snakefile \
-	  --cores $(CORES) --config profile=$(PROFILE) --rerun-incomplete --show-failed-logs --nolock $(SNAKEMAKE_ARGS)
+	  --cores $(CORES) --resources gpu=$(GPU_JOBS) --config profile=$(PROFILE) --rerun-incomplete --show-failed-logs --nolock \
+	  $(SNAKEMAKE_ARGS)
 	@[ ! -f $(RESULTS)/tables/table1.md ] || cat $(RESULTS)/tables/table1.md
+
+plan: env  ## say what a run of PROFILE will take, before it starts: jobs, GPU hours, memory, disk, downloads
+	@$(OFFLINE) $(BIN)/python -m pdsel.planning $(PROFILE)
+
+dry-run: env  ## execute every notebook of PROFILE on this CPU in minutes, with stand-ins for models and data
+	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m dry_run $(PROFILE)
+
+cluster: env  ## run PROFILE as jobs of a SLURM cluster, see notebooks/slurm; SNAKEMAKE_ARGS=--dry-run lists them
+	$(BIN)/snakemake --snakefile notebooks/Snakefile --workflow-profile notebooks/slurm --config profile=$(PROFILE) \
+	  $(SNAKEMAKE_ARGS)
 
 test: env  ## run all tests and the examples in the docstrings, without a browser
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules pdsel tests --ignore=tests/lab \
@@ -113,6 +126,7 @@ results: env  ## redo tables, figures and README's tables from the committed num
 	[ ! -f $(RESULTS)/cells.csv ] || $(OFFLINE) $(BIN)/papermill notebooks/11_paper_claims.ipynb \
 	  $(RESULTS)/local/11_paper_claims.redone.ipynb --cwd notebooks -k python3 -p folder ../$(RESULTS) -p write True
 	$(BIN)/python -m pdsel.report README.md results/mini results/toy
+	$(BIN)/python -m pdsel.planning --readme README.md small paper paper-helpsteer
 
 # To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb (or pre-commit, which does all three).
 lint: env  ## check style and formatting, and that notebooks carry no outputs

@@ -27,6 +27,7 @@ _ROOMS = [
     "artifacts",
     "chat",
     "claims",
+    "compute",
     "contamination",
     "eval_prompts",
     "export",
@@ -38,6 +39,7 @@ _ROOMS = [
     "offsets",
     "outputs",
     "plan",
+    "planning",
     "plots",
     "profiles",
     "quality",
@@ -45,8 +47,10 @@ _ROOMS = [
     "scoring",
     "studies",
     "summaries",
+    "texts",
     "theory",
     "uncertainty",
+    "workload",
 ]
 
 __all__ = [*_MODULE, "__version__"]

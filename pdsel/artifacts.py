@@ -162,8 +162,12 @@ def manifest_path(stage, folder):
 
 
 def model_digest(model):
-    """The digest of a local model folder, for the parameters of a stage; `None` for a hub id, which has a revision."""
-    return digest(model) if Path(model).is_dir() else None
+    """Which weights a model's name stands for, for the parameters of a stage: a local folder's digest, a hub id's commit."""
+    if Path(model).is_dir():
+        return digest(model)
+    from huggingface_hub import hf_hub_download
+
+    return Path(hf_hub_download(str(model), "config.json")).parent.name  # of the cache: snapshots/<commit>/config.json
 
 
 def read_manifest(stage, folder):

@@ -6,7 +6,7 @@ world, each of which asks for something else.
 
 from pathlib import Path
 
-from datasets import Dataset, Features, Value
+from datasets import Dataset, Features, Value, concatenate_datasets
 
 from pdsel.checks import DataError, refuse
 from pdsel.notesworld.world import FAMILIES, draw_prompts
@@ -82,6 +82,28 @@ def family_prompts(n_each, *, seed=0):
     """
     return _table(
         [(prompt, name) for name in FAMILIES for prompt in draw_prompts(n_each, split="eval", seed=seed, family=name)]
+    )
+
+
+def held_out_prompts(name_or_path, n=None):
+    """Prompts for win rates: `n` of "notesworld" (its evaluation split), or the first `n` of a set, see `load_prompts`.
+
+    >>> held_out_prompts("notesworld", 2).column_names
+    ['prompt_id', 'prompt', 'dataset']
+    """
+    if name_or_path == "notesworld":
+        if n is None:
+            raise DataError("n=None: the notes world has no last prompt. Remedy: give a number")
+        return _table([(prompt, "notesworld") for prompt in draw_prompts(n, split="eval", seed=0)])
+    return load_prompts(name_or_path, limit=n)
+
+
+def open_set_prompts(names, n_each=None):
+    """Prompts for winning scores: of every set the first `n_each`; "notesworld" stands for its five families."""
+    if not names:
+        raise DataError("names: no set of prompts. Remedy: give some of 'notesworld', the open sets, or files")
+    return concatenate_datasets(
+        [family_prompts(n_each) if name == "notesworld" else load_prompts(name, limit=n_each) for name in names]
     )
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import pandas as pd
 
 from pdsel.checks import DataError, require_columns
@@ -66,6 +67,69 @@ def subsample(table, conflict, size, seed):
         parts = [(ranked[ranked["conflict"]], n_conflict), (ranked[~ranked["conflict"]], size - n_conflict)]
         ranked = pd.concat([part.head(n) for part, n in parts])
     return ranked.head(size).drop(columns="draw").sort_values("pair_id")
+
+
+def at_level(pairs, *, conflict=None, size=None, seed=0):
+    """The pairs that are left when the conflict level and size are met, as `make_pairs` would leave them.
+
+    For pairs that were filtered after `make_pairs`: draw the level last, and it is exact.
+
+    Parameters
+    ----------
+    pairs : datasets.Dataset
+        Pairs table.
+    conflict, size, seed
+        As in `pdsel.make_pairs`.
+
+    Returns
+    -------
+    datasets.Dataset
+        Sorted by `pair_id`.
+
+    Raises
+    ------
+    ValueError
+        Saying how many pairs the data can supply.
+
+    Examples
+    --------
+    >>> from datasets import Dataset
+    >>> pairs = Dataset.from_dict({"pair_id": ["a", "b", "c"], "conflict": [True, True, False]})
+    >>> at_level(pairs, conflict=0.5)["conflict"][:]
+    [True, False]
+    """
+    table = pairs.select_columns(["pair_id", "conflict"]).to_pandas().sort_values("pair_id")
+    return pairs.select(subsample(table, conflict, size, seed).index)
+
+
+def sample_prompts(ratings, n, *, seed=0):
+    """`n` rows of a ratings table at random, in their order there; all where there are no more, or with `n=None`.
+
+    A public file is sorted by source: its first rows are no sample of it.
+
+    Examples
+    --------
+    >>> from datasets import Dataset
+    >>> sample_prompts(Dataset.from_dict({"prompt_id": ["a", "b", "c", "d"]}), 2)["prompt_id"][:]
+    ['a', 'd']
+    """
+    if n is None or n >= len(ratings):
+        return ratings
+    names = list(ratings["prompt_id"])
+    drawn = sorted(range(len(names)), key=lambda row: draw(seed, f"sample {names[row]}"))[:n]
+    return ratings.select(sorted(drawn))
+
+
+def fully_rated(pairs):
+    """The pairs whose responses are both rated on every aspect, without which PD(rati.) cannot be computed.
+
+    >>> from datasets import Dataset
+    >>> gaps = [[1.0, None], [2.0, -1.0]]
+    >>> fully_rated(Dataset.from_dict({"pair_id": ["a", "b"], "rating_gaps": gaps}))["pair_id"][:]
+    ['b']
+    """
+    gaps = np.array(list(pairs["rating_gaps"]), dtype=float)
+    return pairs.select(np.flatnonzero(np.isfinite(gaps).all(axis=1)))
 
 
 def supply(pairs, *, levels=(0.1, 0.2, 0.3)):

@@ -8,20 +8,24 @@ from pdsel.checks import DataError, refuse
 
 GRID = "grid"  # the section that spans the runs: conflict levels, seeds, methods
 GRID_KEYS = {"conflicts", "seeds", "methods"}
+RUNNING = {"hardware", "resources"}  # what the runs get: read by `make plan` and by the Snakefile
+EXTENDS = "extends"  # the profile whose sections these add to, key by key
 
 
-def load_profile(path):
+def load_profile(path, *, notebooks=None):
     """The profile, with every key checked.
 
     Parameters
     ----------
     path : str or Path
-        A YAML file beside the folder of the notebooks: `notebooks/profiles/mini.yaml`.
+        A YAML file, such as `notebooks/profiles/mini.yaml`.
+    notebooks : str or Path, optional
+        The folder of the notebooks that its sections are for; default: the one that holds the profiles' folder.
 
     Returns
     -------
     dict
-        `{"grid": {...}, "<notebook>": {parameter: value}}`.
+        `{"grid": {...}, "<notebook>": {parameter: value}}`, and `hardware` and `resources` where the file has them.
 
     Raises
     ------
@@ -30,23 +34,14 @@ def load_profile(path):
         only warn).
     """
     path = Path(path)
-    known = sorted(file.stem for file in path.parent.glob("*.yaml"))
-    if not path.exists():
-        raise DataError(f"profile {path.stem!r} does not exist; there are {known}")
-    try:
-        profile = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise DataError(f"{path} is no YAML: {error}") from error
-    sections = {"the profile": profile} | (profile if isinstance(profile, dict) else {})
-    refuse([name for name, section in sections.items() if not isinstance(section or {}, dict)], f"{path}: section",
-           "is no mapping of keys to values", "write `key: value` lines below it")  # fmt: skip
+    profile = _read(path)
     grid = profile.get(GRID) or {}
     if set(grid) != GRID_KEYS:
         raise DataError(f"{path}: section {GRID!r} needs exactly {sorted(GRID_KEYS)}, it has {sorted(grid)}")
     for section, values in profile.items():
-        if section == GRID:
+        if section == GRID or section in RUNNING:
             continue
-        notebook = path.parent.parent / f"{section}.ipynb"
+        notebook = Path(notebooks or path.parent.parent, f"{section}.ipynb")
         if not notebook.exists():
             raise DataError(f"{path}: section {section!r} names no notebook; there is no {notebook.name}")
         declared = declared_parameters(notebook)
@@ -54,6 +49,25 @@ def load_profile(path):
         if unknown:
             raise DataError(f"{path}: {section} declares no parameter {unknown}. Remedy: use one of {declared}")
     return profile
+
+
+def _read(path):
+    """The sections of a file, added to those of the profile that it extends."""
+    known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+    if not path.exists():
+        raise DataError(f"profile {path.stem!r} does not exist; there are {known}")
+    try:
+        profile = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise DataError(f"{path} is no YAML: {error}") from error
+    base = profile.pop(EXTENDS, None) if isinstance(profile, dict) else None
+    sections = {"the profile": profile} | (profile if isinstance(profile, dict) else {})
+    refuse([name for name, section in sections.items() if not isinstance(section or {}, dict)], f"{path}: section",
+           "is no mapping of keys to values", "write `key: value` lines below it")  # fmt: skip
+    if base is None:
+        return profile
+    whole = _read(path.with_name(f"{base}.yaml"))
+    return whole | {name: (whole.get(name) or {}) | (values or {}) for name, values in profile.items()}
 
 
 def declared_parameters(notebook):

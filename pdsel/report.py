@@ -112,7 +112,7 @@ def main_rows(table, costs, conflict):
         paper = PUBLISHED.loc[method] if method in PUBLISHED.index else None
         rows.append({
             "method": method,
-            "gold utility": interval(found.loc["utility"], ".3f"),
+            "gold utility": interval(found.loc["utility"], ".3f") if "utility" in found.index else "unknown",
             "win rate vs SFT (%)": interval(found.loc["win_rate"], ".1f"),
             "length-controlled (%)": interval(found.loc["length_controlled_win_rate"], ".1f"),
             "winning score vs OVA": interval(found.loc["winning_score"], ".2f") if "winning_score" in found.index else "",

@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from pdsel import sources
-from pdsel.eval_prompts import SETS, family_prompts, load_prompts
+from pdsel.eval_prompts import SETS, family_prompts, held_out_prompts, load_prompts, open_set_prompts
 from pdsel.notesworld import FAMILIES, draw_prompts, read_prompt, split_of
 from pdsel.ratings import prompt_id
 
@@ -195,3 +195,21 @@ def test_families_are_not_equally_hard():
     outputs = generate(BASE_MODEL, table["prompt"], max_new_tokens=48)
     utility = [gold_utility(prompt, output) for prompt, output in zip(table["prompt"], outputs, strict=True)]
     assert np.ptp(pd.Series(utility).groupby(table["dataset"]).mean()) > 0.1
+
+
+def test_held_out_prompts_are_the_worlds_or_a_sets(tmp_path):
+    assert held_out_prompts("notesworld", 7)["prompt"][:] == draw_prompts(7, split="eval", seed=0)
+    (tmp_path / "mine.jsonl").write_text('{"instruction": "one"}\n{"instruction": "two"}\n')
+    assert held_out_prompts(tmp_path / "mine.jsonl")["prompt"][:] == ["one", "two"]
+    assert held_out_prompts(tmp_path / "mine.jsonl", 1)["prompt"][:] == ["one"]
+    with pytest.raises(ValueError, match="n=None: the notes world has no last prompt"):
+        held_out_prompts("notesworld")
+
+
+def test_open_sets_stand_one_after_the_other(tmp_path):
+    (tmp_path / "mine.jsonl").write_text('{"instruction": "one"}\n{"instruction": "two"}\n')
+    table = open_set_prompts([tmp_path / "mine.jsonl", "notesworld"], 1).to_pandas()
+    assert table["dataset"].tolist() == ["mine", *FAMILIES]
+    assert table["prompt"].tolist()[1:] == family_prompts(1)["prompt"][:]
+    with pytest.raises(ValueError, match="names: no set of prompts"):
+        open_set_prompts([])

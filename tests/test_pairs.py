@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
+from pdsel.levels import at_level, fully_rated, sample_prompts
 from pdsel.pairs import check_pairs, compare_responses, make_pairs, mean_gaps, pair_id, relabel
 from pdsel.ratings import load_ratings
+from pdsel.texts import word_counts
 
 NAN = float("nan")
 
@@ -354,3 +356,44 @@ def test_agreement_between_the_aspects_of_the_shared_files(shared, name, median)
     ratings = pd.concat([pd.DataFrame(row["ratings"]) for row in load_ratings(shared / f"{name}.jsonl")])
     agreement = ratings.corr("spearman").to_numpy()
     assert np.median(agreement[np.triu_indices(len(agreement), 1)]) == pytest.approx(median, abs=0.005)
+
+
+@pytest.mark.parametrize(("level", "size"), [(0.3, None), (0.1, 50), (None, 40), (None, None)])
+def test_a_level_drawn_last_is_the_one_that_make_pairs_draws(ratings, level, size):
+    found = at_level(make_pairs(ratings, seed=3), conflict=level, size=size, seed=3)
+    assert list(found) == list(make_pairs(ratings, conflict=level, size=size, seed=3))
+
+
+def test_a_level_of_filtered_pairs_is_exact_whatever_their_order(pairs):
+    part = pairs.select(range(0, len(pairs), 2))
+    found = at_level(part, conflict=0.25, size=40)
+    assert (len(found), sum(found["conflict"])) == (40, 10)
+    turned = part.select(range(len(part) - 1, -1, -1))
+    assert list(at_level(turned, conflict=0.25, size=40)) == list(found)
+    with pytest.raises(ValueError, match="the data can supply"):
+        at_level(part, conflict=0.25, size=len(pairs))
+
+
+def test_pairs_with_any_absent_rating_are_left_out(hand_pairs):
+    pairs = hand_pairs(("a", [1.0, NAN], 1.0), ("b", [2.0, 1.0], 1.0), ("a", [1.0, None], 1.0))
+    assert fully_rated(pairs)["pair_id"][:] == ["z1"]
+
+
+def test_prompts_are_sampled_by_seed_and_stay_in_order(ratings):
+    names = list(ratings["prompt_id"])
+    drawn = sample_prompts(ratings, 20, seed=1)["prompt_id"][:]
+    assert len(drawn) == 20
+    assert drawn == [name for name in names if name in set(drawn)]
+    assert drawn != sample_prompts(ratings, 20, seed=2)["prompt_id"][:]
+    turned = ratings.select(range(len(ratings) - 1, -1, -1))
+    assert set(sample_prompts(turned, 20, seed=1)["prompt_id"][:]) == set(drawn)
+    assert sample_prompts(ratings, None)["prompt_id"][:] == sample_prompts(ratings, 10**6)["prompt_id"][:] == names
+
+
+def test_words_of_strings_and_of_messages_are_the_same(pairs):
+    part = pairs.select(range(5))
+    expected = part.to_pandas().set_index("pair_id")[["chosen", "rejected"]].map(lambda text: len(text.split()))
+    chats = {side: [[{"role": "assistant", "content": text}] for text in part[side]] for side in ("chosen", "rejected")}
+    chat = Dataset.from_dict({"pair_id": part["pair_id"][:], **chats})
+    pd.testing.assert_frame_equal(word_counts(part), expected)
+    pd.testing.assert_frame_equal(word_counts(chat), expected)

@@ -11,6 +11,7 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
+from datasets import load_dataset
 
 from pdsel.artifacts import digest, verify
 from pdsel.profiles import declared_parameters, load_profile
@@ -153,8 +154,9 @@ def test_results_are_redone_without_training(results, tmp_path):
 
 
 def test_your_data_is_what_trl_takes(results):
-    table = pd.read_parquet(results / "local" / "your_data" / "preferences.parquet")
-    assert list(table.columns) == ["prompt", "chosen", "rejected", "aspect", "pd"]
+    folder = results / "local" / "your_data" / "preferences"
+    table = load_dataset(str(folder), split="train", keep_in_memory=True).to_pandas()
+    assert list(table.columns) == ["prompt", "chosen", "rejected", "aspect", "pd", "pair_id"]
     assert table["pd"].is_monotonic_increasing
     manifest = verify("07_your_data", results / "local" / "your_data")
     assert manifest["facts"]["n_kept"] == len(table) == round(0.3 * manifest["facts"]["n_pairs"])
@@ -163,6 +165,23 @@ def test_your_data_is_what_trl_takes(results):
 @pytest.mark.parametrize("path", PROFILES, ids=lambda path: path.stem)
 def test_profiles_name_declared_parameters_only(path):
     assert load_profile(path)["grid"]["methods"]
+
+
+def test_a_profile_extends_another_key_by_key():
+    paper, helpsteer = (
+        load_profile(ROOT / "notebooks" / "profiles" / f"{name}.yaml") for name in ("paper", "paper-helpsteer")
+    )
+    changed = {
+        (section, key): values[key]
+        for section, values in helpsteer.items()
+        for key in values
+        if values[key] != paper[section].get(key)
+    }
+    assert changed == {
+        ("grid", "conflicts"): [None],
+        ("01_data", "source"): "helpsteer",
+        ("03_selection", "share"): 0.5,
+    }
 
 
 def test_unknown_profile_key_stops_before_anything_starts(tmp_path):

@@ -1,0 +1,257 @@
+"""Plans: costs worked by hand, the graph's own job counts, and the paper's published hours."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pdsel.compute import (
+    CONTEXT,
+    GB,
+    GPUS,
+    Gpu,
+    Model,
+    dpo_flops,
+    find_gpu,
+    find_model,
+    generation_memory,
+    generation_seconds,
+    lora_parameters,
+    reading_memory,
+    training_memory,
+)
+from pdsel.planning import disk, downloads, plan, published_comparison, questions, readme_blocks, shares_of_peak
+from pdsel.profiles import load_profile
+from pdsel.workload import DATA, Data, comparisons, gpu_jobs, jobs, method_flops, pool, selection_flops
+
+ROOT = Path(__file__).resolve().parents[1]
+LARGE = ["small", "paper", "paper-helpsteer"]
+NOTHING = ROOT / "no such file"
+ROUND = Model(parameters=1e9, layers=10, hidden=1000, vocabulary=100_000, key_values=1000)
+
+
+@pytest.fixture
+def profile():
+    def load(name="paper"):
+        return load_profile(ROOT / "notebooks" / "profiles" / f"{name}.yaml")
+
+    return load
+
+
+def test_pairs_that_a_data_set_will_give():
+    data = Data(prompts=100, responses=4, aspects=4, prompt_tokens=50, response_tokens=100, gigabytes=0, labelled=0.5)
+    whole = pool(data)
+    assert (whole.pairs, whole.tokens, whole.distinct) == (300, 300 * 2 * 150, 400 * 150)
+    assert pool(data, n_prompts=10).pairs == 30
+    assert pool(data, n_prompts=1000).pairs == 300  # there are no more
+    assert pool(data, conflict=0.1).pairs == 233  # 210 agreeing pairs are 90 %
+    assert pool(data, conflict=0.3, size=100).pairs == 100
+    assert pool(data, max_length=60).tokens == 300 * 2 * 60
+
+
+def test_what_methods_and_proxies_compute():
+    found = pool(Data(100, 4, 4, 50, 100, 0, labelled=0.5))  # 300 pairs: 90 000 tokens, 60 000 distinct
+    assert method_flops("ALL", found, ROUND, share=0.3) == 8e9 * 90_000  # 6 to train, 2 for the reference
+    assert method_flops("PD", found, ROUND, share=0.3) == pytest.approx(0.3 * 8e9 * 90_000)
+    assert method_flops("ALL", found, ROUND, share=0.3, epochs=2) == (12 + 2) * 1e9 * 90_000
+    training, scoring = selection_flops(found, ROUND, kind="classifier")
+    assert training == 2 * 6e9 * 90_000  # the aspects' parts together are one pass, the pooled one is another
+    assert scoring == 5 * 2e9 * 60_000
+    training, scoring = selection_flops(found, ROUND, kind="implicit", replicates=3, share=0.5)
+    assert training == 5 * 8e9 * 45_000
+    assert scoring == (4 * 4 + 1 + 1) * 2e9 * 60_000  # four sets of four, the pooled one, the reference
+    assert dpo_flops(1e9, 1000, lora=True) == (4 + 2) * 1e12
+
+
+def test_memory_of_training_by_hand():
+    beside = 1000 * (2 * 10 + 34) * 1000 + 1000 * 10 * 100_000 + CONTEXT  # activations and logits of 1 000 tokens
+    assert training_memory(ROUND, tokens=1000) == 16e9 + beside
+    assert training_memory(ROUND, tokens=1000, shards=4) == 4e9 + beside
+    assert training_memory(ROUND, tokens=1000, optimizer_bytes=2) == 10e9 + beside
+    assert training_memory(ROUND, tokens=1000, logits=False) == 16e9 + beside - 1e9
+    adapters = lora_parameters(ROUND, 16)  # 7 x 10 matrices of 16 x (2.5 + 2.5) x 1 000
+    assert adapters == 5_600_000
+    assert training_memory(ROUND, tokens=1000, lora_rank=16) == 2e9 + 16 * adapters + beside
+    kept = training_memory(ROUND, tokens=1000, checkpointing=False)
+    assert kept - training_memory(ROUND, tokens=1000) == 1000 * 1000 * (34 * 10 - (2 * 10 + 34))
+
+
+def test_memory_of_reading_and_writing_by_hand():
+    assert reading_memory(ROUND, tokens=1000, logits=False) == 2e9 + 34e6 + CONTEXT
+    assert reading_memory(ROUND, tokens=1000) == 2e9 + 34e6 + 1e9 + CONTEXT
+    cache = 2 * 2 * 10 * 1000 * 8 * 500  # keys and values, two bytes, ten layers, eight rows of 500 tokens
+    assert generation_memory(ROUND, batch_size=8, tokens=500) == 2e9 + cache + CONTEXT
+
+
+def test_seconds_of_generating_by_hand():
+    gpu = Gpu(peak=1e12, memory=24 * GB, bandwidth=1e12)
+    seconds = generation_seconds(ROUND, gpu, prompts=20, prompt_tokens=100, new_tokens=50, batch_size=8, share=0.5)
+    reading = 2e9 * 2000 / 1e12
+    steps = 3 * 50 * (2e9 + 2 * 2 * 10 * 1000 * 8 * 125) / 1e12  # three batches; halfway, a row holds 125 tokens
+    assert seconds == pytest.approx((reading + steps) / 0.5)
+
+
+def test_sizes_are_known_counted_or_asked_for():
+    assert find_model("meta-llama/Llama-3.2-1B").parameters == 1.236e9
+    assert find_model("notesworld").parameters == 371_808
+    with pytest.raises(ValueError, match=r"model no/such: its config cannot be read.*MODELS in pdsel/compute\.py"):
+        find_model("no/such")
+    with pytest.raises(ValueError, match=r"gpu 'abacus' is unknown\. Remedy: use one of \['A10G'"):
+        find_gpu("abacus")
+
+
+def test_the_order_of_magnitude_is_the_papers():
+    """A check on the rules of thumb: they are not fitted to these hours, and the paper's GPU is not known to us."""
+    table = published_comparison()
+    assert list(table["published"].round(1)) == [33.6, 10.1, 8.5, 6.1]
+    ratio = table["estimated"] / table["published"]
+    assert ratio.between(1 / 3, 3).all(), table
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_jobs_are_those_of_the_graph(name, profile, tmp_path):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", "1", "--nolock", "--dry-run",
+               "--config", f"profile={name}", f"results={tmp_path}"]  # fmt: skip
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    listed = re.search(r"^job +count\n-.*?\n(.*?)^total", shown.stdout + shown.stderr, re.M | re.S)[1]
+    counted = {rule: int(n) for rule, n in map(str.split, listed.splitlines()) if rule != "all"}
+    assert counted == jobs(profile(name))
+
+
+def test_every_job_of_a_large_profile_is_listed_with_its_resources(tmp_path):
+    """What SLURM is asked for is in the graph, whoever executes it; with the plugin at hand, under its profile."""
+    how = ["--cores", "1"]
+    try:
+        import snakemake_executor_plugin_slurm  # noqa: F401
+
+        how = ["--workflow-profile", "notebooks/slurm"]
+    except ImportError:
+        pass
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", *how, "--nolock", "--dry-run",
+               "--printshellcmds", "--config", "profile=paper", f"results={tmp_path}"]  # fmt: skip
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    text = shown.stdout + shown.stderr
+    found = re.findall(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", text, re.M)
+    by_rule = {rule: resources for rule, resources in found}
+    assert sum(rule == "dpo" for rule, _ in found) == 27
+    for rule in ("proxies", "dpo"):
+        assert {"gpu=4", "mem_mb=256000", "cpus_per_task=32"} <= set(by_rule[rule].split(", "))
+    assert {"gpu=1", "runtime=2880"} <= set(by_rule["evaluation"].split(", "))
+    assert "gpu" not in by_rule["data"]
+    assert "learning_rate: 5.0e-07" in text  # papermill reads YAML, to which JSON's 5e-07 is a word
+
+
+def test_resources_of_a_rule_that_does_not_exist_stop_the_run(tmp_path):
+    (tmp_path / "odd.yaml").write_text(
+        "grid: {conflicts: [0.3], seeds: [0], methods: [PD]}\nresources: {dpoo: {gpu: 1}}\n"
+    )
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", "1", "--nolock", "--dry-run",
+               "--config", f"profile={tmp_path / 'odd.yaml'}", f"results={tmp_path}"]  # fmt: skip
+    stopped = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert stopped.returncode != 0
+    assert "resources for rules that do not exist: ['dpoo']" in stopped.stdout + stopped.stderr
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_profile_fits_the_gpu_that_it_names(name, profile):
+    table = gpu_jobs(profile(name))
+    assert (table["memory"] * GB < GPUS[profile(name)["hardware"]["gpu"]].memory).all(), table
+    limits = profile(name)["resources"]
+    for rule, longest in table["longest"].items():
+        assert limits[rule]["runtime"] / 60 > 2 * longest, f"{rule}: a time limit needs room for a wrong estimate"
+
+
+def test_a_large_batch_of_the_reference_is_seen_to_need_memory(profile):
+    paper = profile()
+    training = {
+        name: value for name, value in paper["04_dpo"]["training"].items() if name != "precompute_ref_batch_size"
+    }
+    table = gpu_jobs(paper | {"04_dpo": paper["04_dpo"] | {"training": training}})
+    assert table.loc["dpo", "memory"] * GB > 2 * 512 * 2048 * 10 * 128_264  # 4 x 128 pairs, their logits alone
+
+
+def test_more_conflict_levels_and_methods_cost_more(profile):
+    paper = profile()
+    fewer = paper | {"grid": paper["grid"] | {"conflicts": [0.3], "methods": ["ALL", "PD"]}}
+    table, less = gpu_jobs(paper), gpu_jobs(fewer)
+    assert less["jobs"].to_dict() == {"proxies": 1, "dpo": 2, "evaluation": 1}
+    assert (less["gpu_hours"] < table["gpu_hours"]).all()
+    one = pool(DATA["ultrafeedback"], conflict=0.3, max_length=2048)
+    flops = sum(method_flops(m, one, find_model(paper["04_dpo"]["model"]), share=0.3) for m in ("ALL", "PD"))
+    assert less.loc["dpo", "gpu_hours"] == pytest.approx(flops / 0.35 / 312e12 / 3600)
+
+
+def test_disk_and_downloads_by_hand(profile):
+    paper = profile()
+    found = downloads(paper)
+    assert found["allenai/Llama-3.1-Tulu-3-8B-SFT"] == 2 * 8.03
+    assert sorted(found) == ["allenai/Llama-3.1-Tulu-3-8B-SFT", "meta-llama/Llama-3.2-1B", "ultrafeedback"]  # once each
+    room = disk(paper)
+    assert room["policies"] == pytest.approx(27 * 2 * 8.03)  # bf16
+    assert room["proxies"] == pytest.approx(3 * 5 * 2 * 1.236)
+    full = paper | {"04_dpo": paper["04_dpo"] | {"training": {}}}
+    assert disk(full)["policies"] == pytest.approx(27 * 4 * 8.03)
+    assert disk(full)["checkpoint"] == 0
+    assert room["checkpoint"] == pytest.approx(12 * 8.03)
+
+
+def test_questions_to_a_paid_judge_by_hand(profile):
+    paper = profile()
+    sets = 80 + 156 + 218 + 252 + 300
+    assert comparisons(paper) == 9 * 805 + 9 * sets
+    asked, cost = questions(paper)
+    assert asked == 2 * (9 * 805 + 9 * sets + 4 * 805) * 3  # both orders, the constants, three levels
+    assert cost == pytest.approx(asked * (1200 * 2.0 + 1 * 8.0) / 1e6)
+    assert questions(profile("small")) == (0, None)
+    assert comparisons(profile("small")) == 9 * 805 + 9 * (80 + 156 + 252) + 45 * 805
+
+
+def test_measured_throughput_replaces_what_is_assumed(tmp_path):
+    shares, said = shares_of_peak(NOTHING)
+    assert "35 % for training (assumed)" in said
+    path = tmp_path / "throughput.csv"
+    rows = [
+        "DPO in full: pdsel,0.45",
+        "DPO in full: TRL's defaults,0.3",
+        "scoring: pdsel,0.6",
+        "DPO with adapters: pdsel,",
+    ]
+    path.write_text("\n".join(["way,share_of_peak", *rows]) + "\n")
+    measured, said = shares_of_peak(path)
+    assert measured == shares | {"training": 0.45, "scoring": 0.6}
+    assert "45 % for training (measured), 30 % for training with LoRA (assumed), 60 % for scoring (measured)" in said
+
+
+def test_adapters_have_a_share_of_their_own(profile):
+    paper = profile()
+    training = paper["04_dpo"]["training"] | {"lora_rank": 16}
+    shares = shares_of_peak(NOTHING)[0] | {"training with LoRA": 0.175}
+    table, lora = (
+        gpu_jobs(p, shares=shares) for p in (paper, paper | {"04_dpo": paper["04_dpo"] | {"training": training}})
+    )
+    assert lora.loc["dpo", "gpu_hours"] == pytest.approx(
+        table.loc["dpo", "gpu_hours"] * 6 / 8 * 2
+    )  # fewer FLOPs, half the share
+    assert lora.loc["dpo", "memory"] < table.loc["dpo", "memory"]
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_a_plan_says_it_all(name):
+    text = plan(name, throughput=NOTHING)
+    for part in (f"Profile {name}: ", "GPU hours: ", "Disk: ", "Downloads: ", "(assumed)", "| dpo |"):
+        assert part in text
+    assert ("Judge: " in text) == (name != "small")
+    assert "TOO MUCH" not in text
+
+
+def test_a_plan_of_the_notes_world_needs_no_gpu():
+    assert "No GPU, no download" in plan("mini")
+
+
+def test_readme_has_the_plans():
+    readme = (ROOT / "README.md").read_text()
+    for name, text in readme_blocks(LARGE).items():
+        assert f"<!-- begin:{name} -->\n{text}\n<!-- end:{name} -->" in readme, "run make results"
