@@ -306,6 +306,17 @@ def test_standard_units_make_the_potential_free_of_scale():
     pd.testing.assert_series_equal(margins.alignment_potential(10 * explicit, 3 * logps, zero), found)
 
 
+def test_potential_by_size_is_the_difference_of_z_scores():
+    """The order of the paper's released code: z(|r_w - r_l|) - z(|margin|); with its sign q, the pair ranked wrongly, leads."""
+    explicit, logps = numbers(1, -2, 4), sides([20, -30, 5], [0, 0, 0])
+    found = margins.alignment_potential(explicit, logps, ZERO, current="size")
+    sizes = pd.DataFrame({"explicit": explicit.abs(), "implicit": implicit(logps, ZERO).abs()})
+    z = (sizes - sizes.mean()) / sizes.std(ddof=0)
+    difference = z["explicit"] - z["implicit"] - found
+    assert difference.to_numpy() == pytest.approx(np.full(3, difference.iloc[0]))
+    assert found.idxmin() == "q" and margins.alignment_potential(explicit, logps, ZERO).idxmax() == "q"
+
+
 def test_weights_of_the_vote_follow_accuracy():
     """Aspect b agrees with the labels of the others' pairs, c contradicts half of them: b weighs more."""
     pairs = {"pair_id": list("pqrstu"), "aspect": list("aabbcc")}

@@ -3,6 +3,9 @@
 A rule is a pure function whose positional parameters name the signals it needs and whose keywords are its options; it
 returns a Series by `pair_id`. Adding one is a function and a line in `RULES`. A signal is something computed once for a pairs
 table (see `pdsel.rules.signals`); a plain dict of them serves as well.
+
+Where a docstring names released code or notes on a paper, its formula was compared with them. "From the abstract" or "from a
+summary" means that no more was read, "our reading" that the paper leaves it open, or that we do.
 """
 
 import inspect

@@ -2,7 +2,8 @@
 
 An alternative is a function of signals that says how `pdsel.training.train_with_offset` is to differ from DPO: any of TRL's
 options, and of ours `offset` (a number per pair inside the sigmoid), `scale`, `order` (the pairs from first to last, no
-shuffling), `stages` (lists of pairs, the model of one stage being the reference of the next). What TRL 1.16 has is TRL's.
+shuffling), `stages` (lists of pairs, the model of one stage being the reference of the next). What TRL 1.16 has is TRL's, and
+its source was read for the formulas given here. Of the others each says what it was compared with.
 """
 
 import json
@@ -53,7 +54,10 @@ def ipo(tokens):
 def length_normalised(tokens):
     """SimPO's length normalisation (2405.14734) in DPO: -log sigma(beta * (mean log-ratio of chosen - of rejected)).
 
-    TRL's `loss_type="sigmoid_norm"`, which keeps the reference that SimPO drops; beta is multiplied by the mean length.
+    TRL's `loss_type="sigmoid_norm"`; beta is multiplied by the mean length, for a mean per token is that much smaller than a
+    sum. This is not SimPO, whose loss is -log sigma(beta * (mean log-probability of chosen - of rejected) - gamma): it has no
+    reference, and a target margin gamma > 0. For SimPO itself: `CPOTrainer` in `trl.experimental.cpo`, with
+    `loss_type="simpo"`, `simpo_gamma` and `cpo_alpha=0`.
     """
     return {"loss_type": "sigmoid_norm", "beta": _per_token(tokens)}
 
@@ -70,7 +74,8 @@ def wpo(pairs):
 def odpo(pairs, *, strength=0.5, squash="log"):
     """ODPO (2402.10571): -log sigma(M - strength * f(gap)), the margin should grow with the gap of the label.
 
-    The gap is the label's own, in rating points; f is "log" or, the paper's other choice, the "identity".
+    From notes on the paper, which uses f = "log" and compares it with the "identity". Our reading: the gap is the label's own,
+    in rating points, and the strength.
     """
     gaps = np.array(list(pairs["rating_gaps"]), dtype=float)
     column = {name: k for k, name in enumerate(gap_order(pairs))}
@@ -97,8 +102,9 @@ def length_desensitised(pairs, *, alpha=0.5):
 def length_regularised(tokens, *, strength=0.02, sign="plus"):
     """R-DPO (2403.19159): -log sigma(M + strength * (length of chosen - of rejected)), tokens.
 
-    With "plus" the margin need not explain what length explains; "minus" is the other reading, a penalty inside the reward
-    (see `pdsel.fit_proxy`).
+    "plus" is the paper's sign, + alpha |y_w| - alpha |y_l|, as summaries quote its loss: the margin need not explain what
+    length explains, and a long chosen response moves the policy less. "minus" is a reading of ours, a penalty inside the
+    reward (see `pdsel.fit_proxy`). The strength is our reading, too.
     """
     gap = tokens["chosen"] - tokens["rejected"]
     return {"offset": (strength if sign == "plus" else -strength) * gap}
@@ -107,7 +113,8 @@ def length_regularised(tokens, *, strength=0.02, sign="plus"):
 def dynamic_target(probe_logps, reference_logps, *, mean=0.5, temperature=0.1):
     """gamma-PO (2506.03690): -log sigma(M - gamma_i), larger targets for pairs of larger margin.
 
-    The paper finds gamma_i from the running policy's margins; our static reading from the probe's. See `target_margins`.
+    The paper finds gamma_i from the running policy's margins; our static reading from the probe's. See `target_margins`. The
+    released code's gamma0 and tau are `mean` and `temperature`; their values here are our reading.
     """
     return {"offset": -target_margins(implicit(probe_logps, reference_logps), mean=mean, temperature=temperature)}
 
@@ -115,8 +122,9 @@ def dynamic_target(probe_logps, reference_logps, *, mean=0.5, temperature=0.1):
 def target_margins(margins, *, mean, temperature):
     """gamma_i that minimise sum log(1 + exp(gamma_i - m_i)) + temperature * sum u_i log u_i, u_i = gamma_i / mean.
 
-    The second term is n KL(p || uniform) of the shares p_i = u_i / n. From a summary of the paper, where no scale is fixed:
-    ours is that their mean is `mean`, without which all gamma_i would be 0. The stationary point
+    The second term is n KL(p || uniform) of the shares p_i = u_i / n, and the mean of gamma_i is `mean`: as in the released
+    code (`get_gamma_dq` of sunjie279/gammaPO), which takes 20 gradient steps on p over a queue of recent margins where we
+    solve for it over all pairs. The stationary point
     mean * sigma(gamma_i - m_i) + temperature * (log u_i + 1) = lambda rises in u_i, so bisection finds u_i, and a
     bracketing root the lambda of mean 1.
 
@@ -139,7 +147,10 @@ def target_margins(margins, *, mean, temperature):
 
 
 def curriculum(pairs, pooled):
-    """Curry-DPO's order (2403.07230): easy pairs first, by the pooled reward's margin, without shuffling."""
+    """Curry-DPO's order (2403.07230): easy pairs first, by the pooled reward's margin, without shuffling.
+
+    From the abstract. The paper makes several pairs of each prompt and orders those; ordering all pairs is our reading.
+    """
     return {"order": list(pooled.loc[list(pairs["pair_id"])].sort_values(ascending=False, kind="stable").index)}
 
 
@@ -152,7 +163,10 @@ def curriculum_stages(pairs, pooled, *, parts=2):
 
 
 def stepwise(pairs, *, parts=2):
-    """sDPO (2403.19270): parts of the data one after the other, each with the last one's model as reference."""
+    """sDPO (2403.19270): parts of the data one after the other, each with the last one's model as reference.
+
+    From the abstract; how many parts, and that they are drawn at random, is our reading.
+    """
     ids = sorted(pairs["pair_id"])  # digests: as good as at random
     return {"stages": [list(part) for part in np.array_split(np.array(ids, dtype=object), parts)]}
 

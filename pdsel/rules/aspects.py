@@ -62,7 +62,8 @@ def divergence_of_ratings(pairs):
 def weighted_divergence(pairs, margins, *, weights=None, quantile=QUANTILE):
     """Weighted PD, lowest kept: -sum over k' != k of (w_k' / w_k) * m_k', the divergence of MODPO's loss (2310.03708).
 
-    Neither paper says which weights. Ours, with `weights=None`: every proxy votes on the pairs of the other aspects and its
+    That loss is -log sigma((M - sum over k' != k of w_k' m_k') / w_k), as in a public `MODPOTrainer`. Neither paper says
+    which weights. Ours, with `weights=None`: every proxy votes on the pairs of the other aspects and its
     weight is the log-odds of its agreeing with their labels, as independent voters are weighed. A dict of weights is the
     other reading: what the user wants of the policy.
 
@@ -82,7 +83,7 @@ def weighted_divergence(pairs, margins, *, weights=None, quantile=QUANTILE):
 def reward_consistency(pairs, margins, *, quantile=QUANTILE):
     """The worst of the other aspects' margins, highest kept (Reward Consistency, 2504.11337).
 
-    The paper keeps pairs whose chosen response wins on every objective: a filter, which says nothing of how many it keeps.
+    From the abstract: pairs whose chosen response wins on every objective are kept, a filter of no given size.
     Our reading for a given share: the smallest margin, which is positive exactly for pairs that pass, so those come first.
 
     >>> margins = pd.DataFrame({"a": [0.0, 0.0], "b": [4.0, -2.0], "c": [2.0, 4.0]}, index=["p", "q"])
@@ -97,7 +98,8 @@ def reward_consistency(pairs, margins, *, quantile=QUANTILE):
 def consistent_gap(pairs, margins, *, quantile=QUANTILE):
     """Pairs that win on every aspect first, by the sum of the other aspects' margins; highest kept (2504.11337).
 
-    The paper's second step picks the largest gap among the consistent candidates of a prompt; here among all pairs.
+    From a summary: the paper's second step picks the largest gap among the consistent candidates of a prompt; here among
+    all pairs, our reading.
     """
     others = opinions(pairs, margins, quantile=quantile)
     failed = ~(others.min(axis=1) > 0)
@@ -107,9 +109,10 @@ def consistent_gap(pairs, margins, *, quantile=QUANTILE):
 def mean_less_deviation(pairs, margins, *, quantile=QUANTILE):
     """Mean minus standard deviation of the other aspects' margins, highest kept (2505.23114).
 
-    The paper maps data by mean and variance of several judges' scores and trains on high mean, low variance. From its
-    abstract; our reading: the judges are the other aspects, and a difference trades the two off. `high_mean_low_variance`
-    reads it as a region instead. With two aspects there is one opinion, and this is PD.
+    The paper (*Alignment Data Map*, from notes on it) maps a prompt by mean and variance of its responses' scores and trains
+    on high mean, low variance: good answers that are hard to tell apart. Ours, over aspects, is another thing with the same
+    form: mean and spread of the other aspects' opinions of one pair. A difference trades the two off;
+    `high_mean_low_variance` takes the region instead. With two aspects there is one opinion, and this is PD.
 
     >>> margins = pd.DataFrame({"a": [0.0, 1.0, 1.0], "b": [4.0, 0.0, 1.0], "c": [2.0, 2.0, 0.0]}, index=["p", "q", "r"])
     >>> mean_less_deviation({"pair_id": ["p", "q", "r"], "aspect": ["a", "b", "c"]}, margins, quantile=1.0).tolist()
@@ -120,7 +123,10 @@ def mean_less_deviation(pairs, margins, *, quantile=QUANTILE):
 
 
 def high_mean_low_variance(pairs, margins, *, quantile=QUANTILE):
-    """Pairs whose mean is at least the median, by variance; then the rest by mean. Lowest kept (2505.23114, as a region)."""
+    """Pairs whose mean is at least the median, by variance; then the rest by mean. Lowest kept (2505.23114, as a region).
+
+    Over aspects' opinions, as `mean_less_deviation` explains; the median as the region's edge is our reading.
+    """
     others = opinions(pairs, margins, quantile=quantile)
     mean, variance = others.mean(axis=1), others.var(axis=1, ddof=0)  # in [-1, 1] and [0, 1]
     return variance.where(mean >= mean.median(), 3 - mean)

@@ -17,9 +17,9 @@ BUILT_ASPECT = "built"  # these pairs have no label of one aspect
 def rejection_sampled(pairs, margins, samples, sample_opinions, *, share, seed=0, threshold=0.7, temperature=1.0):
     """RS-DPO (2402.10038): every two samples of a prompt whose rewards differ enough, sigma(dr / temperature) > threshold.
 
-    The paper trains on all of them, with a threshold of its choice; for the same budget as the rules on given pairs, a
-    random draw of `round(share * n)` of them, or all if there are fewer. The reward is the sum of the aspects' proxies,
-    each divided by a quantile of its margins on the given pairs, as PD divides.
+    From a summary. The paper trains on all of them, with a threshold of its choice; for the same budget as the rules on given
+    pairs, a random draw of `round(share * n)` of them, or all if there are fewer. Our reading: the reward is the sum of the
+    aspects' proxies, each divided by a quantile of its margins on the given pairs, as PD divides.
 
     Parameters
     ----------
@@ -53,8 +53,9 @@ def rejection_sampled(pairs, margins, samples, sample_opinions, *, share, seed=0
 def sweet_spot_pairs(pairs, samples, sample_rewards, *, share, seed=0, spot=SPOT):
     """*Finding the Sweet Spot* (2502.16825): the best sample of a prompt against the one nearest mu - 2 sigma.
 
-    mu and sigma are those of the prompt's rewards; with few samples the nearest is often the worst, and the paper's advice
-    is for many. A random draw of the prompts meets the budget, which may be more than there are prompts: then all.
+    mu and sigma are those of the prompt's rewards, the chosen one is the best of all, as in the paper (from notes on it). It
+    draws hundreds of samples and then takes the worst of five for mu - 2 sigma; with few, as here, the nearest is often the
+    worst. A random draw of the prompts meets the budget, which may be more than there are prompts: then all.
     """
     reward, rows = sample_rewards.to_numpy(), []
     for prompt, places in _places(samples):

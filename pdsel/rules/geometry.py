@@ -13,8 +13,8 @@ def d_optimal(features, probe_logps, reference_logps, *, beta=BETA, ridge=RIDGE)
 
     DPO made linear at the last layer is logistic regression on the difference of the two responses' features. Each step
     takes the pair that adds most to log det of the information matrix, sum of mu (1 - mu) beta^2 x x', with mu the
-    probability of the label under the probe. From the abstract: the paper's features are of the last layer, that they are
-    means over the response's tokens is our reading.
+    probability of the label under the probe. From the abstract: DPO linear at the last layer, a D-optimal design. The
+    information matrix is that model's; that features are means over the response's tokens is our reading.
 
     Parameters
     ----------

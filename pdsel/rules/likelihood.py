@@ -13,8 +13,10 @@ def entropy_then_certainty(pairs, sample_logps, probe_logps, reference_logps, *,
     """Active preference learning (2402.08114), highest kept: prompts of high entropy first, then pairs of high certainty.
 
     Entropy is -1/N sum log pi(y_n | x) over the policy's own samples y_n, in nats of whole responses: with this sign, high
-    means unsure. Certainty is |implicit margin|. The paper draws a large batch, keeps part by entropy and of these the most
-    certain ones; how large a part is open (`first`). Pairs that the first stage drops come after all others.
+    means unsure. A public implementation (APL in sail-sg/oat) leaves the minus out and so keeps the prompts that the policy
+    is surest of. Certainty is |implicit margin|, the largest kept, as there. The paper draws a large batch, keeps part by
+    entropy and of these the most certain ones; how large a part is our reading (`first`). Pairs that the first stage drops
+    come after all others.
 
     Parameters
     ----------
@@ -30,7 +32,10 @@ def entropy_then_certainty(pairs, sample_logps, probe_logps, reference_logps, *,
 
 
 def given_entropy_then_certainty(probe_logps, reference_logps, *, first=FIRST):
-    """Active preference learning (2402.08114) without samples, highest kept: entropy over the two given responses."""
+    """Active preference learning (2402.08114) without samples, highest kept: entropy over the two given responses.
+
+    Our reading, for where sampling is dear: the given responses are not the policy's own.
+    """
     entropy = -reference_logps[["chosen", "rejected"]].mean(axis=1)
     return _two_stages(entropy, implicit(probe_logps, reference_logps).abs(), first)
 
@@ -52,11 +57,20 @@ def perplexity(reference_logps, tokens):
     return np.exp(-reference_logps["chosen"] / tokens["chosen"])
 
 
-def difficulty_margin(reference_logps, tokens, unprompted_nll):
+def difficulty_margin(reference_logps, tokens, unprompted_nll, *, of="perplexity"):
     """IFD of the chosen response minus IFD of the rejected one, highest kept; "IFD(low)" keeps the other end.
 
-    Instruction-following difficulty (2308.12032) is the perplexity of a response with its prompt over that without: low
-    where the prompt helps to predict it. For pairs no paper fixes the sign; both ends are here.
+    Instruction-following difficulty (2308.12032) is how hard a response is with its prompt over how hard it is without: low
+    where the prompt helps to predict it. The paper and its released code (`data_by_IFD.py`) divide mean losses, `of="loss"`;
+    "perplexity" divides their exponentials, our reading, which no loss near 0 can blow up. For pairs no paper fixes the sign;
+    both ends are here.
+
+    >>> index, tokens = ["p"], pd.DataFrame({"chosen": [2], "rejected": [1]}, index=["p"])
+    >>> logps = pd.DataFrame({"chosen": [-2.0], "rejected": [-3.0]}, index=index)  # losses 1 and 3
+    >>> alone = pd.DataFrame({"chosen": [2.0], "rejected": [2.0]}, index=index)
+    >>> difficulty_margin(logps, tokens, alone, of="loss").tolist()  # 1/2 - 3/2
+    [-1.0]
     """
-    difficulty = np.exp(-reference_logps / tokens - unprompted_nll)
+    losses = -reference_logps / tokens
+    difficulty = losses / unprompted_nll if of == "loss" else np.exp(losses - unprompted_nll)
     return difficulty["chosen"] - difficulty["rejected"]

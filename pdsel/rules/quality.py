@@ -9,7 +9,8 @@ SPOT = -2.0  # where the rejected response should lie, in standard deviations fr
 def chosen_quality(pooled_rewards):
     """The reward of the chosen response, highest kept (*What Matters in Data for DPO*, 2508.18312).
 
-    A Bradley-Terry reward is known up to a constant of the prompt only; compared over prompts as it is, as usual.
+    From the abstract: what is chosen matters most, what is rejected little. The score is our reading. A Bradley-Terry reward
+    is known up to a constant of the prompt only; compared over prompts as it is, as usual.
 
     >>> chosen_quality(pd.DataFrame({"chosen": [2.0], "rejected": [5.0]}, index=["p"])).tolist()
     [2.0]
@@ -20,8 +21,8 @@ def chosen_quality(pooled_rewards):
 def sweet_spot(pairs, pooled_rewards, sample_rewards, *, spot=SPOT):
     """How far the rejected response is from mu - 2 sigma, lowest kept (*Finding the Sweet Spot*, 2502.16825).
 
-    mu and sigma are those of the rewards of the policy's samples for the prompt. The paper builds its pairs so (see
-    `pdsel.rules.built.sweet_spot_pairs`); our reading for given pairs scores |(r_l - mu) / sigma + 2|.
+    mu and sigma are those of the rewards of the policy's samples for the prompt. The paper builds its pairs so (from notes on
+    it; see `pdsel.rules.built.sweet_spot_pairs`); our reading for given pairs scores |(r_l - mu) / sigma + 2|.
 
     Parameters
     ----------
@@ -48,9 +49,10 @@ def sweet_spot(pairs, pooled_rewards, sample_rewards, *, spot=SPOT):
 def diversity_or_quality(pairs, features, pooled_rewards, sample_rewards):
     """Diversity before the boundary between two stages, quality after it; highest kept (2508.10530).
 
-    The paper: alignment first injects preferences, which diverse data serve, then refines them, which data of high quality
-    serve; a measurement says on which side a model is. From its abstract; our reading of the measurement is
-    `past_boundary`, of diversity the distance between the two responses' features, of quality the reward of the chosen one.
+    The paper (*Diversity First, Quality Later*, from notes on it): alignment first injects preferences, which diverse data
+    serve, then refines them, which data of high quality serve. Its diverse data are the given ones, its good ones the policy's
+    samples. Between given pairs, our reading: diversity is the distance between the two responses' features, quality the
+    reward of the chosen one, the boundary `past_boundary`.
     """
     if past_boundary(pairs, pooled_rewards, sample_rewards):
         return pooled_rewards["chosen"]
@@ -60,7 +62,9 @@ def diversity_or_quality(pairs, features, pooled_rewards, sample_rewards):
 def past_boundary(pairs, pooled_rewards, sample_rewards):
     """Whether the policy's samples are on average at least as good as the given responses to the same prompts.
 
-    If they are, the given data can teach no new kind of response, only which to prefer.
+    If they are, the given data can teach no new kind of response, only which to prefer. The paper lets a preference model
+    vote on every sample against every given response; the boundary is where either side has half of the votes. Ours compares
+    mean rewards.
 
     >>> pairs = {"pair_id": ["p"], "prompt_id": ["x"]}
     >>> given = pd.DataFrame({"chosen": [1.0], "rejected": [0.0]}, index=["p"])
