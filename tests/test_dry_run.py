@@ -47,7 +47,7 @@ def test_stand_ins_have_the_oddities_of_the_real_layouts(hub):
         table = load_ratings(folder, clean=True)
     for what in ("prompts of TruthfulQA", "fewer than two responses", "empty responses", "with a prompt seen before"):
         assert what in table.info.description
-    helpsteer = load_ratings(data(hub, "helpsteer"))
+    helpsteer = load_ratings(data(hub, "helpsteer") / "train.jsonl.gz")
     assert sorted(helpsteer[0]["ratings"]) == ["coherence", "correctness", "helpfulness"]
     assert all(value != value for value in helpsteer[0]["overall"])  # NaN: it has none
 
