@@ -112,14 +112,124 @@ def test_the_league_table_is_the_means_and_paired_differences(made_up):
     )
 
 
+@pytest.mark.parametrize("absent", [["PD"], ["RAND"], ["PD", "RAND"], ["PD", "RAND", "SeRA"]])
+def test_a_league_without_those_it_is_compared_with(made_up, absent):
+    """No column of differences from a method that was not run; one method alone has none at all."""
+    outcomes, cells = (each[~each["method"].isin(absent)] for each in made_up)
+    table = league.league_table(outcomes, cells)
+    whole = league.league_table(*made_up)
+    assert [f"minus {name}" in table for name in ("PD", "RAND")] == [name not in absent for name in ("PD", "RAND")]
+    pd.testing.assert_series_equal(table["win_rate"], whole.loc[table.index, "win_rate"])
+    assert len(league.league_rows(table)) == len(table) and len(league.recommend(table)) == len(league.SITUATIONS)
+    alone = league.league_table(outcomes, cells, against=["ALL"])
+    assert ("minus ALL" in alone) == (len(table) > 1)
+
+
+def test_a_league_of_a_single_seed(made_up):
+    """Intervals and tests are over prompts alone."""
+    outcomes, cells = (each[each["seed"] == 1] for each in made_up)
+    table = league.league_table(outcomes, cells)
+    assert (table["seeds"] == 1).all() and table["p PD"].drop("PD").between(0, 1).all()
+    assert (table["low"] < table["win_rate"]).all() and (table["win_rate"] < table["high"]).all()
+    expected = outcomes.pivot(index="prompt_id", columns="method", values="preference").mul(100).mean()
+    assert table.loc["SeRA", "minus PD"] == pytest.approx(expected["SeRA"] - expected["PD"])
+
+
+def test_methods_of_other_seeds_are_not_compared(made_up):
+    """Differences are paired by seed: one that was not run on all of PD's has none, the others theirs."""
+    outcomes, cells = (each[(each["method"] != "SeRA") | (each["seed"] == 0)] for each in made_up)
+    table = league.league_table(outcomes, cells)
+    assert table["seeds"].to_dict() == {"PD": 3, "ALL": 3, "RAND": 3, "SeRA": 1}
+    assert np.isnan(table.loc["SeRA", "minus PD"]) and table.loc["RAND", "minus PD"] == pytest.approx(-10, abs=1)
+    text = league.league_rows(table).set_index("rule")["- PD"]
+    assert text["SeRA"] == text["PD"] == "" and text["RAND"].startswith("-")
+
+
 def test_recommendations_use_only_what_one_has(made_up):
     table = league.league_table(*made_up)
-    found = league.recommend(table).set_index("situation")["1."]
-    assert found["pairs with one label"].startswith("RAND"), "SeRA is worse, PD needs aspects, ALL is no rule"
-    assert found["one aspect rated per pair"].startswith("PD (")
-    assert found["noisy labels: fewest wrong ones kept"] == "SeRA (5.0)"
+    found = league.recommend(table).set_index("situation")
+    first = found["1."]
+    assert first["no ratings"].startswith("RAND"), "SeRA is worse, PD needs aspects, ALL is no rule"
+    assert first["each pair rated on one aspect"].startswith("PD (")
+    assert first["noisy labels"] == "SeRA (5.0)"
+    assert found["number"].to_dict() == {
+        name: "wrong labels kept, % (fewest)" if name == "noisy labels" else "length-controlled win rate, %"
+        if name == "raters who favour long answers" else "win rate, %" for name in league.SITUATIONS}  # fmt: skip
+    assert found.loc["no ratings, and no time to train", ["2.", "3."]].tolist() == ["", ""], "RAND alone was run"
     known = {need for rule in [*RULES.values(), *BUILT.values()] for need in needs(rule.score)}
     assert known <= league.ASPECTS | {"aspect_models"} and known <= {"pairs", *SIGNALS}, "every need is in a situation"
+
+
+# --- other shares and levels ---
+
+
+@pytest.fixture
+def played(tmp_path, made_up):
+    """A results folder: at share .3 and 30 % what `made_up` holds, at .1 SeRA on top, at 10 % PD only; ALL at 30 %."""
+    outcomes, cells = made_up
+    rows, judged, rules = [], [], ["PD", "RAND", "SeRA"]
+    conditions = [(0.3, 0.3, 0.0, [*rules, "ALL"]), (0.1, 0.3, 0.3, rules), (0.3, 0.1, 0.0, ["PD"])]
+    for share, conflict, gain, methods in conditions:
+        for (method, seed), group in outcomes[outcomes["method"].isin(methods)].groupby(["method", "seed"]):
+            name = f"{method} {seed} {share} {conflict}"
+            known = cells[(cells["method"] == method) & (cells["seed"] == seed)].iloc[0].to_dict()
+            rows.append(known | {"cell": name, "share": share if method != "ALL" else 1.0, "conflict": conflict})
+            better = group["preference"] + gain * (method == "SeRA")
+            judged.append(group.drop(columns=["method", "seed"]).assign(cell=name, preference=better.clip(0, 1)))
+    sft = outcomes[(outcomes["method"] == "SFT") & (outcomes["seed"] == 0)].drop(columns=["method", "seed"])
+    pd.DataFrame(rows).to_csv(tmp_path / "cells.csv", index=False)
+    pd.concat([*judged, sft.assign(cell="SFT")]).to_parquet(tmp_path / "outcomes.parquet", index=False)
+    return tmp_path
+
+
+def test_the_grid_of_the_league_is_its_tables_at_each_condition(played):
+    grid = league.league_grid(played)
+    assert list(grid) == ["method", "share", "conflict", "win_rate", "low", "high", "seeds"]
+    assert len(grid) == 8 and (grid["seeds"] == 3).all(), "what was not run has no row, SFT is no method"
+    for share, conflict in [(0.3, 0.3), (0.1, 0.3), (0.3, 0.1)]:
+        table = league.league_table(*league.load_league(played, share=share, conflict=conflict))
+        here = grid[grid["share"].isin([share, 1.0]) & (grid["conflict"] == conflict)].set_index("method")
+        columns = ["win_rate", "low", "high"]
+        pd.testing.assert_frame_equal(here[columns], table.loc[here.index, columns])
+
+
+def test_orders_at_other_shares_and_levels(played):
+    """SeRA, last at share .3, is first at .1: ranks 1 2 3 against 2 3 1, Spearman -.5. One rule has no order."""
+    found = league.league_orders(league.league_grid(played)).set_index(["share", "conflict"])
+    assert found["rules"].to_dict() == {
+        (0.1, 0.1): 0,
+        (0.3, 0.1): 1,
+        (0.5, 0.1): 0,
+        (0.1, 0.3): 3,
+        (0.3, 0.3): 3,
+        (0.5, 0.3): 0,
+    }
+    assert found.loc[(0.1, 0.3), "spearman"] == pytest.approx(-0.5) and found.loc[(0.3, 0.3), "spearman"] == 1
+    assert np.isnan(found.loc[(0.3, 0.1), "spearman"]) and found.loc[(0.3, 0.1), "best"] == "PD"
+    assert found.loc[(0.1, 0.3), ["best", "PD", "RAND"]].tolist() == ["SeRA", 2, 3]
+    assert found.loc[(0.5, 0.3), "best"] == "not run" and pd.isna(found.loc[(0.5, 0.3), "PD"])
+
+
+def test_conditions_that_were_not_run(played, tmp_path):
+    assert league.load_league(played, conflict=0.2) is None
+    assert set(league.load_league(played, share=0.5)[1]["method"]) == {"ALL"}, "those on all pairs have no share"
+    assert league.league_grid(tmp_path / "nowhere") is None
+    grid = league.league_grid(played)
+    orders = league.league_orders(grid, share=0.5, conflict=0.3)
+    assert orders["spearman"].isna().all(), "nothing to compare with"
+
+
+def test_the_map_of_the_league_shows_what_was_run(played):
+    use_style()
+    grid = league.league_grid(played)
+    low, high = plots.plot_league_grid(grid, top=1).axes
+    assert [label.get_text() for label in low.get_yticklabels()] == ["PD", "RAND"], "the best, and those by name"
+    assert [text.get_text() for text in low.texts].count("–") == 3 and high.get_title("left").startswith(
+        "conflict 30 %, ALL 5"
+    )
+    assert low.get_title("left") == "conflict 10 %"
+    one = plots.plot_league_grid(grid[(grid["share"] == 0.3) & (grid["conflict"] == 0.3)]).axes
+    assert len(one) == 1 and not any(text.get_text() == "–" for text in one[0].texts)
 
 
 # --- kept sets ---
@@ -170,7 +280,12 @@ def test_figures_show_every_rule(made_up, hand):
     assert {label.get_text() for label in plots.plot_rule_quality(quality).axes[0].get_yticklabels()} == {"one", "two"}
     similarity = overlap(hand[1])
     shown = plots.plot_rule_overlap(similarity, family_tree(similarity)).axes[1]
-    assert {label.get_text() for label in shown.get_yticklabels()} == {"one", "two"}
+    assert {label.get_text() for label in shown.get_yticklabels()} == {"one", "two"} and not shown.texts, (
+        "33 % is no family"
+    )
+    alike = similarity.mask(similarity < 1, 0.6)
+    shown = plots.plot_rule_overlap(alike, family_tree(alike)).axes[1]
+    assert [text.get_text() for text in shown.texts] == ["60", "60"]
     costs = plots.plot_rule_costs(pd.DataFrame({"seconds": [0.0, 30], "right": [70.0, 90]}, index=["RAND", "PD"]))
     assert {text.get_text() for text in costs.axes[0].texts} == {"RAND", "PD"}
 

@@ -29,7 +29,13 @@ from pdsel.plots.grid import (
 from pdsel.plots.human import plot_human_agreement, plot_human_shares
 from pdsel.plots.idea import plot_bound_intervals, plot_idea, plot_spread
 from pdsel.plots.results import plot_cost, plot_training
-from pdsel.plots.rules import plot_league, plot_rule_costs, plot_rule_overlap, plot_rule_quality
+from pdsel.plots.rules import (
+    plot_league,
+    plot_league_grid,
+    plot_rule_costs,
+    plot_rule_overlap,
+    plot_rule_quality,
+)
 from pdsel.plots.studies import (
     plot_failures,
     plot_length_study,
@@ -63,6 +69,7 @@ __all__ = [
     "plot_idea",
     "plot_kept_overlap",
     "plot_league",
+    "plot_league_grid",
     "plot_length",
     "plot_length_bias",
     "plot_length_study",

@@ -1,4 +1,4 @@
-"""Figures of the selection rules: what they share, what they cost, who wins. Notebook 03b."""
+"""Figures of the selection rules: what they share, what they cost, who wins, and where. Notebook 03b."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -7,9 +7,14 @@ from scipy.cluster.hierarchy import dendrogram
 
 from pdsel.plots.style import BLUE, COLORS, GREY, ORANGE
 
+FAMILY = 50  # percent; two kept sets that share more are said to be alike, and their number is written
+
 
 def plot_rule_overlap(similarity, tree):
     """Dendrogram of the rules and, in its order, the share of pairs that any two kept sets have in common.
+
+    Numbers are written where they tell families, from `FAMILY`; the rest is colour, drawn as one image so that an SVG of 36
+    rules stays small.
 
     Parameters
     ----------
@@ -27,8 +32,11 @@ def plot_rule_overlap(similarity, tree):
     shown = 100 * similarity.iloc[order, order]
     left.set(xlabel="1 - overlap", xlim=(1.0, 0), title="Families")
     left.grid(False)
-    sns.heatmap(shown, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, ax=right, cbar=False, annot_kws={"fontsize": 6.5},
-                xticklabels=True, yticklabels=True)  # fmt: skip
+    numbers = shown.round().map("{:.0f}".format).where((shown >= FAMILY) & ~np.eye(n, dtype=bool), "")
+    sns.heatmap(shown, annot=numbers, fmt="", cmap="Blues", vmin=0, vmax=100, ax=right, annot_kws={"fontsize": 6.5},
+                xticklabels=True, yticklabels=True, rasterized=True, cbar_kws={"shrink": 0.4, "aspect": 25})  # fmt: skip
+    for text in [text for text in right.texts if not text.get_text()]:
+        text.remove()
     right.set(title="Pairs that two kept sets share (Jaccard, %)", xlabel="", ylabel="")
     right.tick_params(axis="x", rotation=90, labelsize=8)
     right.tick_params(axis="y", rotation=0, labelsize=8)
@@ -68,6 +76,42 @@ def plot_league(table):
     axes.set(yticks=rows, yticklabels=shown.index, xlabel="against SFT (%), 95 % interval over seeds and prompts",
              title="The league", ylim=(-0.8, len(rows) + 0.4))  # fmt: skip
     axes.legend(loc="lower right", fontsize=9)
+    return figure
+
+
+def plot_league_grid(grid, *, top=12, named=("PD", "RAND", "RAF")):
+    """Heat maps: win rate of the best rules, and of some by name, at every share (columns) and conflict level (panels).
+
+    Parameters
+    ----------
+    grid : pandas.DataFrame
+        See `pdsel.rules.league.league_grid`. What was not run is grey, with a dash.
+    top : int
+        Rules shown, best first at the condition in which most were run.
+    named : sequence of str
+        Shown whatever their place.
+    """
+    wide = grid[grid["share"] < 1].pivot(index="method", columns=["conflict", "share"], values="win_rate")
+    ranked = wide[wide.notna().sum().idxmax()].sort_values(ascending=False).index
+    rules = [name for place, name in enumerate(ranked) if place < top or name in named]
+    levels, shares = sorted(grid["conflict"].unique()), sorted({*grid["share"]} - {1.0})
+    whole = grid[(grid["share"] == 1) & (grid["method"] == "ALL")].set_index("conflict")["win_rate"]
+    figure, panels = plt.subplots(1, len(levels), sharey=True, squeeze=False,
+                                  figsize=(3.2 + 0.75 * len(shares) * len(levels), 0.3 * len(rules) + 1.7))  # fmt: skip
+    span = {"vmin": np.floor(wide.loc[rules].min(axis=None)), "vmax": np.ceil(wide.loc[rules].max(axis=None))}
+    for axes, level in zip(panels[0], levels, strict=True):
+        shown = wide.reindex(index=rules, columns=[(level, share) for share in shares]).set_axis(shares, axis=1)
+        sns.heatmap(shown, annot=True, fmt=".0f", cmap="Blues", ax=axes, cbar=False, rasterized=True, yticklabels=True,
+                    annot_kws={"fontsize": 9}, xticklabels=[f"{100 * share:g}" for share in shares], **span)  # fmt: skip
+        for row, column in np.argwhere(shown.isna().to_numpy()):
+            axes.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color="#777777")
+        beside = f", ALL {whole[level]:.0f}" if level in whole.index else ""
+        axes.set(title=f"conflict {100 * level:g} %{beside}", xlabel="pairs kept (%)", ylabel="", facecolor="#eeeeee")
+        axes.grid(False)
+        axes.tick_params(axis="y", rotation=0, labelsize=9, left=False)
+    half = ((grid["high"] - grid["low"]) / 2).median()
+    title = f"Win rate against SFT (%)\n± {half:.0f}: half of a 95 % interval, the median; –: not run"
+    figure.suptitle(title, fontsize=10, x=0.02, ha="left")
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pdsel.artifacts import load_table, save_table
@@ -18,16 +19,19 @@ FILES = ["cells.csv", "outcomes.parquet"]
 LABELS = {"pairs", "words", "features", "tokens", "reference_logps", "unprompted_nll", "sample_logps", "probe_logps",
           "policy_logps", "held_out_losses", "pooled", "pooled_rewards", "sample_rewards", "samples"}  # fmt: skip
 UNTRAINED = {"pairs", "words", "features", "tokens", "reference_logps", "unprompted_nll"}
+REWARDED = UNTRAINED | {"pooled", "pooled_rewards", "samples", "sample_rewards"}
 ASPECTS = LABELS | {"margins", "sample_opinions"}
 SITUATIONS = {  # what one has: the signals it allows, whether raters' gaps are there, and what to rank by
-    "pairs with one label, nothing to train": (UNTRAINED, False, "win_rate"),
-    "pairs with one label": (LABELS, False, "win_rate"),
-    "a reward model at hand": (UNTRAINED | {"pooled", "pooled_rewards"}, False, "win_rate"),
-    "one aspect rated per pair": (ASPECTS, False, "win_rate"),
-    "every aspect rated": (ASPECTS, True, "win_rate"),
-    "noisy labels: fewest wrong ones kept": (ASPECTS, False, "right"),
-    "raters who like length: at equal length": (ASPECTS, False, "length_controlled"),
+    "no ratings, and no time to train": (UNTRAINED, False, "win_rate"),
+    "no ratings": (LABELS, False, "win_rate"),
+    "a reward model, and no time to train": (REWARDED, False, "win_rate"),
+    "each pair rated on one aspect": (ASPECTS, False, "win_rate"),
+    "each pair rated on all aspects": (ASPECTS, True, "win_rate"),
+    "noisy labels": (ASPECTS, False, "wrong"),
+    "raters who favour long answers": (ASPECTS, False, "length_controlled"),
 }
+NUMBERS = {"win_rate": "win rate, %", "wrong": "wrong labels kept, % (fewest)",
+           "length_controlled": "length-controlled win rate, %"}  # fmt: skip
 
 
 def cells(seeds, *, shares=(SHARE,), conflicts=(CONFLICT,), names=None):
@@ -69,6 +73,11 @@ def save_league(results, asked, run, baseline):
     return [save_table(each, Path(results, name)) for name, each in tables.items()]
 
 
+def is_league(results):
+    """Whether a results folder holds a league."""
+    return all(Path(results, name).exists() for name in FILES)
+
+
 def load_league(results, *, share=SHARE, conflict=CONFLICT):
     """Outcomes prompt by prompt at one share and conflict level, SFT's for every seed, and the cells; `None` where not run.
 
@@ -76,14 +85,72 @@ def load_league(results, *, share=SHARE, conflict=CONFLICT):
     -------
     (pandas.DataFrame, pandas.DataFrame) or None
     """
-    paths = [Path(results, name) for name in FILES]
-    if not all(path.exists() for path in paths):
+    if not is_league(results):
         return None
-    table, outcomes = map(load_table, paths)
+    table, outcomes = (load_table(Path(results, name)) for name in FILES)
     chosen = table[(table["conflict"] == conflict) & table["share"].isin([share, 1.0])]
+    if chosen.empty:
+        return None
     sft = pd.DataFrame({"seed": sorted(chosen["seed"].unique()), "cell": "SFT", "method": "SFT"})
     known = pd.concat([chosen[["cell", "method", "seed"]], sft], ignore_index=True)
     return known.merge(outcomes, on="cell").drop(columns="cell"), chosen
+
+
+def league_grid(results):
+    """The win rate of every rule and loss at every share and conflict level that was run; `None` where there is no league.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `method, share, conflict, win_rate, low, high, seeds`, percent, in the order of the cells; a share of 1 is all pairs.
+        What was not run has no row.
+    """
+    if not is_league(results):
+        return None
+    table, outcomes = (load_table(Path(results, name)) for name in FILES)
+    judged = table[["cell", "method", "seed", "share", "conflict"]].merge(outcomes, on="cell")
+    judged = judged.assign(win_rate=100 * judged["preference"])
+    return means(judged, ["method", "share", "conflict"], "win_rate").rename(columns={"value": "win_rate"})
+
+
+def league_orders(grid, *, share=SHARE, conflict=CONFLICT):
+    """Whether the order of the rules holds at other shares and conflict levels.
+
+    Parameters
+    ----------
+    grid : pandas.DataFrame
+        From `league_grid`.
+    share, conflict : float
+        The condition that the others are compared with.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per condition, those of `SHARES` and `CONFLICTS` that were not run among them: `share, conflict`, `rules` (how
+        many were run), `spearman` (of win rates, over the rules also run in the condition compared with; NaN for fewer than
+        3), `best` ("not run" where none was), and the places of `PD` and `RAND`, from 1.
+
+    Examples
+    --------
+    >>> grid = pd.DataFrame({"method": ["PD", "SeRA", "RAND"] * 2, "share": [0.3] * 3 + [0.1] * 3, "conflict": 0.3,
+    ...                      "win_rate": [60.0, 50.0, 40.0, 50.0, 60.0, 40.0]})
+    >>> league_orders(grid).loc[3:4, ["share", "spearman", "best", "PD"]].values.tolist()
+    [[0.1, 0.5, 'SeRA', 2], [0.3, 1.0, 'PD', 1]]
+    """
+    rules = grid[grid["share"] < 1]
+    wide = rules.pivot(index="method", columns=["conflict", "share"], values="win_rate")
+    planned = [(level, part) for level in CONFLICTS for part in SHARES]
+    wide = wide.reindex(columns=pd.MultiIndex.from_tuples(sorted({*wide.columns, *planned, (conflict, share)})))
+    rows = []
+    for (level, part), values in wide.items():
+        known = values.dropna()
+        both = wide.loc[known.index, [(conflict, share)]].dropna().index
+        alike = known[both].corr(wide.loc[both, (conflict, share)], method="spearman") if len(both) > 2 else np.nan
+        place = known.rank(ascending=False, method="min")
+        rows.append({"share": part, "conflict": level, "rules": len(known), "spearman": alike,
+                     "best": "not run" if known.empty else known.idxmax()}
+                    | {name: place.get(name, pd.NA) for name in ("PD", "RAND")})  # fmt: skip
+    return pd.DataFrame(rows).astype({"PD": "Int64", "RAND": "Int64"})
 
 
 def league_table(outcomes, chosen, *, against=("PD", "RAND")):
@@ -94,14 +161,16 @@ def league_table(outcomes, chosen, *, against=("PD", "RAND")):
     outcomes, chosen : pandas.DataFrame
         From `load_league`.
     against : sequence of str
-        Methods that every other is compared with.
+        Methods that every other is compared with; those that were not run are left out, and where there is but one method
+        there is nothing to compare.
 
     Returns
     -------
     pandas.DataFrame
         Index `method`: `win_rate, low, high` against SFT, `length_controlled, lc_low, lc_high`, `utility` (gold), `wrong`
         (labels trained on, percent), `selection_seconds`, `training_seconds`, `seeds`; and for each of `against` the
-        paired difference in points of win rate, `minus PD`, its `p PD` (Holm-corrected), and so on.
+        paired difference in points of win rate, `minus PD`, its `p PD` (Holm-corrected), and so on; NaN where the two
+        were not run on the same seeds. With a single seed intervals and tests are over prompts alone.
     """
     prompts = scored(outcomes)
     trained = prompts[prompts["method"] != "SFT"]
@@ -114,7 +183,11 @@ def league_table(outcomes, chosen, *, against=("PD", "RAND")):
     facts = facts.assign(wrong=100 * facts.pop("wrong_labels"), utility=trained.groupby("method")["utility"].mean())
     table = plain.join(level).join(facts)
     for name in (name for name in against if name in table.index):
-        found = compare_methods(trained, metric="win_rate", reference=name).set_index("other")
+        seeds = trained.groupby("method")["seed"].agg(lambda column: frozenset(column))
+        comparable = trained[trained["method"].isin(seeds.index[seeds == seeds[name]])]
+        if comparable["method"].nunique() < 2:
+            continue
+        found = compare_methods(comparable, metric="win_rate", reference=name).set_index("other")
         table[f"minus {name}"], table[f"p {name}"] = -found["difference"], found["p_holm"]
     return table.sort_values("win_rate", ascending=False)
 
@@ -133,7 +206,7 @@ def league_rows(table):
                 "selection (s)": f"{row['selection_seconds']:.0f}"}  # fmt: skip
         for other in (column[6:] for column in table if column.startswith("minus ")):
             star = "*" if row[f"p {other}"] < 0.05 else ""
-            text[f"- {other}"] = "" if name == other else f"{row[f'minus {other}']:+.1f}{star}"
+            text[f"- {other}"] = "" if np.isnan(row[f"minus {other}"]) else f"{row[f'minus {other}']:+.1f}{star}"
         rows.append(text)
     return pd.DataFrame(rows)
 
@@ -146,18 +219,21 @@ def source(name):
 def recommend(table, *, top=3):
     """Which rule when: for every situation the best rules of the league that one could use there.
 
-    Alternatives to the loss are no rules and are left out. Differences within a row may be chance: see the intervals.
+    Alternatives to the loss are no rules and are left out. Differences within a row may be chance: see the intervals. The
+    reward model of the league is one trained on all pairs as labelled; another may be better or worse.
 
     Returns
     -------
     pandas.DataFrame
-        `situation, first, ...`: names with the value they are ranked by.
+        `situation`, `number` (what the rules are ranked by, with its unit), `1., 2., ...`: names with that number; "" where
+        fewer rules were run that one could use there.
     """
-    ranked, rows = table.assign(right=-table["wrong"]), []
+    rows = []
     for situation, (allowed, rated, by) in SITUATIONS.items():
         usable = [name for name, rule in {**RULES, **BUILT}.items() if name in table.index
                   and set(needs(rule.score)) <= allowed and (rated or name != "PD(rati.)")]  # fmt: skip
-        best = ranked.loc[usable, by].sort_values(ascending=False).head(top)
-        rows.append({"situation": situation} | {f"{place + 1}.": f"{name} ({abs(value):.1f})"
-                                                for place, (name, value) in enumerate(best.items())})  # fmt: skip
+        best = table.loc[usable, by].dropna().sort_values(ascending=by == "wrong", kind="stable").head(top)
+        named = [f"{name} ({value:.1f})" for name, value in best.items()] + [""] * (top - len(best))
+        rows.append({"situation": situation, "number": NUMBERS[by]}
+                    | {f"{place}.": text for place, text in enumerate(named, 1)})  # fmt: skip
     return pd.DataFrame(rows)
