@@ -84,6 +84,11 @@ HAND = {  # rule: signals, options, score of p, q (and r)
     "SeRA(ensemble)": (POLICY | {"probe_logps": sides([0, 10, 0], [0, 0, 10])}, {"weight": 0.5}, [1, 0, -0.25]),
     "SelectiveDPO": ({"held_out_losses": pd.DataFrame({"0": [1, 2, 3], "1": [3, 0, 1]}, index=IDS)}, {}, [2, 1, 2]),
     "potential": (PROBE | {"pooled": numbers(1, -3, 0)}, {"units": "raw"}, [-1, 4, -0.5]),
+    "potential(size)": (
+        {"pooled": numbers(1, -3), "probe_logps": sides([20, 0], [0, 0]), "reference_logps": sides([0, 0], [0, 0])},
+        {},
+        [-1, 3],  # sizes 1, 3 and 2, 0, each of standard deviation 1
+    ),
     "potential(SimPO)": (
         {"pooled": numbers(1, -3), "reference_logps": sides([-4, -6], [-9, -2]), "tokens": sides([2, 3], [3, 1])},
         {"units": "raw"},
@@ -107,6 +112,12 @@ HAND = {  # rule: signals, options, score of p, q (and r)
          "unprompted_nll": sides([LOG2], [LOG2])},
         {},
         [-1],
+    ),
+    "IFD(loss)": (
+        {"reference_logps": sides([-2 * LOG2], [-2 * LOG2]), "tokens": sides([2], [1]),
+         "unprompted_nll": sides([2 * LOG2], [LOG2])},
+        {},
+        [-1.5],  # 1 / 2 less 2 / 1
     ),
     "length balance": (WORDS, {}, [LOG2, LOG2, 0]),
     "shorter chosen": (WORDS, {}, [LOG2, -LOG2, 0]),
@@ -173,9 +184,9 @@ def signals():
         name: pd.Series(rng.normal(size=len(prompts)), index=prompts) for name in ("sample_logps", "sample_rewards")
     }
     both = {name: table(["chosen", "rejected"]) for name in
-            ("pooled_rewards", "reference_logps", "probe_logps", "policy_logps", "unprompted_nll")}  # fmt: skip
+            ("pooled_rewards", "reference_logps", "probe_logps", "policy_logps")}  # fmt: skip
     return {"pairs": pairs, "words": text.words(pairs), "margins": table("abc"), "pooled": table("a")["a"],
-            "tokens": table(["chosen", "rejected"], 1),
+            "tokens": table(["chosen", "rejected"], 1), "unprompted_nll": table(["chosen", "rejected"], 1),
             "held_out_losses": table("01", 0), "features": table("wxyz"), **both, **samples}  # fmt: skip
 
 

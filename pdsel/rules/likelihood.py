@@ -74,3 +74,8 @@ def difficulty_margin(reference_logps, tokens, unprompted_nll, *, of="perplexity
     losses = -reference_logps / tokens
     difficulty = losses / unprompted_nll if of == "loss" else np.exp(losses - unprompted_nll)
     return difficulty["chosen"] - difficulty["rejected"]
+
+
+def loss_difficulty(reference_logps, tokens, unprompted_nll):
+    """IFD of mean losses, as the paper and its code divide (2308.12032), highest kept; see `difficulty_margin`."""
+    return difficulty_margin(reference_logps, tokens, unprompted_nll, of="loss")

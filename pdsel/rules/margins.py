@@ -159,6 +159,11 @@ def alignment_potential(pooled, probe_logps, reference_logps, *, units="standard
     return _potential(pooled, implicit(probe_logps, reference_logps), units, current)
 
 
+def sized_potential(pooled, probe_logps, reference_logps):
+    """Alignment potential as its released code has it (2503.01864), highest kept: less the *size* of the implicit margin."""
+    return alignment_potential(pooled, probe_logps, reference_logps, current="size")
+
+
 def reference_potential(pooled, reference_logps, tokens, *, units="standard", current="signed"):
     """Alignment potential of the model *before* alignment, highest kept (2503.01864, second reading).
 
