@@ -138,7 +138,7 @@ def markdown(rows):
     | 1 | 2 |
     """
     lines = [list(rows.columns), ["---"] * len(rows.columns), *rows.astype(str).values.tolist()]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
 
 
 def aspect_rows(table, conflict):
