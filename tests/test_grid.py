@@ -278,5 +278,16 @@ def test_the_committed_tables_come_from_the_committed_numbers(notebook, options,
 
 def test_readme_says_what_the_tables_of_the_grid_say():
     readme = (ROOT / "README.md").read_text()
-    for name in ("table1", "aspects", "table2", "ten_claims", "followups", "sizes", "conditions", "harder", "league", "recommended"):
+    for name in (
+        "table1",
+        "aspects",
+        "table2",
+        "ten_claims",
+        "followups",
+        "sizes",
+        "conditions",
+        "harder",
+        "league",
+        "recommended",
+    ):
         assert (TOY / "tables" / f"{name}.md").read_text().rstrip() in readme, name

@@ -71,11 +71,12 @@ def plot_league(table):
         axes.scatter(shown[value], rows + shift, color=color, s=22, label=label, zorder=3)
     for name, style in [("PD", "-"), ("RAND", ":")]:
         if name in shown.index:
-            axes.axvline(shown.loc[name, "win_rate"], color="black", lw=0.8, ls=style, zorder=0)
-            axes.annotate(name, (shown.loc[name, "win_rate"], len(rows) - 0.3), fontsize=9, ha="center")
+            axes.axvline(
+                shown.loc[name, "win_rate"], color="black", lw=0.8, ls=style, zorder=0, label=f"{name}'s win rate"
+            )
     axes.set(yticks=rows, yticklabels=shown.index, xlabel="against SFT (%), 95 % interval over seeds and prompts",
-             title="The league", ylim=(-0.8, len(rows) + 0.4))  # fmt: skip
-    axes.legend(loc="lower right", fontsize=9)
+             title="The league", ylim=(-0.8, len(rows) - 0.2), xlim=(0, 100))  # fmt: skip
+    axes.legend(loc="center left", fontsize=9)
     return figure
 
 
