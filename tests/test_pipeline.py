@@ -61,7 +61,7 @@ def test_table_has_every_method_of_the_issue(results):
 
 def test_every_stage_left_a_manifest_that_verifies(results):
     manifests = sorted((results / "conflict30-seed0" / "manifests").glob("*.json"))
-    assert len(manifests) == 4 + len(ORDER) - 1
+    assert len(manifests) == 5 + len(ORDER) - 1  # 01, 02, 03, 03b, 05, and 04 once per method
     for path in manifests:
         manifest = verify(path.stem, results / "conflict30-seed0")
         assert {"parameters", "inputs", "outputs", "environment", "seconds"} <= set(manifest)
@@ -262,4 +262,4 @@ def test_committed_results_of_mini_are_what_the_tables_say():
     readme = (ROOT / "README.md").read_text()
     for name, text in expected.items():
         assert (mini / "tables" / f"{name}.md").read_text() == text + "\n", name
-        assert text in readme, name
+        assert text in readme or name == "aspects", name  # of the aspects, README shows the grid
