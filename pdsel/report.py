@@ -34,7 +34,9 @@ PUBLISHED = pd.DataFrame(  # Llama-3.1-8B, UltraFeedback, 30 %; from a public su
 def cells(results):
     """The folders of a results folder's runs, one per conflict level and seed."""
     found = [path.parent for path in Path(results).glob("*/outcomes.parquet")]
-    return sorted(cell for cell in found if Path(cell, "manifests", "05_evaluation.json").exists())  # the league has none
+    return sorted(
+        cell for cell in found if Path(cell, "manifests", "05_evaluation.json").exists()
+    )  # the league has none
 
 
 def load_outcomes(results, file="outcomes.parquet"):

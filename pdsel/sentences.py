@@ -22,7 +22,7 @@ def headline(table, conflict):
     ]  # fmt: skip
     return (
         f"At {100 * conflict:.0f} % conflict, win rates against SFT on held-out prompts: trained {', '.join(parts)} "
-        "(95 % intervals over prompts)."
+        f"(95 % intervals over prompts{' and seeds' if found['seeds'].max() > 1 else ''})."
     )
 
 
