@@ -149,7 +149,7 @@ def by_condition(outcomes, others=("RAND", "RAF", "ALL"), *, metric="win_rate"):
             there = where | (of_all if other == "ALL" else {})
             found = contrast(outcomes, [(1, of("PD", **where)), (-1, of(other, **there))], metric=metric)
             said = verdict([(found, "at least" if other == "ALL" else "above")])
-            row[f"PD - {other}"] = f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}] {said}"
+            row[f"PD - {other}"] = f"{found.signed} {said}"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -168,9 +168,7 @@ def judged(outcomes, *, metric="win_rate"):
     for sentence, parts in claims(share_found):
         found = [(name, contrast(outcomes, terms, constant=constant, metric=metric), test)
                  for name, terms, constant, test in parts]  # fmt: skip
-        text = "; ".join(
-            f"{name}: {estimate.value:+.1f} [{estimate.low:+.1f}, {estimate.high:+.1f}]" for name, estimate, _ in found
-        )
+        text = "; ".join(f"{name}: {estimate.signed}" for name, estimate, _ in found)
         rows.append({"claim": sentence, "estimate": text, "verdict": verdict([(e, test) for _, e, test in found])})
     return pd.DataFrame(rows)
 

@@ -36,10 +36,6 @@ def reasons(outcomes, cells, facts, overlap):
     }
 
 
-def _says(found):
-    return f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
-
-
 def _wrong(cells, study, method, setting=""):
     """Percent of wrong labels in what a method was trained on, mean over seeds."""
     rows = cells[(cells["study"] == study) & (cells["method"] == method) & (cells["conflict"] == HIGH)]
@@ -61,7 +57,7 @@ def _length(outcomes):
     gain = contrast(outcomes, [(1, of("PD(classifier)", study="follow-ups", setting="tau 1")), (-1, plain)])
     return (
         "Implicit rewards have no taste for length to mitigate (notebook 08). Classifiers have: balancing their pairs by "
-        f"length (tau 1) changes PD(classifier)'s win rate by {_says(gain)} points."
+        f"length (tau 1) changes PD(classifier)'s win rate by {gain.signed} points."
     )
 
 
@@ -78,7 +74,7 @@ def _conflict(outcomes, facts):
         f"{name} do, more than of any other aspect; leaving such pairs out to reach a low level leaves out what teaches "
         f"{name}: ALL's gold score on it is {learned[LOW]:.2f} at {100 * LOW:.0f} % and {learned[HIGH]:.2f} at "
         f"{100 * HIGH:.0f} %. With conflict by noise instead, a quarter of the 10 % world's labels turned around at random, "
-        f"the win rate changes by {_says(noise['ALL'])} points for ALL and {_says(noise['PD'])} for PD."
+        f"the win rate changes by {noise['ALL'].signed} points for ALL and {noise['PD'].signed} for PD."
     )
 
 
@@ -86,7 +82,7 @@ def _steps(outcomes):
     longer = {name: contrast(outcomes, [(1, of(name, study="equal steps")), (-1, of(name))]) for name in ("PD", "RAND")}
     return (
         "Steps count beside pairs: with as many as ALL takes, the win rate at a share of 30 % changes by "
-        f"{_says(longer['PD'])} points for PD and {_says(longer['RAND'])} for RAND."
+        f"{longer['PD'].signed} points for PD and {longer['RAND'].signed} for RAND."
     )
 
 
@@ -113,7 +109,7 @@ def _fewer_pairs(outcomes, cells):
         wrong = (_wrong(cells, "sensitivity", "PD", name), _wrong(cells, "follow-ups", "PD", f"{name}, as many steps"))
         parts.append(
             f"{name}: {wrong[0]:.0f} % wrong labels kept, {wrong[1]:.0f} % when the proxies make as many steps as on all "
-            f"pairs, and then {_says(longer)} points"
+            f"pairs, and then {longer.signed} points"
         )
     return (
         f"Proxies on a part of an aspect's pairs take fewer steps, and see less. {'; '.join(parts)}. The usual proxies keep "

@@ -183,14 +183,10 @@ def findings(outcomes, conflict):
         for name, metric in {"win rate": "win_rate", "at equal length": "length_controlled_win_rate"}.items():
             if {one, other} <= methods:
                 found = paired_difference(table, one, other, metric=metric)
-                row[f"{name} (points)"] = f"{one} - {other}: {_signed(found)}"
+                row[f"{name} (points)"] = f"{one} - {other}: {found.signed}"
                 row[f"{name}: verdict"] = verdict([(found, test)])
         rows += [row] * (len(row) > 1)
     return pd.DataFrame(rows)
-
-
-def _signed(found):
-    return f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
 
 
 def null_rows(results):

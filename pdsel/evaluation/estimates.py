@@ -29,6 +29,15 @@ class Estimate:
     def __str__(self):
         return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
 
+    @property
+    def signed(self):
+        """As a difference.
+
+        >>> Estimate(1.5, 0.5, 0.5, 2.5, "by hand", 9).signed
+        '+1.5 [+0.5, +2.5]'
+        """
+        return f"{self.value:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+
 
 def win_rate(preference):
     """How often the model beats the baseline, ties counted half.
