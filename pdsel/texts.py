@@ -25,6 +25,5 @@ def word_counts(pairs):
     >>> word_counts(Dataset.from_dict({"pair_id": ["a"], "chosen": said[:1], "rejected": said[1:]})).loc["a"].to_dict()
     {'chosen': 2, 'rejected': 2}
     """
-    sides = ["chosen", "rejected"]
-    counts = [[len(text_of(row[side]).split()) for side in sides] for row in pairs.select_columns(sides)]
-    return pd.DataFrame(counts, columns=sides, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))
+    counts = {side: [len(text_of(answer).split()) for answer in pairs[side]] for side in ("chosen", "rejected")}
+    return pd.DataFrame(counts, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))

@@ -1,10 +1,10 @@
 """Rules on chance, and on length in words."""
 
 import numpy as np
-import pandas as pd
 
 from pdsel.checks import refuse
 from pdsel.selection import random_scores
+from pdsel.texts import word_counts
 
 
 def chance(pairs, *, seed=0):
@@ -13,25 +13,21 @@ def chance(pairs, *, seed=0):
 
 
 def words(pairs):
-    """Words of either side by `pair_id`; of a conversation, of its last message.
+    """Words of either side by `pair_id`, see `pdsel.texts.word_counts`.
 
     >>> words({"pair_id": ["p"], "chosen": ["size tiny ."], "rejected": ["no"]}).loc["p"].tolist()
     [3, 1]
     """
-    sides = {side: [len(_text(answer).split()) for answer in pairs[side]] for side in ("chosen", "rejected")}
-    table = pd.DataFrame(sides, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))
+    table = word_counts(pairs)
     for side in table:
         refuse(table.index[table[side] == 0], side, "holds no word", "drop these pairs")
     return table
 
 
-def _text(answer):
-    return answer if isinstance(answer, str) else answer[-1]["content"]
-
-
 def length_balance(words):
     """|log(words of chosen / words of rejected)|, lowest kept: pairs whose label length cannot explain.
 
+    >>> import pandas as pd
     >>> length_balance(pd.DataFrame({"chosen": [2, 1], "rejected": [1, 1]}, index=["p", "q"])).round(3).tolist()
     [0.693, 0.0]
     """
