@@ -120,6 +120,43 @@ def sample_prompts(ratings, n, *, seed=0):
     return ratings.select(sorted(drawn))
 
 
+def hold_out(pairs, n_prompts, *, seed=0):
+    """Split off all pairs of `n_prompts` prompts at random, for pairs that neither proxies nor policies are trained on.
+
+    Parameters
+    ----------
+    pairs : datasets.Dataset
+        Pairs table.
+    n_prompts : int
+        0 holds nothing out.
+    seed : int
+
+    Returns
+    -------
+    (datasets.Dataset, datasets.Dataset)
+        What is left to select from, and what is held out, each in the order of `pairs`.
+
+    Raises
+    ------
+    ValueError
+        Where nothing would be left.
+
+    Examples
+    --------
+    >>> from datasets import Dataset
+    >>> left, unseen = hold_out(Dataset.from_dict({"pair_id": ["1", "2", "3"], "prompt_id": ["a", "a", "b"]}), 1)
+    >>> left["pair_id"][:], unseen["pair_id"][:]
+    (['3'], ['1', '2'])
+    """
+    names = list(pairs["prompt_id"])
+    known = sorted(set(names), key=lambda name: draw(seed, f"held out {name}"))
+    if n_prompts and not 0 < n_prompts < len(known):
+        raise DataError(f"n_held_out={n_prompts}: the pairs come from {len(known)} prompts. Remedy: a smaller number")
+    unseen = set(known[:n_prompts])
+    rows = {side: [i for i, name in enumerate(names) if (name in unseen) == side] for side in (False, True)}
+    return pairs.select(rows[False]), pairs.select(rows[True])
+
+
 def fully_rated(pairs):
     """The pairs whose responses are both rated on every aspect, without which PD(rati.) cannot be computed.
 

@@ -75,13 +75,13 @@ class Pool:
     aspects: int
 
 
-def pool(data, *, n_prompts=None, conflict=None, size=None, max_length=None):
+def pool(data, *, n_prompts=None, n_held_out=0, conflict=None, size=None, max_length=None):
     """How many pairs and tokens notebook 01 will find.
 
     Parameters
     ----------
     data : Data
-    n_prompts, conflict, size, max_length
+    n_prompts, n_held_out, conflict, size, max_length
         As in the profile.
 
     Examples
@@ -96,7 +96,7 @@ def pool(data, *, n_prompts=None, conflict=None, size=None, max_length=None):
     >>> pool(Data(100, 4, 4, 50, 100, 0, labelled=0.5), conflict=0.2).pairs
     262
     """
-    prompts = min(n_prompts or data.prompts, data.prompts)
+    prompts = min(n_prompts or data.prompts, data.prompts) - n_held_out
     fallen = prompts * data.responses * (data.responses - 1) / 2 * data.labelled
     pairs = round(fallen)
     if conflict is not None:
@@ -170,7 +170,7 @@ def pools(profile):
     """The pairs of each conflict level of the grid."""
     section = profile["01_data"]
     data = DATA.get(section.get("source", "notesworld"), DATA["ultrafeedback"])  # a file of one's own: nobody knows
-    options = {name: section.get(name) for name in ("n_prompts", "size", "max_length")}
+    options = {name: section[name] for name in ("n_prompts", "n_held_out", "size", "max_length") if name in section}
     return [pool(data, conflict=level, **options) for level in profile["grid"]["conflicts"]]
 
 

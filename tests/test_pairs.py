@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
-from pdsel.levels import at_level, fully_rated, sample_prompts
+from pdsel.levels import at_level, fully_rated, hold_out, sample_prompts
 from pdsel.pairs import check_pairs, compare_responses, make_pairs, mean_gaps, pair_id, relabel
 from pdsel.ratings import load_ratings
 from pdsel.texts import word_counts
@@ -388,6 +388,22 @@ def test_prompts_are_sampled_by_seed_and_stay_in_order(ratings):
     turned = ratings.select(range(len(ratings) - 1, -1, -1))
     assert set(sample_prompts(turned, 20, seed=1)["prompt_id"][:]) == set(drawn)
     assert sample_prompts(ratings, None)["prompt_id"][:] == sample_prompts(ratings, 10**6)["prompt_id"][:] == names
+
+
+def test_prompts_are_held_out_whole_and_whatever_the_order_of_rows(pairs):
+    left, unseen = hold_out(pairs, 7, seed=1)
+    assert len(set(unseen["prompt_id"])) == 7 and not set(unseen["prompt_id"]) & set(left["prompt_id"])
+    assert sorted(left["pair_id"][:] + unseen["pair_id"][:]) == sorted(pairs["pair_id"])
+    turned = pairs.select(range(len(pairs) - 1, -1, -1))
+    assert set(hold_out(turned, 7, seed=1)[1]["pair_id"]) == set(unseen["pair_id"])
+    assert set(hold_out(pairs, 7, seed=2)[1]["pair_id"]) != set(unseen["pair_id"])
+    assert list(hold_out(pairs, 0)[0]) == list(pairs) and len(hold_out(pairs, 0)[1]) == 0
+
+
+@pytest.mark.parametrize("n", [-1, 10**6])
+def test_no_more_prompts_are_held_out_than_there_are(pairs, n):
+    with pytest.raises(ValueError, match=f"n_held_out={n}: the pairs come from .* prompts. Remedy"):
+        hold_out(pairs, n)
 
 
 def test_words_of_strings_and_of_messages_are_the_same(pairs):
