@@ -6,9 +6,11 @@ share (a world, its proxies' margins, SFT's outputs) is computed once a process;
 
 import hashlib
 import json
+import os
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -212,7 +214,7 @@ def run_policies(cells, folder, *, jobs=1):
             for group in worlds.values():
                 bar.update(_compute(group, folder))
         else:
-            with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            with _without_bars(), ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
                 for done in as_completed([pool.submit(_compute, group, folder) for group in worlds.values()]):
                     bar.update(done.result())
     tables, records, kept = [], [], {}
@@ -223,6 +225,19 @@ def run_policies(cells, folder, *, jobs=1):
         tables.append(pd.read_parquet(table).assign(cell=key))
         records.append({"cell": key} | facts.pop("settings") | facts)
     return pd.concat(tables, ignore_index=True), pd.DataFrame(records), kept
+
+
+@contextmanager
+def _without_bars():
+    """Processes started here show no bars of their own, which would draw over each other."""
+    names = ["TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS"]
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def _stored(settings, folder):

@@ -11,7 +11,7 @@ from pdsel import grid, plan, plots
 from pdsel.evaluation import paired_difference
 from pdsel.judges import gold_gaps
 from pdsel.plots.style import use_style
-from pdsel.rules import RULES, available, keep_all, league, needs
+from pdsel.rules import RULES, available, keep_all, league, league_report, needs
 from pdsel.rules.alternatives import ALTERNATIVES
 from pdsel.rules.built import BUILT
 from pdsel.rules.kept import family_tree, kept_quality, overlap
@@ -104,7 +104,7 @@ def test_the_league_table_is_the_means_and_paired_differences(made_up):
     expected = paired_difference(ours, "SeRA", "PD", metric="win_rate")
     assert table.loc["SeRA", "minus PD"] == pytest.approx(expected.value)
     assert table.loc["SeRA", "p PD"] < 0.05 and np.isnan(table.loc["PD", "minus PD"])
-    text = league.league_rows(table).set_index("rule")
+    text = league_report.league_rows(table).set_index("rule")
     assert (
         text.loc["SeRA", "- PD"].endswith("*")
         and text.loc["PD", "- PD"] == ""
@@ -120,7 +120,9 @@ def test_a_league_without_those_it_is_compared_with(made_up, absent):
     whole = league.league_table(*made_up)
     assert [f"minus {name}" in table for name in ("PD", "RAND")] == [name not in absent for name in ("PD", "RAND")]
     pd.testing.assert_series_equal(table["win_rate"], whole.loc[table.index, "win_rate"])
-    assert len(league.league_rows(table)) == len(table) and len(league.recommend(table)) == len(league.SITUATIONS)
+    assert len(league_report.league_rows(table)) == len(table) and len(league_report.recommend(table)) == len(
+        league_report.SITUATIONS
+    )
     alone = league.league_table(outcomes, cells, against=["ALL"])
     assert ("minus ALL" in alone) == (len(table) > 1)
 
@@ -141,23 +143,25 @@ def test_methods_of_other_seeds_are_not_compared(made_up):
     table = league.league_table(outcomes, cells)
     assert table["seeds"].to_dict() == {"PD": 3, "ALL": 3, "RAND": 3, "SeRA": 1}
     assert np.isnan(table.loc["SeRA", "minus PD"]) and table.loc["RAND", "minus PD"] == pytest.approx(-10, abs=1)
-    text = league.league_rows(table).set_index("rule")["- PD"]
+    text = league_report.league_rows(table).set_index("rule")["- PD"]
     assert text["SeRA"] == text["PD"] == "" and text["RAND"].startswith("-")
 
 
 def test_recommendations_use_only_what_one_has(made_up):
     table = league.league_table(*made_up)
-    found = league.recommend(table).set_index("situation")
+    found = league_report.recommend(table).set_index("situation")
     first = found["1."]
     assert first["no ratings"].startswith("RAND"), "SeRA is worse, PD needs aspects, ALL is no rule"
     assert first["each pair rated on one aspect"].startswith("PD (")
     assert first["noisy labels"] == "SeRA (5.0)"
     assert found["number"].to_dict() == {
         name: "wrong labels kept, % (fewest)" if name == "noisy labels" else "length-controlled win rate, %"
-        if name == "raters who favour long answers" else "win rate, %" for name in league.SITUATIONS}  # fmt: skip
+        if name == "raters who favour long answers" else "win rate, %" for name in league_report.SITUATIONS}  # fmt: skip
     assert found.loc["no ratings, and no time to train", ["2.", "3."]].tolist() == ["", ""], "RAND alone was run"
     known = {need for rule in [*RULES.values(), *BUILT.values()] for need in needs(rule.score)}
-    assert known <= league.ASPECTS | {"aspect_models"} and known <= {"pairs", *SIGNALS}, "every need is in a situation"
+    assert known <= league_report.ASPECTS | {"aspect_models"} and known <= {"pairs", *SIGNALS}, (
+        "every need is in a situation"
+    )
 
 
 # --- other shares and levels ---
@@ -219,12 +223,38 @@ def test_conditions_that_were_not_run(played, tmp_path):
     assert orders["spearman"].isna().all(), "nothing to compare with"
 
 
+def test_the_mean_over_conditions_is_of_what_was_run_in_all_of_them(played, tmp_path):
+    """Leaving the level out that has but PD: win rates are means of two shares, and PD's difference that of the means."""
+    assert list(league.league_means(played).index) == ["PD"], "at 10 % only PD was run"
+    cells = pd.read_csv(played / "cells.csv").query("conflict == 0.3")
+    cells.to_csv(played / "cells.csv", index=False)
+    found, grid = league.league_means(played), league.league_grid(played).set_index(["method", "share"])["win_rate"]
+    assert (
+        list(found.index.sort_values()) == ["ALL", "PD", "RAND", "SeRA"] and found["win_rate"].is_monotonic_decreasing
+    )
+    for name in ("PD", "RAND", "SeRA"):
+        assert found.loc[name, "win_rate"] == pytest.approx((grid[name, 0.1] + grid[name, 0.3]) / 2)
+    assert found.loc["ALL", "win_rate"] == pytest.approx(grid["ALL", 1.0])
+    assert found.loc["SeRA", "minus RAND"] == pytest.approx(
+        found.loc["SeRA", "win_rate"] - found.loc["RAND", "win_rate"]
+    )
+    assert league.league_means(tmp_path / "nowhere") is None
+
+
+def test_all_texts_of_a_league_come_at_once(played, tmp_path):
+    texts = league_report.league_texts(played)
+    assert list(texts) == ["league", "league_means", "recommended", "league_grid", "league_orders"]
+    assert texts["league_orders"].set_index(["conflict", "kept"]).loc[("30 %", "10 %"), "best"] == "SeRA"
+    assert texts["league_grid"].set_index("rule").loc["ALL"].tolist().count("") == 3, "one column is its own"
+    assert league_report.league_texts(tmp_path / "nowhere") == {}
+
+
 def test_the_map_of_the_league_shows_what_was_run(played):
     use_style()
     grid = league.league_grid(played)
-    low, high = plots.plot_league_grid(grid, top=1).axes
-    assert [label.get_text() for label in low.get_yticklabels()] == ["PD", "RAND"], "the best, and those by name"
-    assert [text.get_text() for text in low.texts].count("–") == 3 and high.get_title("left").startswith(
+    low, high = plots.plot_league_grid(grid).axes
+    assert [label.get_text() for label in low.get_yticklabels()] == ["PD", "SeRA", "RAND"], "best mean first"
+    assert [text.get_text() for text in low.texts].count("–") == 5 and high.get_title("left").startswith(
         "conflict 30 %, ALL 5"
     )
     assert low.get_title("left") == "conflict 10 %"

@@ -58,7 +58,7 @@ def plot_rule_quality(quality):
     return figure
 
 
-def plot_league(table):
+def plot_league(table, title="The league"):
     """Dots with 95 % intervals: win rate of every rule and loss, and at equal length. `table`: see `league_table`."""
     shown = table.iloc[::-1]
     rows = np.arange(len(shown))
@@ -75,30 +75,22 @@ def plot_league(table):
                 shown.loc[name, "win_rate"], color="black", lw=0.8, ls=style, zorder=0, label=f"{name}'s win rate"
             )
     axes.set(yticks=rows, yticklabels=shown.index, xlabel="against SFT (%), 95 % interval over seeds and prompts",
-             title="The league", ylim=(-0.8, len(rows) - 0.2), xlim=(0, 100))  # fmt: skip
+             title=title, ylim=(-0.8, len(rows) - 0.2), xlim=(0, 100))  # fmt: skip
     axes.legend(loc="center left", fontsize=9)
     return figure
 
 
-def plot_league_grid(grid, *, top=12, named=("PD", "RAND", "RAF")):
-    """Heat maps: win rate of the best rules, and of some by name, at every share (columns) and conflict level (panels).
+def plot_league_grid(grid):
+    """Heat maps: win rate of every rule at every share (columns) and conflict level (panels), best mean first.
 
-    Parameters
-    ----------
-    grid : pandas.DataFrame
-        See `pdsel.rules.league.league_grid`. What was not run is grey, with a dash.
-    top : int
-        Rules shown, best first at the condition in which most were run.
-    named : sequence of str
-        Shown whatever their place.
+    `grid`: see `pdsel.rules.league.league_grid`. What was not run is grey, with a dash.
     """
     wide = grid[grid["share"] < 1].pivot(index="method", columns=["conflict", "share"], values="win_rate")
-    ranked = wide[wide.notna().sum().idxmax()].sort_values(ascending=False).index
-    rules = [name for place, name in enumerate(ranked) if place < top or name in named]
+    rules = wide.mean(axis=1).sort_values(ascending=False).index
     levels, shares = sorted(grid["conflict"].unique()), sorted({*grid["share"]} - {1.0})
     whole = grid[(grid["share"] == 1) & (grid["method"] == "ALL")].set_index("conflict")["win_rate"]
     figure, panels = plt.subplots(1, len(levels), sharey=True, squeeze=False,
-                                  figsize=(3.2 + 0.75 * len(shares) * len(levels), 0.3 * len(rules) + 1.7))  # fmt: skip
+                                  figsize=(3.2 + 0.75 * len(shares) * len(levels), 0.26 * len(rules) + 1.7))  # fmt: skip
     span = {"vmin": np.floor(wide.loc[rules].min(axis=None)), "vmax": np.ceil(wide.loc[rules].max(axis=None))}
     for axes, level in zip(panels[0], levels, strict=True):
         shown = wide.reindex(index=rules, columns=[(level, share) for share in shares]).set_axis(shares, axis=1)

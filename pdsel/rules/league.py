@@ -8,7 +8,7 @@ import pandas as pd
 from pdsel.artifacts import load_table, save_table
 from pdsel.evaluation import compare_methods, scored
 from pdsel.gridtables import means
-from pdsel.rules import RULES, needs
+from pdsel.rules import RULES
 from pdsel.rules.alternatives import ALTERNATIVES
 from pdsel.rules.built import BUILT
 
@@ -16,22 +16,6 @@ SHARES, CONFLICTS = [0.1, 0.3, 0.5], [0.1, 0.3]
 SHARE, CONFLICT = 0.3, 0.3  # of the league table
 OTHERS = ["ALL", *[name for name in ALTERNATIVES if name != "DPO"]]  # on all pairs; plain DPO on them is ALL
 FILES = ["cells.csv", "outcomes.parquet"]
-LABELS = {"pairs", "words", "features", "tokens", "reference_logps", "unprompted_nll", "sample_logps", "probe_logps",
-          "policy_logps", "held_out_losses", "pooled", "pooled_rewards", "sample_rewards", "samples"}  # fmt: skip
-UNTRAINED = {"pairs", "words", "features", "tokens", "reference_logps", "unprompted_nll"}
-REWARDED = UNTRAINED | {"pooled", "pooled_rewards", "samples", "sample_rewards"}
-ASPECTS = LABELS | {"margins", "sample_opinions"}
-SITUATIONS = {  # what one has: the signals it allows, whether raters' gaps are there, and what to rank by
-    "no ratings, and no time to train": (UNTRAINED, False, "win_rate"),
-    "no ratings": (LABELS, False, "win_rate"),
-    "a reward model, and no time to train": (REWARDED, False, "win_rate"),
-    "each pair rated on one aspect": (ASPECTS, False, "win_rate"),
-    "each pair rated on all aspects": (ASPECTS, True, "win_rate"),
-    "noisy labels": (ASPECTS, False, "wrong"),
-    "raters who favour long answers": (ASPECTS, False, "length_controlled"),
-}
-NUMBERS = {"win_rate": "win rate, %", "wrong": "wrong labels kept, % (fewest)",
-           "length_controlled": "length-controlled win rate, %"}  # fmt: skip
 
 
 def cells(seeds, *, shares=(SHARE,), conflicts=(CONFLICT,), names=None):
@@ -172,7 +156,31 @@ def league_table(outcomes, chosen, *, against=("PD", "RAND")):
         paired difference in points of win rate, `minus PD`, its `p PD` (Holm-corrected), and so on; NaN where the two
         were not run on the same seeds. With a single seed intervals and tests are over prompts alone.
     """
-    prompts = scored(outcomes)
+    return _table(scored(outcomes), chosen, against)
+
+
+def league_means(results, *, against=("PD", "RAND")):
+    """The same of the mean over all conditions that were run, for rules and losses run in each of them.
+
+    Shares of one world are no independent runs: a world's win rates are averaged first, intervals are over worlds and prompts.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        As `league_table`; `None` where there is no league.
+    """
+    if not is_league(results):
+        return None
+    table = load_table(Path(results, FILES[0]))
+    conditions = table.loc[table["share"] < 1, ["share", "conflict"]].drop_duplicates()
+    parts = [load_league(results, share=share, conflict=level) for share, level in conditions.itertuples(index=False)]
+    everywhere = set.intersection(*(set(chosen["method"]) for _, chosen in parts)) | {"SFT"}
+    prompts = pd.concat([scored(outcomes[outcomes["method"].isin(everywhere)]) for outcomes, _ in parts])
+    mean = prompts.groupby(["method", "seed", "prompt_id"], as_index=False).mean(numeric_only=True)
+    return _table(mean, pd.concat([chosen for _, chosen in parts]), against)
+
+
+def _table(prompts, chosen, against):
     trained = prompts[prompts["method"] != "SFT"]
     plain = means(trained, ["method"], "win_rate").set_index("method").rename(columns={"value": "win_rate"})
     level = means(trained, ["method"], "length_controlled_win_rate").set_index("method")
@@ -190,50 +198,3 @@ def league_table(outcomes, chosen, *, against=("PD", "RAND")):
         found = compare_methods(comparable, metric="win_rate", reference=name).set_index("other")
         table[f"minus {name}"], table[f"p {name}"] = -found["difference"], found["p_holm"]
     return table.sort_values("win_rate", ascending=False)
-
-
-def league_rows(table):
-    """The league as text, for the documents: intervals in brackets, * where a corrected p is below .05."""
-
-    def interval(value, low, high):
-        return f"{value:.1f} [{low:.1f}, {high:.1f}]"
-
-    rows = []
-    for name, row in table.iterrows():
-        text = {"rule": name, "source": source(name), "win rate": interval(row["win_rate"], row["low"], row["high"]),
-                "at equal length": interval(row["length_controlled"], row["lc_low"], row["lc_high"]),
-                "utility": f"{row['utility']:.3f}", "wrong labels (%)": f"{row['wrong']:.1f}",
-                "selection (s)": f"{row['selection_seconds']:.0f}"}  # fmt: skip
-        for other in (column[6:] for column in table if column.startswith("minus ")):
-            star = "*" if row[f"p {other}"] < 0.05 else ""
-            text[f"- {other}"] = "" if np.isnan(row[f"minus {other}"]) else f"{row[f'minus {other}']:+.1f}{star}"
-        rows.append(text)
-    return pd.DataFrame(rows)
-
-
-def source(name):
-    """Where a rule or loss comes from; "" for the paper's own reference methods."""
-    return next((table[name].source for table in (RULES, BUILT, ALTERNATIVES) if name in table), "")
-
-
-def recommend(table, *, top=3):
-    """Which rule when: for every situation the best rules of the league that one could use there.
-
-    Alternatives to the loss are no rules and are left out. Differences within a row may be chance: see the intervals. The
-    reward model of the league is one trained on all pairs as labelled; another may be better or worse.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `situation`, `number` (what the rules are ranked by, with its unit), `1., 2., ...`: names with that number; "" where
-        fewer rules were run that one could use there.
-    """
-    rows = []
-    for situation, (allowed, rated, by) in SITUATIONS.items():
-        usable = [name for name, rule in {**RULES, **BUILT}.items() if name in table.index
-                  and set(needs(rule.score)) <= allowed and (rated or name != "PD(rati.)")]  # fmt: skip
-        best = table.loc[usable, by].dropna().sort_values(ascending=by == "wrong", kind="stable").head(top)
-        named = [f"{name} ({value:.1f})" for name, value in best.items()] + [""] * (top - len(best))
-        rows.append({"situation": situation, "number": NUMBERS[by]}
-                    | {f"{place}.": text for place, text in enumerate(named, 1)})  # fmt: skip
-    return pd.DataFrame(rows)
