@@ -97,6 +97,45 @@ def test_given_signals_cost_nothing_and_change_the_key_of_what_reads_them(few, t
         ours["moon"]
 
 
+CHANGED = {
+    "chosen": lambda text: text + " unsure",
+    "rejected": lambda text: "also " + text,
+    "prompt": lambda text: text + " ;",
+    "prompt_id": lambda name: "x" + name,
+    "aspect": lambda name: name[::-1],
+    "rating_gaps": lambda gaps: [2 * gap for gap in gaps],
+}
+
+
+@pytest.mark.parametrize("column", CHANGED)
+def test_a_changed_pairs_table_reads_nothing_old(few, tmp_path, monkeypatch, column):
+    """Ids that people bring along say nothing about the texts: every column is part of the key."""
+    calls = []
+
+    def counted(pairs):
+        calls.append(len(pairs))
+        return measured.words(pairs)
+
+    monkeypatch.setitem(SIGNALS, "words", counted)
+    small = few.select(range(4))
+    for table in (small, small, small.map(lambda row: {column: CHANGED[column](row[column])})):
+        Signals(table, base=BASE_MODEL, folder=tmp_path)["words"]
+    assert calls == [4, 4], "once for the table, once for the changed one"
+
+
+def test_samples_and_folders_may_be_given(few, signals, tmp_path):
+    """Samples repeat their prompt's id; a folder of models is known by what is in it."""
+    small = few.select(range(4))
+    ids = sorted(set(small["prompt_id"])) * 2
+    rows = pd.Index(ids, name="prompt_id")
+    samples = pd.DataFrame({"prompt": "tell", "response": [f"home cave {n}" for n in range(len(ids))]}, index=rows)
+    given = {"samples": samples, "sample_logps": pd.Series(-1.0, index=rows), "pooled_model": signals["pooled_model"]}
+    rewards = Signals(small, base=BASE_MODEL, folder=tmp_path, **given)["sample_rewards"]
+    other = Signals(small, base=BASE_MODEL, folder=tmp_path, **given | {"sample_logps": given["sample_logps"] - 10})
+    beta = measured.POOLED_REWARD.get("beta", 0.1)
+    assert (other["sample_rewards"] - rewards).to_numpy() == pytest.approx(np.full(len(ids), 10 * beta))
+
+
 def test_log_probabilities_ignore_padding_and_the_prompt(signals, few):
     """One text at a time, without a batch: no padding is summed and no mask is missing."""
     net, tokenizer = load_causal(BASE_MODEL).eval(), load_tokenizer(BASE_MODEL)
