@@ -98,7 +98,7 @@ class OffsetTrainer(StopsAtNaN, EqualPairs, DPOTrainer):
         return loss
 
     def _precompute_ref_logps(self, dataset, name, batch_size):
-        if self.reference is None:
+        if self.reference is None or self.args.ld_alpha is not None:  # LD-DPO's depend on the other response's length
             return super()._precompute_ref_logps(dataset, name, batch_size)
         columns = ["prompt_ids", "chosen_ids", "rejected_ids"]
         keys = [tuple(text_key(row["prompt_ids"], row[f"{side}_ids"], self.args.max_length)

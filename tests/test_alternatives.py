@@ -1,14 +1,16 @@
-"""Alternatives to DPO's loss and order: each plan by hand, and one step's loss against its formula."""
+"""Alternatives to DPO's loss and order: each plan by hand, and the loss of two steps against its formula."""
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from datasets import Dataset
 from scipy.optimize import minimize
 
+from pdsel.models import load_causal, load_tokenizer
 from pdsel.notesworld import BASE_MODEL
-from pdsel.rules.alternatives import ALTERNATIVES, curriculum_stages, target_margins, train_alternative, train_plan
-from pdsel.scoring import response_logps
+from pdsel.rules.alternatives import ALTERNATIVES, target_margins, train_alternative, train_plan
+from pdsel.scoring import encode, response_logps
 from pdsel.training import train_dpo, training_log
 
 ONE_BATCH = {"batch_size": 64, "max_steps": 2, "lr_scheduler_type": "constant", "warmup_steps": 0, "learning_rate": 1e-3,
@@ -34,29 +36,50 @@ def sides(chosen, rejected):
     return pd.DataFrame({"chosen": chosen, "rejected": rejected}, index=list("pqr")[: len(chosen)], dtype=float)
 
 
-def test_offsets_by_hand(three):
-    assert plan_of("ODPO", three)["offset"].to_dict() == pytest.approx({"p": 0, "q": -0.5 * np.log(2), "r": -np.log(2)})
+TOKENS = sides([10, 20], [30, 40])  # 25 on average, and beta is .1
+POOLED = pd.Series({"q": 3.0, "p": -1.0, "r": 1.0})
+MARGINS = pd.DataFrame(
+    {"a": [9, 1, 9], "b": [2, 9, -2]}, index=list("pqr"), dtype=float
+)  # the others': 1, 1, -1 scaled
+LOG2, LOG3 = float(np.log(2)), float(np.log(3))
+# implicit margins .75 + log 3 and .25; targets .75 and .25, of mean .5, are where both pairs' derivatives agree:
+# .5 sigma(-log 3) + T log 1.5 = .125 + T log 1.5, and .5 sigma(0) + T log .5 = .25 + T log .5, so T = .125 / log 3
+PROBE, TARGET = sides([7.5 + 10 * LOG3, 2.5], [0, 0]), {"mean": 0.5, "temperature": 0.125 / LOG3}
+HAND = {  # alternative: its signals, options, and the whole plan; offsets by pair
+    "DPO": (["three"], {}, {}),
+    "robust DPO": (["three"], {}, {"loss_type": "robust", "label_smoothing": 0.1}),
+    "IPO": ([TOKENS], {}, {"loss_type": "ipo", "beta": 2.5}),
+    "WPO": (["three"], {}, {"use_weighting": True}),
+    "ODPO": (["three"], {}, {"offset": [0, -0.5 * LOG2, -LOG2]}),  # own gaps 1, 2, 4: half of their logarithms
+    "MODPO": (["three", MARGINS], {"weights": {"a": 2, "b": 1}}, {"offset": [-0.5, -2, 0.5], "scale": 2}),
+    "LD-DPO": (["three"], {}, {"ld_alpha": 0.5}),
+    "R-DPO": ([sides([5, 2, 3], [3, 6, 3])], {}, {"offset": [0.04, -0.08, 0]}),
+    "gamma-PO": ([PROBE, 0 * PROBE], TARGET, {"offset": [-0.75, -0.25]}),
+    "Curry-DPO": (["three", POOLED], {}, {"order": ["q", "r", "p"]}),
+    "Curry-DPO(stages)": (["three", POOLED], {}, {"stages": [["q", "r"], ["p"]]}),
+    "sDPO": (["three"], {}, {"stages": [["p", "q"], ["r"]]}),
+    "length-normalised": ([TOKENS], {}, {"loss_type": "sigmoid_norm", "beta": 2.5}),
+}
+
+
+@pytest.mark.parametrize("name", ALTERNATIVES)
+def test_an_alternative_by_hand(three, name):
+    """Every one of them: one without a line above fails."""
+    signals, options, expected = HAND[name]
+    plan = plan_of(name, *(three if isinstance(signal, str) else signal for signal in signals), **options)
+    offset = plan.pop("offset", pd.Series(dtype=float))
+    assert offset.to_dict() == pytest.approx(dict(zip("pqr", expected.get("offset", []), strict=False)), abs=1e-6)
+    rest = {key: value for key, value in expected.items() if key != "offset"}
+    assert plan.keys() == rest.keys()
+    assert all(plan[key] == (pytest.approx(rest[key]) if isinstance(rest[key], float) else rest[key]) for key in plan)
+
+
+def test_second_readings_by_hand(three):
     assert plan_of("ODPO", three, squash="identity", strength=1)["offset"].tolist() == [-1, -2, -4]
     tokens = sides([5, 2, 3], [3, 6, 3])
-    assert plan_of("R-DPO", tokens)["offset"].tolist() == pytest.approx([0.04, -0.08, 0])
     assert plan_of("R-DPO", tokens, sign="minus")["offset"].tolist() == pytest.approx([-0.04, 0.08, 0])
-    margins = pd.DataFrame({"a": [9, 1, 9], "b": [2, 9, -2]}, index=list("pqr"), dtype=float)
-    equal = plan_of("MODPO", three, margins, weights={"a": 1, "b": 1})
-    assert equal["offset"].tolist() == [-1, -1, 1] and equal["scale"] == 2
-    unequal = plan_of("MODPO", three, margins, weights={"a": 2, "b": 1})
-    assert unequal["offset"].tolist() == [-0.5, -2, 0.5]
-
-
-def test_beta_per_token_is_the_mean_length(three):
-    tokens = sides([10, 20], [30, 40])
-    assert plan_of("IPO", tokens)["beta"] == plan_of("length-normalised", tokens)["beta"] == pytest.approx(2.5)
-
-
-def test_orders_and_stages(three):
-    pooled = pd.Series({"q": 3.0, "p": -1.0, "r": 1.0})
-    assert plan_of("Curry-DPO", three, pooled)["order"] == ["q", "r", "p"]
-    assert curriculum_stages(three, pooled)["stages"] == [["q", "r"], ["p"]]
-    assert plan_of("sDPO", three)["stages"] == [["p", "q"], ["r"]]
+    equal = plan_of("MODPO", three, MARGINS, weights={"a": 1, "b": 1})
+    assert equal["offset"].tolist() == [-1, -1, 1] and equal["scale"] == 2, "DMPO"
 
 
 def test_target_margins_minimise_their_objective():
@@ -127,17 +150,45 @@ def test_plain_sigmoid_ignores_smoothing_and_robust_does_not(few, tmp_path, plai
     assert abs(expected - plain[1]) > 1e-3
 
 
-def test_ipo_starts_at_its_target_squared(few, tmp_path):
-    assert logged(few, {"loss_type": "ipo", "beta": 1.6}, tmp_path / "ipo")[0] == pytest.approx(
-        (1 / 3.2) ** 2, abs=1e-4
-    )
+def token_logps(few, model):
+    """Of every token of the chosen and of the rejected responses, one text at a time: an array of its log-probability and
+    of that less log sum_v p_v^2, in which WPO measures it.
+    """
+    net, found = load_causal(model).eval(), []
+    for side in ("chosen", "rejected"):
+        for ids, start in encode(load_tokenizer(BASE_MODEL), list(few["prompt"]), list(few[side])):
+            with torch.inference_mode():
+                logps = net(input_ids=torch.tensor([ids])).logits[0, start - 1 : -1].float().log_softmax(-1)
+            own = logps.gather(1, torch.tensor(ids[start:])[:, None])[:, 0]
+            found.append(torch.stack([own, own - (2 * logps).logsumexp(1)]).numpy())
+    return list(zip(found[: len(few)], found[len(few) :], strict=True))
 
 
-@pytest.mark.parametrize(("name", "plan"), [("WPO", {"use_weighting": True}), ("LD-DPO", {"ld_alpha": 0.5}),
-                                            ("length-normalised", {"loss_type": "sigmoid_norm", "beta": 1.6})])  # fmt: skip
-def test_options_of_trl_are_read(few, tmp_path, plain, name, plan):
-    found = logged(few, plan, tmp_path / "policy")
-    assert found[1] != plain[1] and (name == "WPO") == (found[0] < 0.65), "all but the weighted loss start at ln 2"
+def shared(ratios, other):
+    """Tokens beyond the other response's length count half."""
+    return ratios[: len(other)].sum() + 0.5 * ratios[len(other) :].sum()
+
+
+OF_TRL = {  # the loss of a pair: log-ratios of the chosen and rejected tokens, what WPO measures them in, and beta
+    "IPO": lambda c, r, *_, beta: (c.mean() - r.mean() - 1 / (2 * beta)) ** 2,
+    "length-normalised": lambda c, r, *_, beta: np.logaddexp(0, -beta * (c.mean() - r.mean())),
+    "LD-DPO": lambda c, r, *_, beta: np.logaddexp(0, -beta * (shared(c, r) - shared(r, c))),
+    "WPO": lambda c, r, own_c, own_r, beta: (
+        np.exp(own_c.mean() + own_r.mean()) * np.logaddexp(0, -beta * (c.sum() - r.sum()))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OF_TRL)
+def test_losses_of_trl_are_the_formula(few, tmp_path, name):
+    """Token by token, at the reference and one step away from it."""
+    plan = plan_of(name, *(TOKENS if isinstance(signal, pd.DataFrame) else few for signal in HAND[name][0]))
+    moved = train_plan(plan, few, model=BASE_MODEL, output_dir=tmp_path / "one", **ONE_BATCH | {"max_steps": 1})
+    before, after = token_logps(few, BASE_MODEL), token_logps(few, moved)
+    for found, now in zip(logged(few, plan, tmp_path / "two"), (before, after), strict=True):
+        losses = [OF_TRL[name](c[0] - old_c[0], r[0] - old_r[0], c[1], r[1], beta=plan.get("beta", 0.1))
+                  for (c, r), (old_c, old_r) in zip(now, before, strict=True)]  # fmt: skip
+        assert found == pytest.approx(np.mean(losses), rel=1e-3)
 
 
 def test_a_curriculum_is_not_shuffled(few, tmp_path):

@@ -137,6 +137,42 @@ def test_same_seed_same_bytes(results, tmp_path):
         assert digest(cell / file) == digest(again / file), file
 
 
+FIVE_LINES = """
+def loudest(pairs, pooled):
+    "The size of the pooled reward's margin, highest kept."
+    return pooled.abs()
+
+rules.RULES["loudest"] = rules.Rule(loudest, "highest", "here")
+"""
+
+
+def test_a_new_rule_of_five_lines_is_in_the_notebooks_tables(results, tmp_path):
+    """The committed notebook, with one cell more and nothing else touched."""
+    import shutil
+
+    folder = shutil.copytree(results / "conflict30-seed0", tmp_path / "cell")  # with its signals: nothing is trained
+    before = pd.read_csv(folder / "rules.csv", index_col=0)
+    notebook = nbformat.read(ROOT / "notebooks" / "03b_rules.ipynb", 4)
+    first = next(row for row, cell in enumerate(notebook.cells) if cell.source == "rules.describe()")
+    notebook.cells.insert(first, nbformat.v4.new_code_cell(FIVE_LINES))
+    nbformat.write(notebook, tmp_path / "03b_rules.ipynb")
+    done = papermill.execute_notebook(tmp_path / "03b_rules.ipynb", tmp_path / "out.ipynb",
+                                      {"folder": str(folder), "human_ratings": ""}, cwd=ROOT / "notebooks",
+                                      kernel_name="python3", progress_bar=False)  # fmt: skip
+    shown = {cell.id: "".join(out.get("data", {}).get("text/html", "") for out in cell.outputs)
+             for cell in done.cells if cell.cell_type == "code"}  # fmt: skip
+    tables = [
+        cell.id
+        for cell in notebook.cells
+        if cell.source.startswith(("rules.describe()", "signals =", "costs =", "gaps ="))
+    ]
+    assert len(tables) == 4 and all("loudest" in shown[name] for name in tables)
+    after = pd.read_csv(folder / "rules.csv", index_col=0)
+    assert list(after.index) == [*before.index, "loudest"]
+    pd.testing.assert_frame_equal(after.drop("loudest"), before)
+    assert "loudest" in pd.read_csv(folder / "rule_overlap.csv", index_col=0).columns
+
+
 def test_results_are_redone_without_training(results, tmp_path):
     """What `make results` does: from committed files alone, the same tables byte for byte."""
     import shutil

@@ -25,13 +25,12 @@ from pdsel.rules import (
     text,
 )
 from pdsel.rules.margins import implicit
-from pdsel.selection import random_scores
 
 IDS = ["p", "q", "r"]
 
 
-def sides(chosen, rejected, ids=IDS):
-    index = pd.Index(ids[: len(chosen)], name="pair_id")
+def sides(chosen, rejected):
+    index = pd.Index(list("pqrs")[: len(chosen)], name="pair_id")
     return pd.DataFrame({"chosen": chosen, "rejected": rejected}, index=index, dtype=float)
 
 
@@ -54,85 +53,118 @@ WORDS = {"words": text.words({"pair_id": IDS, "chosen": ["a b", "a", "a b c"], "
 PROBE = {"probe_logps": sides([20, -10, 5], [0, 0, 0])} | MARGINS_OF_TEN  # implicit margins 2, -1, .5
 POLICY = {"policy_logps": sides([20, -10, 5], [0, 0, 0])} | MARGINS_OF_TEN
 LOG2 = float(np.log(2))
+# clipped to the 5 and 95 % quantiles: 2, -1, .5 between -.85 and 1.85, and 1, 4, -2 between -1.7 and 3.7
+CLIPPED = PROBE | {"pooled": numbers(1, 4, -2)}  # probabilities .99, .01, .5 and .5, .99, .01
 
-HAND = {  # rule: signals, options, score of p, q (and r)
-    "RAND": ({"pairs": {"pair_id": IDS}}, {"seed": 3}, random_scores({"pair_id": IDS}, seed=3).tolist()),
-    "PD": (ABC, ONE, [-1.5, -2, 0]),
-    "PD(high)": (ABC, ONE, [-1.5, -2, 0]),
+HAND = {  # rule: signals, options, score of p, q (and r, s), and which is kept first, second, ...
+    # sha256("random 3:p") begins b5d8a90b119a4, over 16^13; q 353a9888fef14, r f9c838364f696
+    "RAND": ({"pairs": {"pair_id": IDS}}, {"seed": 3}, [0.710337, 0.207925, 0.975711], "qpr"),
+    "PD": (ABC, ONE, [-1.5, -2, 0], "qpr"),
+    "PD(high)": (ABC, ONE, [-1.5, -2, 0], "rpq"),
     # gaps in the order a, b, c; each aspect divided by its largest on other aspects' pairs: 2, 2, 4
     "PD(rati.)": (
         {"pairs": Dataset.from_dict({"pair_id": IDS, "aspect": list("abc"),
                                      "rating_gaps": [[1, 2, 4], [2, 1, -2], [-2, 0, 3]]})},
         {},
         [-2, -0.5, 1],
+        "pqr",
     ),
     # the others' margins over the label's weight: p -(2*1 + 1*.5)/1, q -(1*1 + 1*1)/2, r -(1*1 + 2*-1)/1
-    "PD(weighted)": (ABC, ONE | {"weights": {"a": 1, "b": 2, "c": 1}}, [-2.5, -1, 1]),
-    "RAF": ({"pooled": numbers(2, -1, 0)}, {}, [2, -1, 0]),
-    "RC": (ABC, ONE, [0.5, 1, -1]),
-    "RC(gap)": (ABC, ONE, [1.5, 2, -6]),  # r fails one aspect: 0 - 2 * 3
-    "mean-sd": (ABC, ONE, [0.5, 1, -1]),  # means .75, 1, 0; deviations .25, 0, 1
-    "mean, variance": (ABC, ONE, [0.0625, 0, 3]),  # the median mean is .75: r is outside the region
-    "margin(implicit)": (PROBE, {}, [2, -1, 0.5]),
-    # 2 and -1 to 1 and -1 logits apart: sigmoids .881, .269, .622 of either witness
-    "DM-ADD": (PROBE | {"pooled": numbers(0, 0, 0)}, {"squash": "sigmoid"}, [0.69039854, 0.38447071, 0.56122967]),
-    "DM-MUL": (PROBE | {"pooled": numbers(1, 1, 1)}, {"squash": "sigmoid"}, [3, 0, 1.5]),
-    "small gap": (PROBE, {}, [2, -1, 0.5]),
-    "small |gap|": (PROBE, {}, [2, 1, 0.5]),
-    "beta-DPO": (POLICY, {}, [1.5, 1.5, 0]),  # mean .5
-    "SeRA": (POLICY, {}, [2, -1, 0.5]),
-    "SeRA(ensemble)": (POLICY | {"probe_logps": sides([0, 10, 0], [0, 0, 10])}, {"weight": 0.5}, [1, 0, -0.25]),
-    "SelectiveDPO": ({"held_out_losses": pd.DataFrame({"0": [1, 2, 3], "1": [3, 0, 1]}, index=IDS)}, {}, [2, 1, 2]),
-    "potential": (PROBE | {"pooled": numbers(1, -3, 0)}, {"units": "raw"}, [-1, 4, -0.5]),
+    "PD(weighted)": (ABC, ONE | {"weights": {"a": 1, "b": 2, "c": 1}}, [-2.5, -1, 1], "pqr"),
+    "RAF": ({"pooled": numbers(2, -1, 0)}, {}, [2, -1, 0], "prq"),
+    "RC": (ABC, ONE, [0.5, 1, -1], "qpr"),
+    "RC(gap)": (ABC, ONE, [1.5, 2, -6], "qpr"),  # r fails one aspect: 0 - 2 * 3
+    "mean-sd": (ABC, ONE, [0.5, 1, -1], "qpr"),  # means .75, 1, 0; deviations .25, 0, 1
+    "mean, variance": (ABC, ONE, [0.0625, 0, 3], "qpr"),  # the median mean is .75: r is outside the region
+    "margin(implicit)": (PROBE, {}, [2, -1, 0.5], "prq"),
+    "DM-ADD": (CLIPPED, {}, [0.745, 0.5, 0.255], "pqr"),
+    "DM-MUL": (CLIPPED, {}, [np.log(99), 0, -np.log(99)], "pqr"),  # the odds multiply: 99 * 1, 1/99 * 99, 1 * 1/99
+    "small gap": (PROBE, {}, [2, -1, 0.5], "qrp"),
+    "small |gap|": (PROBE, {}, [2, 1, 0.5], "rqp"),
+    "beta-DPO": (POLICY, {}, [1.5, 1.5, 0], "rpq"),  # mean .5
+    # variance 1.5, log weights -.75, -.75, 0; sha256("random beta-DPO 0:p") is .5850 of 16^64, and -log -log of it .62338
+    "beta-DPO(drawn)": (POLICY, {}, [0.62338 - 0.75, 0.31398 - 0.75, 0.47699], "rpq"),
+    "SeRA": (POLICY, {}, [2, -1, 0.5], "prq"),
+    # the probe's margins: 0, 1, -1
+    "SeRA(ensemble)": (POLICY | {"probe_logps": sides([0, 10, 0], [0, 0, 10])}, {"weight": 0.5}, [1, 0, -0.25], "pqr"),
+    "SelectiveDPO": ({"held_out_losses": pd.DataFrame({"0": [1, 2, 3], "1": [3, 0, 1]}, index=IDS)}, {}, [2, 1, 2], "qpr"),
+    # |1|, |-1| over their deviation 1, less 0, -4 over theirs, 2
+    "potential": (
+        {"pooled": numbers(1, -1), "probe_logps": sides([0, -40], [0, 0]), "reference_logps": sides([0, 0], [0, 0])},
+        {},
+        [1, 3],
+        "qp",
+    ),
     "potential(size)": (
         {"pooled": numbers(1, -3), "probe_logps": sides([20, 0], [0, 0]), "reference_logps": sides([0, 0], [0, 0])},
         {},
         [-1, 3],  # sizes 1, 3 and 2, 0, each of standard deviation 1
+        "qp",
     ),
+    # a token: p -2 and -3, q -2 and -2, so margins 1 and 0 of deviation .5; the reward's 1, -3 of deviation 2
     "potential(SimPO)": (
         {"pooled": numbers(1, -3), "reference_logps": sides([-4, -6], [-9, -2]), "tokens": sides([2, 3], [3, 1])},
-        {"units": "raw"},
-        [0, 3],  # |1| - (-2 + 3), |-3| - (-2 + 2)
+        {},
+        [0.5 - 2, 1.5 - 0],
+        "qp",
     ),
-    "middle": (POLICY, {}, [1 / 3, 1 / 3, 0]),
-    # losses under probe less policy: p 0 - .127, q 0 - 1.313, r .693 - .474 in nats about: ranks 2, 1, 3
-    "middle(both)": (POLICY | {"probe_logps": sides([100, 100, 0], [0, 0, 0])}, {}, [1 / 3, 1 / 3, 1 / 3]),
+    "middle": (POLICY, {}, [1 / 3, 1 / 3, 0], "rpq"),
+    # margins 2, -1, .5, 1: ranks 4, 1, 2, 3. Losses under the probe less those under the policy, in nats about:
+    # p 0 - .13, q 2.13 - 1.31, r 0, s 10 - .31: ranks 1, 3, 2, 4. Either is the larger distance for one of q and s
+    "middle(both)": (
+        {"policy_logps": sides([20, -10, 5, 10], [0] * 4), "probe_logps": sides([100, -20, 5, -100], [0] * 4),
+         "reference_logps": sides([0] * 4, [0] * 4)},
+        {},
+        [3 / 8, 3 / 8, 1 / 8, 3 / 8],
+        "rpqs",
+    ),
     # entropies x 5, y 1: p goes on; q and r come after it, by certainty
-    "APL": (PROBE | {"pairs": ABC["pairs"], "sample_logps": by_prompt(-4, -6, -1, -1)}, {"first": 1 / 3}, [2, -2, -2.5]),
+    "APL": (
+        PROBE | {"pairs": ABC["pairs"], "sample_logps": by_prompt(-4, -6, -1, -1)},
+        {"first": 1 / 3},
+        [2, -2, -2.5],
+        "pqr",
+    ),
     # entropies 1, 5, 2 of the given responses: q goes on
     "APL(given)": (
         {"probe_logps": sides([18, -14, 4], [-2, -6, -3]), "reference_logps": sides([0, -4, -1], [-2, -6, -3])},
         {"first": 1 / 3},
         [1.8 - 1.8 - 1, 1, 0.5 - 1.8 - 1],
+        "qpr",
     ),
-    "PPL": ({"reference_logps": sides([-2 * LOG2, -3], [0, 0]), "tokens": sides([2, 1], [1, 1])}, {}, [2, np.exp(3)]),
-    # p: exp(log 4 / 2 - log 2) = 1 against exp(log 4 / 1 - log 2) = 2
+    "PPL": ({"reference_logps": sides([-2 * LOG2, -3], [0, 0]), "tokens": sides([2, 1], [1, 1])}, {}, [2, np.exp(3)], "pq"),
+    # p: perplexity 2 over 2, against 4 over 2; q the other way round
     "IFD": (
-        {"reference_logps": sides([-2 * LOG2], [-2 * LOG2]), "tokens": sides([2], [1]),
-         "unprompted_nll": sides([LOG2], [LOG2])},
+        {"reference_logps": sides([-2 * LOG2] * 2, [-2 * LOG2] * 2), "tokens": sides([2, 1], [1, 2]),
+         "unprompted_nll": sides([LOG2] * 2, [LOG2] * 2)},
         {},
-        [-1],
+        [1 - 2, 2 - 1],
+        "qp",
     ),
+    # in units of log 2, p: 1 / 2 less 2 / 1; q: 2 / 2 less 1 / 1
     "IFD(loss)": (
-        {"reference_logps": sides([-2 * LOG2], [-2 * LOG2]), "tokens": sides([2], [1]),
-         "unprompted_nll": sides([2 * LOG2], [LOG2])},
+        {"reference_logps": sides([-2 * LOG2] * 2, [-2 * LOG2] * 2), "tokens": sides([2, 1], [1, 2]),
+         "unprompted_nll": sides([2 * LOG2] * 2, [LOG2] * 2)},
         {},
-        [-1.5],  # 1 / 2 less 2 / 1
+        [-1.5, 0],
+        "qp",
     ),
-    "length balance": (WORDS, {}, [LOG2, LOG2, 0]),
-    "shorter chosen": (WORDS, {}, [LOG2, -LOG2, 0]),
+    "length balance": (WORDS, {}, [LOG2, LOG2, 0], "rpq"),
+    "shorter chosen": (WORDS, {}, [LOG2, -LOG2, 0], "qrp"),
     # r repeats p's direction, q is across it and shorter: p (longest), then q, then r
     "D-optimal": (
         PROBE | {"probe_logps": ZERO, "features": pd.DataFrame([[3.0, 0], [0, 2], [2.9, 0]], index=IDS)},
         {"ridge": 0.01},
         [0, 1, 2],
+        "pqr",
     ),
-    "chosen quality": ({"pooled_rewards": sides([2, 1, 0], [5, 5, 5])}, {}, [2, 1, 0]),
+    "chosen quality": ({"pooled_rewards": sides([2, 1, 0], [5, 5, 5])}, {}, [2, 1, 0], "pqr"),
     # x: mean 1, deviation 2, so -3 is the spot; y: mean 0, deviation 1, so -2 is
     "sweet spot": (
         {"pairs": ABC["pairs"], "pooled_rewards": sides([9, 9, 9], [-3, -1, 0]), "sample_rewards": by_prompt(-1, 3, -1, 1)},
         {},
         [0, 1, 2],
+        "pqr",
     ),
     # samples below the given responses: diversity, the length of the features' difference
     "diversity, quality": (
@@ -140,14 +172,10 @@ HAND = {  # rule: signals, options, score of p, q (and r)
          "pooled_rewards": sides([9, 8, 7], [5, 5, 5]), "sample_rewards": by_prompt(0, 0, 0, 0)},
         {},
         [5, 1, 2],
+        "prq",
     ),
 }  # fmt: skip
-HAND |= {"PPL(high)": HAND["PPL"], "IFD(low)": HAND["IFD"]}
-
-
-def cases():
-    """Rules that a formula determines; the drawn one has its own test."""
-    return [name for name in RULES if name != "beta-DPO(drawn)"]
+HAND |= {"PPL(high)": (*HAND["PPL"][:3], "qp"), "IFD(low)": (*HAND["IFD"][:3], "pq")}
 
 
 def with_pairs(signals):
@@ -155,12 +183,26 @@ def with_pairs(signals):
     return {"pairs": {"pair_id": ids[0] if ids else IDS}} | signals
 
 
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", RULES)
 def test_a_rule_by_hand(name):
-    signals, options, expected = HAND[name]
+    """Every one of them, its score and the end it keeps: a rule without a line above fails."""
+    signals, options, expected, order = HAND[name]
     found = score(name, with_pairs(signals), **options)
-    assert found.to_dict() == pytest.approx(dict(zip(IDS, expected, strict=False)))
+    assert found.to_dict() == pytest.approx(dict(zip("pqrs", expected, strict=False)), abs=1e-5)
     assert found.name == name and found.index.name == "pair_id"
+    assert "".join(select(found, 1.0, keep=RULES[name].keeps)) == order
+
+
+def test_other_options_by_hand():
+    """Sigmoids of 2, -1, .5 are .881, .269, .622, of 0 is .5; log-odds of sigmoids are the margins again."""
+    none, ones = numbers(0, 0, 0), numbers(1, 1, 1)
+    added = margins.dual_added(none, PROBE["probe_logps"], ZERO, squash="sigmoid")
+    assert added.tolist() == pytest.approx([0.690, 0.384, 0.561], abs=5e-4)
+    assert margins.dual_multiplied(ones, PROBE["probe_logps"], ZERO, squash="sigmoid").tolist() == pytest.approx(
+        [3, 0, 1.5]
+    )
+    raw = margins.alignment_potential(numbers(1, -3, 0), PROBE["probe_logps"], ZERO, units="raw")
+    assert raw.tolist() == pytest.approx([-1, 4, -0.5])
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Signals: what each is, that they are computed once, and the rules that build pairs from samples."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -97,6 +99,45 @@ def test_given_signals_cost_nothing_and_change_the_key_of_what_reads_them(few, t
         ours["moon"]
 
 
+CHANGED = {
+    "chosen": lambda text: text + " unsure",
+    "rejected": lambda text: "also " + text,
+    "prompt": lambda text: text + " ;",
+    "prompt_id": lambda name: "x" + name,
+    "aspect": lambda name: name[::-1],
+    "rating_gaps": lambda gaps: [2 * gap for gap in gaps],
+}
+
+
+@pytest.mark.parametrize("column", CHANGED)
+def test_a_changed_pairs_table_reads_nothing_old(few, tmp_path, monkeypatch, column):
+    """Ids that people bring along say nothing about the texts: every column is part of the key."""
+    calls = []
+
+    def counted(pairs):
+        calls.append(len(pairs))
+        return measured.words(pairs)
+
+    monkeypatch.setitem(SIGNALS, "words", counted)
+    small = few.select(range(4))
+    for table in (small, small, small.map(lambda row: {column: CHANGED[column](row[column])})):
+        Signals(table, base=BASE_MODEL, folder=tmp_path)["words"]
+    assert calls == [4, 4], "once for the table, once for the changed one"
+
+
+def test_samples_and_folders_may_be_given(few, signals, tmp_path):
+    """Samples repeat their prompt's id; a folder of models is known by what is in it."""
+    small = few.select(range(4))
+    ids = sorted(set(small["prompt_id"])) * 2
+    rows = pd.Index(ids, name="prompt_id")
+    samples = pd.DataFrame({"prompt": "tell", "response": [f"home cave {n}" for n in range(len(ids))]}, index=rows)
+    given = {"samples": samples, "sample_logps": pd.Series(-1.0, index=rows), "pooled_model": signals["pooled_model"]}
+    rewards = Signals(small, base=BASE_MODEL, folder=tmp_path, **given)["sample_rewards"]
+    other = Signals(small, base=BASE_MODEL, folder=tmp_path, **given | {"sample_logps": given["sample_logps"] - 10})
+    beta = measured.POOLED_REWARD.get("beta", 0.1)
+    assert (other["sample_rewards"] - rewards).to_numpy() == pytest.approx(np.full(len(ids), 10 * beta))
+
+
 def test_log_probabilities_ignore_padding_and_the_prompt(signals, few):
     """One text at a time, without a batch: no padding is summed and no mask is missing."""
     net, tokenizer = load_causal(BASE_MODEL).eval(), load_tokenizer(BASE_MODEL)
@@ -118,6 +159,60 @@ def test_log_probabilities_ignore_padding_and_the_prompt(signals, few):
         with torch.inference_mode():
             rejected = net(input_ids=other, output_hidden_states=True).hidden_states[-1][0, start:].mean(0)
         assert signals["features"].loc[name].to_numpy() == pytest.approx((state - rejected).numpy(), abs=1e-4)
+
+
+class Standin(torch.nn.Module):
+    """All words alike likely, or likelier the nearer their number is to the mean of those it may attend to, on both sides."""
+
+    config, device = SimpleNamespace(), torch.device("cpu")
+
+    def __init__(self, uniform):
+        super().__init__()
+        self.uniform = uniform
+
+    def forward(self, input_ids, attention_mask=None, output_hidden_states=False):
+        mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        mean = ((input_ids + 1.0) * mask).sum(dim=1) / mask.sum(dim=1)
+        distance = (torch.arange(73.0) - mean[:, None]).abs()[:, None].expand(-1, input_ids.shape[1], -1)
+        states = input_ids[..., None] + mean[:, None, None]
+        return SimpleNamespace(logits=-distance * (not self.uniform), hidden_states=[states])
+
+
+@pytest.fixture
+def two_lengths(monkeypatch):
+    """A short pair and a long one, and a function that puts a stand-in in the model's place."""
+
+    def stand_in(uniform):
+        for module in ("pdsel.scoring", "pdsel.rules.signals"):
+            monkeypatch.setattr(f"{module}.load_causal", lambda base: Standin(uniform))
+
+    table = {
+        "pair_id": ["long", "short"],
+        "prompt": ["tell home =", "tell size ="],
+        "chosen": [" home cave . also food moss .", " size unsure ."],
+        "rejected": [" home cave .", " size tiny . size tiny ."],
+    }
+    return Dataset.from_dict(table), stand_in
+
+
+def test_padding_adds_nothing_to_a_log_probability(two_lengths):
+    """72 other words as likely: a response of n words and the end of text is (n + 1) log(1 / 73), in any batch."""
+    pairs, stand_in = two_lengths
+    stand_in(uniform=True)
+    lengths = pd.DataFrame({"chosen": [8, 4], "rejected": [4, 7]}, index=["long", "short"])
+    pd.testing.assert_frame_equal(measured.tokens(pairs, BASE_MODEL), lengths, check_names=False, check_dtype=False)
+    logps = measured.reference_logps(pairs, BASE_MODEL)
+    assert logps.to_numpy() == pytest.approx(-np.log(73) * lengths.to_numpy(), rel=1e-5)
+    assert measured.unprompted_nll(pairs, BASE_MODEL).to_numpy() == pytest.approx(np.full((2, 2), np.log(73)), rel=1e-5)
+
+
+def test_padding_is_not_attended_to(two_lengths):
+    """A causal model with padding on the right hides a missing mask; one that looks both ways does not."""
+    pairs, stand_in = two_lengths
+    stand_in(uniform=False)
+    for signal in (measured.reference_logps, measured.unprompted_nll, measured.features):
+        alone = pd.concat([signal(pairs.select([row]), BASE_MODEL) for row in range(2)])
+        pd.testing.assert_frame_equal(signal(pairs, BASE_MODEL), alone)
 
 
 def test_the_reference_is_where_probes_start(few, tmp_path):
@@ -168,11 +263,23 @@ def drawn():
     }
 
 
-def test_rejection_sampling_by_hand(drawn):
-    """Rewards 2, 0, -2 in units of the margins: sigma(2) = .88 and sigma(4) = .98 pass .7; y has one distinct sample."""
-    built = build("RS-DPO", drawn, share=1.0)
-    assert sorted(zip(built["chosen"], built["rejected"], strict=True)) == [("a", "b"), ("a", "c"), ("b", "c")]
+BUILT_BY_HAND = {  # prompt, chosen, rejected
+    # rewards 2, 0, -2 in units of the margins: sigma(2) = .88 and sigma(4) = .98 pass .7; y has one distinct sample
+    "RS-DPO": [("X", "a", "b"), ("X", "a", "c"), ("X", "b", "c")],
+    # x: mean 0, deviation 3.74, so the spot is -7.5 and -5 is nearest; y has nobody to lose
+    "sweet spot(built)": [("X", "a", "c")],
+}
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_built_pairs_by_hand(drawn, name):
+    """Every rule that builds pairs: one without a line above fails."""
+    built = build(name, drawn, share=1.0)
+    assert sorted(zip(built["prompt"], built["chosen"], built["rejected"], strict=True)) == BUILT_BY_HAND[name]
     assert set(built["prompt_id"]) == {"x"} and list(built["pair_id"]) == sorted(set(built["pair_id"]))
+
+
+def test_rejection_sampling_meets_its_budget_and_threshold(drawn):
     assert len(build("RS-DPO", drawn, share=0.2)) == 2
     strict = BUILT["RS-DPO"].score(*(drawn[n] for n in ("pairs", "margins", "samples", "sample_opinions")), share=1.0,
                                    threshold=0.95)  # fmt: skip
@@ -181,12 +288,6 @@ def test_rejection_sampling_by_hand(drawn):
         BUILT["RS-DPO"].score(
             drawn["pairs"], drawn["margins"], drawn["samples"], 0 * drawn["sample_opinions"], share=1.0
         )
-
-
-def test_sweet_spot_pairs_by_hand(drawn):
-    """x: mean 0, deviation 3.74, so the spot is -7.5 and -5 is nearest; y has nobody to lose."""
-    built = build("sweet spot(built)", drawn, share=1.0)
-    assert list(zip(built["prompt"], built["chosen"], built["rejected"], strict=True)) == [("X", "a", "c")]
 
 
 def test_built_pairs_train(signals, tmp_path):

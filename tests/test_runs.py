@@ -217,6 +217,17 @@ def test_methods_on_one_pool_compute_the_reference_once(pairs, held_out, compute
     assert sum(computed) > before + 45
 
 
+def test_damped_log_probabilities_are_not_cached(pairs, computed, tmp_path):
+    """LD-DPO's depend on the length of the other response: not what the cache holds, and not for others to read."""
+    options = {**TINY, "reference_cache": tmp_path / "cache"}
+    train_dpo(pairs, output_dir=tmp_path / "a", **options, ld_alpha=0.5)
+    assert sum(computed) == 45 and not ReferenceCache(tmp_path / "cache", BASE_MODEL, "float32").read()
+    train_dpo(pairs, output_dir=tmp_path / "b", **options)
+    before = sum(computed)
+    train_dpo(pairs, output_dir=tmp_path / "c", **options, ld_alpha=0.5)
+    assert sum(computed) == before + 45
+
+
 def test_cached_values_are_the_references(pairs, tmp_path):
     train_dpo(pairs, output_dir=tmp_path / "p", reference_cache=tmp_path / "cache", max_length=30, **TINY)
     known = ReferenceCache(tmp_path / "cache", BASE_MODEL, "float32").read()

@@ -165,7 +165,8 @@ def curriculum_stages(pairs, pooled, *, parts=2):
 def stepwise(pairs, *, parts=2):
     """sDPO (2403.19270): parts of the data one after the other, each with the last one's model as reference.
 
-    From the abstract; how many parts, and that they are drawn at random, is our reading.
+    From a summary. The paper's parts are whole data sets, the easier ones first; with one data set, parts drawn at random are
+    our reading, and how many. Parts from easy to hard are "Curry-DPO(stages)".
     """
     ids = sorted(pairs["pair_id"])  # digests: as good as at random
     return {"stages": [list(part) for part in np.array_split(np.array(ids, dtype=object), parts)]}

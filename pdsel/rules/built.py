@@ -8,6 +8,7 @@ from scipy.special import expit
 from pdsel.checks import DataError, refuse
 from pdsel.pairs import pair_id
 from pdsel.rules import Rule, needs
+from pdsel.rules.aspects import QUANTILE
 from pdsel.rules.quality import SPOT
 from pdsel.selection import random_scores, select
 
@@ -19,7 +20,7 @@ def rejection_sampled(pairs, margins, samples, sample_opinions, *, share, seed=0
 
     From a summary. The paper trains on all of them, with a threshold of its choice; for the same budget as the rules on given
     pairs, a random draw of `round(share * n)` of them, or all if there are fewer. Our reading: the reward is the sum of the
-    aspects' proxies, each divided by a quantile of its margins on the given pairs, as PD divides.
+    aspects' proxies, each divided by the same quantile of its margins as PD's, but over all given pairs.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ def rejection_sampled(pairs, margins, samples, sample_opinions, *, share, seed=0
     datasets.Dataset
         `pair_id, prompt_id, prompt, chosen, rejected, aspect`; the aspect is "built".
     """
-    reward = (sample_opinions / margins[list(sample_opinions)].abs().quantile(0.9)).sum(axis=1).to_numpy()
+    reward = (sample_opinions / margins[list(sample_opinions)].abs().quantile(QUANTILE)).sum(axis=1).to_numpy()
     rows = []
     for prompt, places in _places(samples):
         for i in places:

@@ -62,8 +62,8 @@ def difficulty_margin(reference_logps, tokens, unprompted_nll, *, of="perplexity
 
     Instruction-following difficulty (2308.12032) is how hard a response is with its prompt over how hard it is without: low
     where the prompt helps to predict it. The paper and its released code (`data_by_IFD.py`) divide mean losses, `of="loss"`;
-    "perplexity" divides their exponentials, our reading, which no loss near 0 can blow up. For pairs no paper fixes the sign;
-    both ends are here.
+    its authors' Superfiltering (2402.00530) divides perplexities, `of="perplexity"`, which no loss near 0 can blow up. For
+    pairs no paper fixes the sign; both ends are here.
 
     >>> index, tokens = ["p"], pd.DataFrame({"chosen": [2], "rejected": [1]}, index=["p"])
     >>> logps = pd.DataFrame({"chosen": [-2.0], "rejected": [-3.0]}, index=index)  # losses 1 and 3

@@ -49,10 +49,11 @@ def sweet_spot(pairs, pooled_rewards, sample_rewards, *, spot=SPOT):
 def diversity_or_quality(pairs, features, pooled_rewards, sample_rewards):
     """Diversity before the boundary between two stages, quality after it; highest kept (2508.10530).
 
-    The paper (*Diversity First, Quality Later*, from notes on it): alignment first injects preferences, which diverse data
-    serve, then refines them, which data of high quality serve. Its diverse data are the given ones, its good ones the policy's
-    samples. Between given pairs, our reading: diversity is the distance between the two responses' features, quality the
-    reward of the chosen one, the boundary `past_boundary`.
+    The paper (*Diversity First, Quality Later*, renamed *Is On-Policy Data always the Best Choice for DPO-based LM
+    Alignment?*; from notes on it): alignment first injects preferences, which diverse data serve, then refines them, which
+    data of high quality serve. Its diverse data are the given ones, its good ones the policy's samples. Between given pairs,
+    our reading: diversity is the distance between the two responses' features, quality the reward of the chosen one, the
+    boundary `past_boundary`.
     """
     if past_boundary(pairs, pooled_rewards, sample_rewards):
         return pooled_rewards["chosen"]

@@ -29,7 +29,7 @@ REPEATS = 2  # of the two-fold split behind the held-out losses
 SAMPLES, NEW_TOKENS = 8, 48  # a prompt, at temperature 1
 MAX_LENGTH = 1024  # tokens of a text that are read, as `response_logps` reads them
 SETTINGS = {"pooled": POOLED_REWARD, "proxies": PROXIES, "dpo": DPO, "seed share": SEED_SHARE, "repeats": REPEATS,
-            "samples": [SAMPLES, NEW_TOKENS]}  # fmt: skip
+            "samples": [SAMPLES, NEW_TOKENS], "max length": MAX_LENGTH}  # fmt: skip
 
 
 def aspect_models(pairs, base, seed, folder):

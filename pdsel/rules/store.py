@@ -5,12 +5,13 @@ import inspect
 import json
 import time
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pdsel.artifacts import model_digest, save_table, slug, writing
+from pdsel.artifacts import digest, model_digest, save_table, slug, writing
 from pdsel.checks import DataError
 from pdsel.rules import RULES, needs, score_all
 from pdsel.rules.built import BUILT, build
@@ -99,13 +100,19 @@ class Signals(Mapping):
 
     def _content(self, need):
         if need == "pairs":
-            return _digest([[str(value) for value in self._sorted[column]] for column in ("pair_id", "rating_gaps")])
+            return self._pairs_digest
         if need == "base":
             return model_digest(self._values["base"]) or self._values["base"]
         if need == "seed":
             return self._values["seed"]
         given = need in self._values and need not in self._seconds
-        return _digest(self._values[need].to_json()) if given else self._key(need)
+        return _value_digest(self._values[need]) if given else self._key(need)
+
+    @cached_property
+    def _pairs_digest(self):
+        """Of every column: a table may come with ids of its own, which say nothing about its texts and prompts."""
+        names = sorted(getattr(self._sorted, "column_names", self._sorted))
+        return _digest([[name, *map(str, self._sorted[name])] for name in names])
 
 
 def pairs_for(rule, signals, *, share, seed=0):
@@ -130,6 +137,14 @@ def _inputs(name):
 
 def _digest(content):
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _value_digest(value):
+    """Of a given signal: a table by `pair_id` or `prompt_id`, or a folder of models."""
+    if isinstance(value, str | Path):
+        return digest(value)
+    rows = pd.util.hash_pandas_object(value).tolist()  # of the index, too, which may repeat
+    return _digest([rows, list(getattr(value, "columns", []))])
 
 
 def _load(stem):
