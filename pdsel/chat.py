@@ -1,5 +1,7 @@
 """Pairs as chat messages, and the pairs that are too long for a model: dropped once, for every method alike."""
 
+import re
+
 import pandas as pd
 
 from pdsel.checks import DataError
@@ -8,13 +10,15 @@ from pdsel.scoring import encode
 from pdsel.tables import check_pairs
 
 CHUNK = 1000  # rows that are held as text at once
+TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")  # what HelpSteer2 writes between the turns of a conversation
 
 
 def as_messages(pairs, *, system=None):
     """The pairs with plain strings turned into chat messages, for a model that was taught to chat.
 
     TRL and the scoring functions apply the tokenizer's template to messages, once; to strings they apply none. A row whose
-    prompt is a list of messages already keeps it, and its responses follow.
+    prompt is a list of messages already keeps it, and its responses follow. A prompt of HelpSteer2 that is a conversation,
+    with its tags between the turns, becomes a message a turn.
 
     Parameters
     ----------
@@ -37,8 +41,8 @@ def as_messages(pairs, *, system=None):
 
     def turns(rows):
         return {
-            "prompt": [_messages(text, "user", before) for text in rows["prompt"]],
-            **{side: [_messages(text, "assistant", []) for text in rows[side]] for side in ("chosen", "rejected")},
+            "prompt": [[*before, *conversation(text)] if isinstance(text, str) else text for text in rows["prompt"]],
+            **{side: [_answer(text) for text in rows[side]] for side in ("chosen", "rejected")},
         }
 
     with quiet():
@@ -118,5 +122,18 @@ def fitting(pairs, *, model, max_length):
     return pairs.select(fits.nonzero()[0]), report
 
 
-def _messages(text, role, before):
-    return [*before, {"role": role, "content": text}] if isinstance(text, str) else text
+def conversation(text):
+    """The messages of a prompt: one, or those of a conversation in HelpSteer2's notation that ends with the user.
+
+    >>> conversation("Hi\\n<extra_id_1>Assistant\\nHo!\\n<extra_id_1>User\\nWhy?")[1:]
+    [{'role': 'assistant', 'content': 'Ho!'}, {'role': 'user', 'content': 'Why?'}]
+    """
+    first, *rest = TURN.split(text)
+    roles, texts = ["user", *map(str.lower, rest[::2])], [first, *rest[1::2]]
+    if roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
+        return [{"role": "user", "content": text}]
+    return [{"role": role, "content": content} for role, content in zip(roles, texts, strict=True)]
+
+
+def _answer(text):
+    return [{"role": "assistant", "content": text}] if isinstance(text, str) else text

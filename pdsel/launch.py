@@ -14,6 +14,8 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import traceback
 from collections import deque
 from functools import wraps
@@ -29,9 +31,11 @@ from pdsel import processes
 from pdsel.checks import DataError
 from pdsel.failures import TrainingError
 from pdsel.models import quiet
+from pdsel.sessions import is_running
 
 CONFIGS = Path(__file__).parent / "accelerate"
 LAST_LINES = 30  # of the log, when a job fails without saying why
+WATCH = 2  # seconds between looks at who started the job
 
 
 def launchable(function):
@@ -71,10 +75,11 @@ def launch(function, *args, config, **kwargs):
     """
     path = find_config(config)
     settings = yaml.safe_load(path.read_text())
+    _check_machines(settings, path)
     count = settings.get("num_processes") or _gpus(path)
     inspect.signature(function).bind(*args, **kwargs)  # a wrong argument is refused here, not on every process
     with tempfile.TemporaryDirectory(prefix="pdsel-job-") as folder:
-        job = {"module": function.__module__, "function": function.__name__,
+        job = {"module": function.__module__, "function": function.__name__, "owner": os.getpid(),
                "args": [_write(value, Path(folder, f"{i}")) for i, value in enumerate(args)],
                "kwargs": {name: _write(value, Path(folder, name)) for name, value in kwargs.items()}}  # fmt: skip
         Path(folder, "job.json").write_text(json.dumps(job))
@@ -84,6 +89,14 @@ def launch(function, *args, config, **kwargs):
             command += ["--main_process_port", "0"]  # a free one, so that jobs may run beside each other
         _run([*command, "-m", "pdsel.launch", folder], folder, cpu=bool(settings.get("use_cpu")))
         return [_read_result(Path(folder), rank) for rank in range(count)]
+
+
+def _check_machines(settings, path):
+    if settings.get("num_machines", 1) != 1:
+        raise DataError(
+            f"accelerate: {path.name} has num_machines={settings['num_machines']}, and a job is started on this machine only. "
+            "Remedy: run `accelerate launch` with it on every machine, on a script that calls pdsel without accelerate="
+        )
 
 
 def _gpus(path):
@@ -176,12 +189,20 @@ def _read_result(folder, rank):
     return pd.read_parquet(table) if table.exists() else json.loads((folder / f"result-{rank}.json").read_text())
 
 
+def end_with(owner):
+    """End this process once that of the given id is gone: a killed notebook leaves no job on the GPUs, nor in its folder."""
+    while is_running(owner):
+        time.sleep(WATCH)
+    os._exit(1)  # accelerate ends the others
+
+
 def main(folder):
     """One process of a job: read it, run it, write what it returns, or the error."""
     folder = Path(folder)
+    job = json.loads((folder / "job.json").read_text())
+    threading.Thread(target=end_with, args=[job["owner"]], daemon=True).start()
     processes.join()
     try:
-        job = json.loads((folder / "job.json").read_text())
         function = getattr(import_module(job["module"]), job["function"])
         args = [_read(form, folder) for form in job["args"]]
         result = function(*args, **{name: _read(form, folder) for name, form in job["kwargs"].items()})

@@ -4,6 +4,7 @@ DPO has no column for an offset, but shifting the reference log-probability of t
 exact, with TRL's beta set to `scale * beta`: `-log sigma(scale * M + offset)`.
 """
 
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -67,7 +68,22 @@ class EqualPairs:
             values.extend(values[-1:] * (n - 1))
 
 
-class OffsetTrainer(StopsAtNaN, EqualPairs, DPOTrainer):
+class PreciseSums:
+    """For a trainer: FSDP in bf16 rounds weights and activations only, not what the model returns, nor sums of gradients.
+
+    accelerate's policy rounds the outputs, too, and with them the log-probability of a response: around -300 the numbers of
+    bf16 lie 2 nats apart, and DPO is about differences of one.
+    """
+
+    def create_accelerator_and_postprocess(self):
+        super().create_accelerator_and_postprocess()
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        policy = getattr(plugin, "mixed_precision_policy", None)
+        if policy is not None and plugin.fsdp_version == 2:
+            plugin.mixed_precision_policy = replace(policy, output_dtype=None, reduce_dtype=torch.float32)
+
+
+class OffsetTrainer(StopsAtNaN, EqualPairs, PreciseSums, DPOTrainer):
     """TRL's DPO with an offset per pair inside the sigmoid; logs the rewards of the policy, not the shifted ones.
 
     Parameters
@@ -119,11 +135,11 @@ class OffsetTrainer(StopsAtNaN, EqualPairs, DPOTrainer):
         return concatenate_datasets([dataset, extra], axis=1)
 
 
-class MarginTrainer(StopsAtNaN, EqualPairs, RewardTrainer):
+class MarginTrainer(StopsAtNaN, EqualPairs, PreciseSums, RewardTrainer):
     """TRL's reward trainer; its margin is subtracted inside the sigmoid, so a pair is silenced by a negative one."""
 
     blanked: ClassVar = {"margin": -BLANK}
 
 
-class ResponseTrainer(StopsAtNaN, SFTTrainer):
+class ResponseTrainer(StopsAtNaN, PreciseSums, SFTTrainer):
     """TRL's SFT trainer; its loss is averaged over the tokens of a step already, over processes and rounds alike."""

@@ -1,11 +1,15 @@
 """This process among those of its job: `accelerate launch` starts several, everything else is one."""
 
 import os
+from datetime import timedelta
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
 from pdsel.models import device
+
+# One process tokenizes, or merges adapters, for all; torch's own ten minutes are too few for large data and models.
+PATIENCE = timedelta(hours=4)
 
 
 def count():
@@ -30,7 +34,7 @@ def is_main():
 def join():
     """Meet the other processes, which every one must do before it waits or agrees; nothing for a process alone."""
     if count() > 1:
-        PartialState(cpu=device() == "cpu")
+        PartialState(cpu=device() == "cpu", timeout=PATIENCE)
 
 
 def wait():

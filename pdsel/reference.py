@@ -13,13 +13,17 @@ PARTS = ("*.safetensors", "config.json", "tokenizer*", "*.jinja", "special_token
 
 
 def model_content(model):
-    """The digest of a model's weights, configuration and tokenizer: a local folder's, or those cached of a hub id.
+    """The digest of a model's weights, configuration and tokenizer: of a local folder's files, or of a hub id's commit.
+
+    A commit stands for files that may not be downloaded yet, so that a run's first try has the key of the ones after it.
 
     >>> from pdsel.notesworld import BASE_MODEL
     >>> len(model_content(BASE_MODEL))
     64
     """
     folder = Path(cached_file(str(model), "config.json")).parent
+    if folder.parent.name == "snapshots":  # of huggingface_hub's cache
+        return hashlib.sha256(folder.name.encode()).hexdigest()
     files = sorted({file for part in PARTS for file in folder.glob(part)})
     listing = "\n".join(f"{file.name} {digest(file)}" for file in files)
     return hashlib.sha256(listing.encode()).hexdigest()

@@ -2,6 +2,7 @@
 
 import json
 import time
+import warnings
 from pathlib import Path
 
 import torch
@@ -58,14 +59,36 @@ def train(
             parts = [trainer_class.__name__, model_content(model), options, lora_rank, processes.count()]
             home, last = checkpoints(output_dir, run_key(parts, data, held_out))
             options |= {"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1}
-        args = config_class(**options | {"output_dir": str(home)})  # before the model: ZeRO-3 shards it while it loads
+        # before the model: ZeRO-3 shards it while it loads
+        args = on_one_gpu(config_class(**options | {"output_dir": str(home)}))
         frozen = lora_rank is not None and args.bf16  # weights that are not trained need no master copy
         net, tokenizer = load(model, dtype=torch.bfloat16 if frozen else MASTER), load_tokenizer(model)
         trainer = trainer_class(
             model=net, args=args, train_dataset=data, eval_dataset=held_out, processing_class=tokenizer,
             peft_config=_lora(lora_rank, net), **(trainer_options(args, tokenizer) if trainer_options else {}),
         )  # fmt: skip
+        if not trainer.is_deepspeed_enabled:  # which keeps master copies of its own
+            _train_in_float32(trainer.model)
         return _run(trainer, folder, output_dir, last, counts, load, model)
+
+
+def on_one_gpu(args):
+    """The arguments, for one GPU where one process sees several: torch's DataParallel, which TRL refuses, is never used."""
+    if args.n_gpu > 1:
+        warnings.warn(
+            f"{args.n_gpu} GPUs are visible to this process, and one of them trains. accelerate='ddp' (or 'fsdp', 'zero3') "
+            "uses all; CUDA_VISIBLE_DEVICES says which one",
+            stacklevel=2,
+        )
+        args._n_gpu = 1  # asked for above, so that transformers has counted already, and does so once
+    return args
+
+
+def _train_in_float32(net):
+    """A reward head beside frozen weights is loaded in their 16 bits, in which small steps vanish; adapters are float32."""
+    for weight in net.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.to(MASTER)
 
 
 def arguments(n, *, seed, learning_rate, batch_size, epochs, max_length, gradient_accumulation_steps=1, **config):
@@ -99,7 +122,7 @@ def arguments(n, *, seed, learning_rate, batch_size, epochs, max_length, gradien
         "lr_scheduler_type": "cosine",
         "warmup_steps": 0.1,  # a fraction of all steps
         "use_cpu": where == "cpu",
-        "bf16": gpu and torch.cuda.is_bf16_supported(),  # TRL's default of True is refused on a CPU
+        "bf16": gpu and torch.cuda.is_bf16_supported(including_emulation=False),  # TRL's True is refused on a CPU
         "gradient_checkpointing": gpu,
         "logging_steps": max(1, int(steps) // LOG_POINTS),
         "logging_first_step": True,

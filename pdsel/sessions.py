@@ -74,7 +74,7 @@ def session(output_dir):
     if processes.is_main():
         scratch.mkdir(parents=True, exist_ok=True)
         for stale in final.parent.glob(f"{final.name}.*.partial"):
-            if not _is_running(int(stale.name.split(".")[-2])):
+            if not is_running(int(stale.name.split(".")[-2])):
                 shutil.rmtree(stale, ignore_errors=True)
     processes.wait()
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - trainers seed the global state
@@ -97,7 +97,8 @@ def session(output_dir):
             shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _is_running(process):
+def is_running(process):
+    """Whether there is a process of this id."""
     try:
         os.kill(process, 0)  # signal 0 only asks
     except ProcessLookupError:

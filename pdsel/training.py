@@ -35,7 +35,7 @@ from datasets import Dataset
 from trl import DPOConfig, RewardConfig, SFTConfig
 
 from pdsel.launch import launchable
-from pdsel.models import load_causal, load_classifier, load_tokenizer
+from pdsel.models import device, load_causal, load_classifier, load_tokenizer
 from pdsel.offsets import MarginTrainer, OffsetCollator, OffsetTrainer, ResponseTrainer
 from pdsel.pairs import check_pairs
 from pdsel.reference import ReferenceCache
@@ -164,7 +164,8 @@ def train_with_offset(
         A folder where reference log-probabilities are kept by content (model, text, cut), for other runs on the same
         pool. A cached value differs from one computed anew by about 1e-6.
     """
-    batches = {"precompute_ref_batch_size": 4 * batch_size} | config
+    # on a GPU a device takes as many pairs at once as in training, which fit there
+    batches = {"precompute_ref_batch_size": 4 * batch_size} if device() == "cpu" else {}
 
     def options(args, tokenizer):
         cache = ReferenceCache(reference_cache, model, "bf16" if args.bf16 else "float32") if reference_cache else None
@@ -176,7 +177,7 @@ def train_with_offset(
         output_dir=output_dir, seed=seed, learning_rate=learning_rate, batch_size=batch_size, epochs=epochs,
         max_length=max_length, held_out=_held_out(held_out, "offset"), trainer_options=options, beta=scale * beta,
         precompute_ref_log_probs=True, remove_unused_columns=False, counts=partial(_dropped, len(pairs), max_length),
-        **batches,
+        **batches | config,
     )  # fmt: skip
 
 

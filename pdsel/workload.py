@@ -259,7 +259,8 @@ def _proxy_memory(profile):
 def _dpo_memory(profile):
     """Training, or the reference's pass before it, in batches of its own."""
     section = profile["04_dpo"]
-    pairs = section.get("training", {}).get("precompute_ref_batch_size", 4 * section["batch_size"])
+    gpus = (profile.get("resources") or {}).get("dpo", {}).get("gpu", 1)
+    pairs = section.get("training", {}).get("precompute_ref_batch_size", _micro(section, gpus))
     reference = reading_memory(find_model(section["model"]), tokens=2 * pairs * section["max_length"])
     return max(_training_memory(profile, "04_dpo", "dpo", logits=True), reference)
 

@@ -7,7 +7,7 @@ from chat_models import FAMILIES, save_chat_model
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-from pdsel.chat import as_messages, fitting, token_counts, too_long
+from pdsel.chat import as_messages, conversation, fitting, token_counts, too_long
 from pdsel.models import load_causal, load_tokenizer
 from pdsel.notesworld import BASE_MODEL
 from pdsel.scoring import classifier_rewards, encode, response_logps
@@ -145,3 +145,15 @@ def test_messages_stay_and_strings_get_a_system_message_when_asked(strings):
     assert [turn["role"] for turn in pairs[0]["prompt"]] == ["system", "user"]
     assert as_messages(pairs)[:] == pairs[:]
     assert list(pairs["pair_id"]) == list(strings["pair_id"]) and pairs[0]["chosen"][0]["content"] == ROWS[0][1]
+
+
+@pytest.mark.parametrize(
+    ("text", "roles", "last"),
+    [("Hi", ["user"], "Hi"), ("a\n<extra_id_1>Assistant\nb\n\nc\n<extra_id_1>User\nd ", ["user", "assistant", "user"], "d "),
+     ("a\n<extra_id_1>Assistant\nb", ["user"], None), ("a\n<extra_id_1>User\nb", ["user"], None)],
+)  # fmt: skip
+def test_a_conversation_of_helpsteer2_is_a_message_a_turn(text, roles, last, strings):
+    found = conversation(text)
+    assert [turn["role"] for turn in found] == roles and found[-1]["content"] == (text if last is None else last)
+    pairs = strings.select([0]).map(lambda row: {"prompt": text})
+    assert as_messages(pairs, system="Be brief.")[0]["prompt"][1:] == found

@@ -1,9 +1,15 @@
 """Public data sets of ratings: UltraFeedback's and HelpSteer's layouts and oddities, and tables larger than memory."""
 
 import gzip
+import hashlib
 import json
+import os
+import subprocess
+import sys
+import threading
 import tracemalloc
 import warnings
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -114,6 +120,61 @@ def test_ultrafeedback_is_its_six_files_at_the_pinned_revision(hub, tmp_path):
     info = table.info
     assert (info.license, info.homepage) == ("mit", "https://huggingface.co/datasets/openbmb/UltraFeedback")
     assert revision in info.description and "2310.01377" in info.citation
+
+
+READ = """
+import json, sys, warnings
+from pdsel.ratings import load_ratings
+warnings.simplefilter("ignore")
+print(json.dumps({name: load_ratings(name).to_list() for name in sys.argv[1:]}))
+"""
+
+
+def test_the_hubs_client_asks_for_the_pinned_files_and_reads_them_again_offline(tmp_path):
+    """Over HTTP, against a server that answers as the hub does; then from the cache, with the server gone."""
+    files = {}
+    for name, source in sources.SOURCES.items():
+        for file in source.files["train"]:
+            row = feedback(file) if name == "ultrafeedback" else steer(name, "a")
+            rows = [row] if name == "ultrafeedback" else [row, steer(name, "b")]
+            path = write(tmp_path / Path(file).with_stem(f"{name}-{Path(file).stem}"), rows)
+            files[f"/datasets/{source.repository}/resolve/{source.revision}/{file}"] = path.read_bytes()
+    asked = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            body = files.get(self.path)
+            self.send_response(404 if body is None else 200)
+            self.send_header("Content-Length", str(len(body or b"")))
+            self.send_header("ETag", f'"{hashlib.sha256(body or b"").hexdigest()}"')
+            self.send_header("X-Repo-Commit", self.path.split("/")[5])
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body or b"")
+
+        do_HEAD = do_GET
+
+        def log_message(self, *args):
+            pass
+
+    command = [sys.executable, "-c", READ, *sources.SOURCES]
+    environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1",
+                                "PYTHONPATH": str(Path(__file__).parents[1])}  # fmt: skip
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        online = environment | {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0"}
+        found = json.loads(subprocess.run(command, env=online, check=True, capture_output=True).stdout)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert {path for path in asked if "/resolve/" in path} == set(files)
+    assert [len(found[name]) for name in sources.SOURCES] == [6, 1, 1]
+    assert found["helpsteer"][0]["responses"] == ["a", "b"] and list(found["helpsteer2"][0]["ratings"]) == [
+        "coherence", "correctness", "helpfulness"]  # fmt: skip
+    offline = subprocess.run(command, env=environment | {"HF_HUB_OFFLINE": "1"}, check=True, capture_output=True)
+    assert json.loads(offline.stdout) == found
 
 
 def test_not_applicable_is_nan_for_that_response_only(ultrafeedback):

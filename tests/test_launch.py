@@ -5,17 +5,23 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from torch.distributed.fsdp import MixedPrecisionPolicy
 
 from pdsel import fit_proxy, launch, make_pairs, preference_divergence, scale_margins, score_margins, select, train_dpo
 from pdsel.failures import TrainingError
 from pdsel.launch import CONFIGS, find_config, launchable
+from pdsel.models import load_causal
 from pdsel.notesworld import BASE_MODEL
+from pdsel.offsets import PreciseSums
 from pdsel.proxies import margins_of_part
 from pdsel.ratings import load_ratings
 from pdsel.training import training_log
@@ -92,6 +98,47 @@ def test_a_script_of_ones_own_runs_under_accelerate_launch(pairs, tmp_path):
     np.testing.assert_allclose(curve(tmp_path / "p"), curve(alone), atol=1e-5)
 
 
+# ---- FSDP
+
+
+@pytest.mark.parametrize("lora_rank", [None, 4])
+def test_fsdp_in_bf16_trains_as_one_process_does(pairs, lora_rank, tmp_path, monkeypatch):
+    """The shipped config on two processes of the CPU; a whole model is saved, and the reference starts as the policy."""
+    shards = Path(__file__).parent / "fsdp_on_cpu"
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(shards), os.environ.get("PYTHONPATH", "")]))
+    config = tmp_path / "fsdp.yaml"
+    shipped = yaml.safe_load(find_config("fsdp").read_text())
+    config.write_text(yaml.safe_dump(shipped | {"use_cpu": True, "num_processes": 2}))
+    data, options = (
+        pairs.select(range(29)),
+        {**TINY, "bf16": True, "gradient_checkpointing": True, "lora_rank": lora_rank},
+    )
+    one = train_dpo(data, output_dir=tmp_path / "one", **options)
+    two = train_dpo(data, output_dir=tmp_path / "two", accelerate=config, **options)
+    np.testing.assert_allclose(curve(two)[0], np.log(2), atol=1e-3)
+    np.testing.assert_allclose(curve(one), curve(two), atol=5e-3)
+    assert {path.name for path in Path(one).iterdir()} == {path.name for path in Path(two).iterdir()}
+    first, second = (load_causal(path).state_dict() for path in (one, two))
+    start = load_causal(BASE_MODEL).state_dict()
+    assert first.keys() == second.keys()
+    moved = [(first[name] - start[name], second[name] - start[name]) for name in start]
+    assert all(torch.isfinite(weight).all() for weight in second.values()) and any(b.any() for _, b in moved)
+    a, b = (torch.cat([each[side].flatten() for each in moved]) for side in (0, 1))
+    assert torch.nn.functional.cosine_similarity(a, b, dim=0) > 0.9
+
+
+def test_fsdp_rounds_neither_outputs_nor_sums_of_gradients():
+    policy = MixedPrecisionPolicy(torch.bfloat16, torch.bfloat16, torch.bfloat16)
+    plugin = SimpleNamespace(fsdp_version=2, mixed_precision_policy=policy)
+
+    class Trainer:
+        def create_accelerator_and_postprocess(self):
+            self.accelerator = SimpleNamespace(state=SimpleNamespace(fsdp_plugin=plugin))
+
+    type("Ours", (PreciseSums, Trainer), {})().create_accelerator_and_postprocess()
+    assert plugin.mixed_precision_policy == MixedPrecisionPolicy(torch.bfloat16, torch.float32, None)
+
+
 # ---- configs
 
 
@@ -131,6 +178,15 @@ def test_without_gpus_their_configs_are_refused(pairs, tmp_path, monkeypatch):
         train_dpo(pairs, output_dir=tmp_path / "p", accelerate="ddp", **TINY)
 
 
+def test_a_config_of_several_machines_is_refused(pairs, tmp_path):
+    config = tmp_path / "many.yaml"
+    config.write_text(yaml.safe_dump(yaml.safe_load(find_config("cpu2").read_text()) | {"num_machines": 2}))
+    with pytest.raises(
+        ValueError, match=r"many.yaml has num_machines=2.*Remedy: run `accelerate launch` with it on every"
+    ):
+        train_dpo(pairs, output_dir=tmp_path / "p", accelerate=config, **TINY)
+
+
 # ---- what a job is given and gives back
 
 
@@ -148,7 +204,8 @@ def test_arguments_come_through_unchanged(pairs, tmp_path):
 
 def test_a_failing_job_says_why(pairs, tmp_path):
     """Without the launcher around it: a process of a job writes its error where the notebook reads it."""
-    job = {"module": "pdsel.training", "function": "train_with_offset", "args": [launch._write(pairs, tmp_path / "0")],
+    job = {"module": "pdsel.training", "function": "train_with_offset", "owner": os.getpid(),
+           "args": [launch._write(pairs, tmp_path / "0")],
            "kwargs": {name: {"value": value} for name, value in (TINY | {
                "offsets": [0.0] * 53, "seed": 0, "beta": 0.1, "batch_size": 9, "gradient_accumulation_steps": 2,
                "output_dir": str(tmp_path / "p")}).items()}}  # fmt: skip
@@ -164,6 +221,16 @@ def test_a_job_that_dies_without_a_word_shows_its_log(tmp_path, capfd):
     with pytest.raises(TrainingError, match="exit code 3:\nlast words"):
         launch._run([sys.executable, "-c", "print('last words'); raise SystemExit(3)"], tmp_path, cpu=True)
     assert "last words" in capfd.readouterr().out
+
+
+def test_a_job_ends_with_the_notebook_that_started_it():
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    ended = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch.os, "_exit", ended.append)
+        launch.end_with(gone.pid)
+    assert ended == [1]
 
 
 def test_without_a_config_nothing_is_launched():

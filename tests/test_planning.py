@@ -137,8 +137,8 @@ def test_every_job_of_a_large_profile_is_listed_with_its_resources(tmp_path):
     found = re.findall(r"^(?:local)?rule (\w+):\n(?:    .*\n)*?    resources: (.*)$", text, re.M)
     by_rule = {rule: resources for rule, resources in found}
     assert sum(rule == "dpo" for rule, _ in found) == 27
-    for rule in ("proxies", "dpo"):
-        assert {"gpu=4", "mem_mb=256000", "cpus_per_task=32"} <= set(by_rule[rule].split(", "))
+    for rule, memory in {"proxies": 256_000, "dpo": 320_000}.items():
+        assert {"gpu=4", f"mem_mb={memory}", "cpus_per_task=32"} <= set(by_rule[rule].split(", "))
     assert {"gpu=1", "runtime=2880"} <= set(by_rule["evaluation"].split(", "))
     assert "gpu" not in by_rule["data"]
     assert "learning_rate: 5.0e-07" in text  # papermill reads YAML, to which JSON's 5e-07 is a word

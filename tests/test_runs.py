@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from standins import snapshot
+from trl import DPOConfig
 
-from pdsel import make_pairs, train_dmpo, train_dpo
+from pdsel import make_pairs, runs, train_dmpo, train_dpo
 from pdsel.artifacts import digest
 from pdsel.failures import TrainingError, explained, memory_advice
 from pdsel.models import load_causal, load_classifier, load_tokenizer
@@ -155,6 +157,22 @@ def test_a_reward_heads_adapters_bring_the_head(pairs, tmp_path):
     assert training_log(path)["held_out"]["accuracy"] == pytest.approx((gaps > 0).mean())
 
 
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_all_that_is_trained_beside_frozen_bf16_weights_is_float32(pairs, checkpointing, tmp_path, monkeypatch):
+    """A reward head is loaded with the weights that stay; in 16 bits it would hardly move."""
+    seen = {}
+
+    def look(trainer, *rest):
+        seen.update({name: weight.dtype for name, weight in trainer.model.named_parameters() if weight.requires_grad})
+        return original(trainer, *rest)
+
+    original = runs._run
+    monkeypatch.setattr(runs, "_run", look)
+    train_reward(pairs.select(range(8)), [0.0] * 8, output_dir=tmp_path / "r", lora_rank=2, bf16=True,
+                 gradient_checkpointing=checkpointing, **TINY)  # fmt: skip
+    assert any("score" in name for name in seen) and set(seen.values()) == {torch.float32}
+
+
 # ---- held-out pairs
 
 
@@ -250,7 +268,48 @@ def test_a_models_content_is_its_weights_configuration_and_tokenizer(tmp_path):
     assert model_content(copy) != model_content(BASE_MODEL)
 
 
+def test_a_hub_models_content_is_its_commit_whatever_is_downloaded_yet(tmp_path, monkeypatch):
+    """A run's first try starts before the weights are there; the next one must find its checkpoints."""
+    folder = snapshot(tmp_path, "some/model", revision="1" * 40)
+    (folder / "config.json").write_text("{}")
+    monkeypatch.setattr("pdsel.reference.cached_file", lambda name, file: str(folder / file))
+    before = model_content("some/model")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    assert model_content("some/model") == before
+    other = snapshot(tmp_path, "some/model", revision="2" * 40)
+    monkeypatch.setattr("pdsel.reference.cached_file", lambda name, file: str(other / file))
+    assert model_content("some/model") != before
+
+
+@pytest.mark.parametrize(("where", "most"), [("cuda:0", 2), ("cpu", 32)])
+def test_on_a_gpu_the_reference_reads_no_more_at_once_than_training(
+    pairs, computed, where, most, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("pdsel.training.device", lambda: where)
+    train_dpo(pairs, output_dir=tmp_path / "p", gradient_accumulation_steps=4, **TINY)
+    assert max(computed) == most and sum(computed) == len(pairs)
+
+
 # ---- settings
+
+
+def test_of_several_visible_gpus_a_single_process_uses_one(pairs, tmp_path, monkeypatch):
+    """Without this, transformers splits the batch with DataParallel, and TRL refuses."""
+    alone = train_dpo(pairs, output_dir=tmp_path / "alone", **TINY)
+    monkeypatch.setattr(DPOConfig, "__post_init__", four_gpus(DPOConfig.__post_init__))
+    with pytest.warns(
+        UserWarning, match="4 GPUs are visible to this process, and one of them trains. accelerate='ddp'"
+    ):
+        path = train_dpo(pairs, output_dir=tmp_path / "p", **TINY)
+    assert weights(path) == weights(alone)
+
+
+def four_gpus(post_init):
+    def init(args):
+        post_init(args)
+        args._n_gpu = 4
+
+    return init
 
 
 def test_accumulation_changes_nothing_but_memory(pairs, tmp_path):
