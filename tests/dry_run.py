@@ -19,7 +19,7 @@ from pdsel.profiles import load_profile
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {  # what takes another value, where the profile has the key
-    "01_data": {"n_prompts": 48, "size": None, "max_length": 320},
+    "01_data": {"n_prompts": 54, "n_held_out": 6, "size": None, "max_length": 320},
     "02_proxies": {"batch_size": 16, "max_length": 320, "accelerate": None, "learning_rate": 1e-3},
     "04_dpo": {
         "batch_size": 16,
