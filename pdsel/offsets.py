@@ -97,6 +97,9 @@ class OffsetTrainer(StopsAtNaN, EqualPairs, PreciseSums, DPOTrainer):
     def __init__(self, *args, scale=1, reference=None, **kwargs):
         self.scale, self.reference = scale, reference
         super().__init__(*args, **kwargs)
+        if self._precompute_engine is not None:  # ZeRO-3's engine for the reference: its hooks would trip training's
+            self._precompute_engine.destroy()
+            self._precompute_engine = None
 
     def _compute_loss(self, model, inputs, return_outputs):
         inputs = dict(inputs)

@@ -1,6 +1,7 @@
 """One training run: its settings, what it saves and what it records."""
 
 import json
+import os
 import time
 import warnings
 from pathlib import Path
@@ -52,6 +53,9 @@ def train(
     """
     check_optimiser(settings.get("optim"))
     options = arguments(len(data), **settings) | ({"eval_strategy": "steps"} if "eval_steps" in settings else {})
+    if lora_rank is not None and os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+        # ZeRO-3 with adapters needs it; TRL 1.16 sets it under a name that transformers 5.2x does not read any more
+        options = {"gradient_checkpointing_kwargs": {"use_reentrant": True}} | options
     advice = memory_values(options, settings, lora_rank)
     with session(output_dir) as folder, explained(lambda: memory_advice(**advice)):
         home, last = folder, None
