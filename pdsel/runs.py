@@ -212,8 +212,8 @@ class _Bar(TrainerCallback):
         self.label, self.bar = label, None
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, leave=False,
-                        disable=not state.is_world_process_zero)  # fmt: skip
+        quiet = {} if state.is_world_process_zero else {"disable": True}  # False overrides TQDM_DISABLE
+        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, leave=False, **quiet)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update()

@@ -1,7 +1,10 @@
 """The grid: tiny policies trained twice, stored and read; its tables; and the claims on made-up outcomes of known truth."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -75,6 +78,16 @@ def test_what_is_stored_is_read_not_computed(stored, monkeypatch):
     again, same, _ = grid.run_policies(cells[::-1], folder)
     pd.testing.assert_frame_equal(table.iloc[::-1].reset_index(drop=True), same)
     assert len(again) == len(outcomes)
+
+
+def test_processes_started_by_a_grid_draw_no_bars(monkeypatch):
+    monkeypatch.setenv("TQDM_DISABLE", "0")
+    monkeypatch.delenv("HF_DATASETS_DISABLE_PROGRESS_BARS", raising=False)
+    code = "from tqdm.auto import tqdm; list(tqdm(range(3)))"
+    with grid._without_bars():
+        child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert child.stderr == ""
+    assert os.environ["TQDM_DISABLE"] == "0" and "HF_DATASETS_DISABLE_PROGRESS_BARS" not in os.environ
 
 
 def test_the_same_cell_gives_the_same_bytes_elsewhere(stored, tmp_path):
