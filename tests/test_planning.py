@@ -178,7 +178,9 @@ def test_more_conflict_levels_and_methods_cost_more(profile):
     assert less["jobs"].to_dict() == {"proxies": 1, "dpo": 2, "evaluation": 1}
     assert (less["gpu_hours"] < table["gpu_hours"]).all()
     one = pool(DATA["ultrafeedback"], n_held_out=200, conflict=0.3, max_length=2048)
-    assert one.pairs < pool(DATA["ultrafeedback"], conflict=0.3, max_length=2048).pairs, "held-out pairs are not trained on"
+    assert one.pairs < pool(DATA["ultrafeedback"], conflict=0.3, max_length=2048).pairs, (
+        "held-out pairs are not trained on"
+    )
     flops = sum(method_flops(m, one, find_model(paper["04_dpo"]["model"]), share=0.3) for m in ("ALL", "PD"))
     assert less.loc["dpo", "gpu_hours"] == pytest.approx(flops / 0.35 / 312e12 / 3600)
 
