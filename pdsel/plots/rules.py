@@ -5,7 +5,7 @@ import numpy as np
 import seaborn as sns
 from scipy.cluster.hierarchy import dendrogram
 
-from pdsel.plots.style import BLUE, COLORS, GREY, ORANGE
+from pdsel.plots.style import BLUE, COLORS, GREY, ORANGE, name_points
 
 FAMILY = 50  # percent; two kept sets that share more are said to be alike, and their number is written
 
@@ -122,11 +122,13 @@ def plot_rule_costs(table):
     best = shown[value].cummax().where(shown[value].cummax() > shown[value].cummax().shift(fill_value=-np.inf)).notna()
     figure, axes = plt.subplots(figsize=(7.5, 4.5))
     axes.scatter(shown["seconds"], shown[value], color=[BLUE if named else GREY for named in best], s=25)
-    for name in shown.index[best | shown.index.isin(["PD", "RAND"])]:
-        axes.annotate(
-            name, tuple(shown.loc[name, ["seconds", value]]), xytext=(5, 3), textcoords="offset points", fontsize=9
-        )
     label = {"win_rate": "win rate against SFT (%)", "right": "right labels among the kept (%)"}[value]
     axes.set(xscale="log", xlabel="seconds of the signals a rule needs on its own", ylabel=label,
              title="What a rule costs and gives")  # fmt: skip
+    axes.margins(0.08)
+    figure.draw_without_rendering()  # names are placed on the final axes
+    names = best | shown.index.isin(["PD", "RAND"])
+    places = dict(zip(shown.index, shown[["seconds", value]].itertuples(index=False, name=None), strict=True))
+    named = {name: places.pop(name) for name in shown.index[names]}
+    name_points(axes, named, nameless=places.values())
     return figure

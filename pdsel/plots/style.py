@@ -35,12 +35,12 @@ def spaced(name):
     return name.replace("_", " ")
 
 
-def name_points(axes, points):
-    """Each point's name on the first of its sides where it covers no other point and no other name."""
+def name_points(axes, points, nameless=()):
+    """Each point's name on the first of its sides where it covers no other point, `nameless` ones too, and no other name."""
     renderer = axes.figure.canvas.get_renderer()
-    shown = axes.transData.transform(list(points.values()))
+    shown = axes.transData.transform([*points.values(), *nameless])
     taken = []
-    for (name, point), own in zip(points.items(), shown, strict=True):
+    for (name, point), own in zip(points.items(), shown, strict=False):
         others = [other for other in shown if (other != own).any()]
         for offset, (ha, va) in SIDES.items():
             label = axes.annotate(name, point, xytext=offset, textcoords="offset points", ha=ha, va=va, fontsize=9)
