@@ -97,7 +97,7 @@ run: env  ## run every notebook and print the paper's main table; run it again t
 	@[ ! -f $(RESULTS)/tables/table1.md ] || cat $(RESULTS)/tables/table1.md
 
 plan: env  ## say what a run of PROFILE will take, before it starts: jobs, GPU hours, memory, disk, downloads
-	@$(OFFLINE) $(BIN)/python -m pdsel.planning $(PROFILE)
+	@$(OFFLINE) $(BIN)/python -m pdsel.pipeline.costs $(PROFILE)
 
 dry-run: env  ## execute every notebook of PROFILE on this CPU in minutes, with stand-ins for models and data
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m dry_run $(PROFILE)
@@ -128,8 +128,8 @@ results: env  ## redo tables, figures and README's tables from the committed num
 	  -k python3 -p results ../$(RESULTS)
 	[ ! -f $(RESULTS)/cells.csv ] || $(OFFLINE) $(BIN)/papermill notebooks/11_paper_claims.ipynb \
 	  $(RESULTS)/local/11_paper_claims.redone.ipynb --cwd notebooks -k python3 -p folder ../$(RESULTS) -p write True
-	$(BIN)/python -m pdsel.report README.md results/mini results/toy
-	$(BIN)/python -m pdsel.planning --readme README.md small paper paper-helpsteer
+	$(BIN)/python -m pdsel.pipeline.report README.md results/mini results/toy
+	$(BIN)/python -m pdsel.pipeline.costs --readme README.md small paper paper-helpsteer
 
 # To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb (or pre-commit, which does all three).
 lint: env  ## check style and formatting, and that notebooks carry no outputs
@@ -142,7 +142,7 @@ clean:  ## remove checkpoints, executed notebooks and caches; results and enviro
 	find pdsel tests notebooks -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
 notesworld-base: env  ## train the shipped base model of the notes world anew (minutes)
-	$(OFFLINE) $(BIN)/python -m pdsel.notesworld.build_base
+	$(OFFLINE) $(BIN)/python -m pdsel.pipeline.build_base
 
 lock: BIN := .venv-lock/bin
 lock:  ## write constraints.txt anew, from the newest versions that pyproject.toml allows

@@ -1,68 +1,43 @@
 """pdsel: choose preference pairs by the divergence of fine-grained signals, and rerun the paper that proposed it.
 
-Names below are imported on first use, so that `import pdsel` loads no torch.
+The modules here are the lesson, in the order of the data: ratings, pairs, proxies, divergence, selection, objectives,
+training, generation; theory and diagnostics explain them. Everything else is in a room, a folder whose docstring says
+what may live there. Names are imported on first use, so that `import pdsel` loads no torch.
 """
 
-from importlib import import_module
+import lazy_loader
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "ratings": ["load_ratings"],
-    "pairs": ["compare_responses", "make_pairs", "relabel"],
-    "levels": ["supply"],
-    "proxies": ["fit_proxies", "fit_proxy", "load_proxy", "score_margins"],
-    "divergence": ["preference_divergence", "rating_divergence", "scale_margins"],
-    "selection": ["select"],
-    "diagnostics": ["diagnose"],
-    "objectives": ["bradley_terry_loss", "dmpo_loss", "dpo_loss"],
-    "training": ["train_dmpo", "train_dpo", "train_sft"],
-    "generation": ["generate"],
-    "judges": ["gold_judge"],
-    "evaluation": ["Estimate", "compare_methods", "length_controlled_win_rate", "win_rate", "winning_score"],
-}
-_MODULE = {name: module for module, names in _HOME.items() for name in names}
-_ROOMS = [
-    *_HOME,
-    "artifacts",
-    "chat",
-    "claims",
-    "compute",
-    "contamination",
-    "eval_prompts",
-    "export",
-    "grid",
-    "human",
-    "launch",
-    "models",
-    "notesworld",
-    "offsets",
-    "outputs",
-    "plan",
-    "planning",
-    "plots",
-    "profiles",
-    "quality",
-    "report",
-    "scoring",
-    "studies",
-    "summaries",
-    "texts",
-    "theory",
-    "uncertainty",
-    "workload",
-]
-
-__all__ = [*_MODULE, "__version__"]
-
-
-def __getattr__(name):
-    if name in _MODULE:
-        return getattr(import_module(f"pdsel.{_MODULE[name]}"), name)
-    if name in _ROOMS:
-        return import_module(f"pdsel.{name}")
-    raise AttributeError(f"module 'pdsel' has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted([*globals(), *_MODULE, *_ROOMS])
+_attach = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "artifacts",
+        "checks",
+        "data",
+        "engine",
+        "evaluation",
+        "experiments",
+        "judges",
+        "notesworld",
+        "pipeline",
+        "plots",
+        "rules",
+        "theory",
+    ],
+    submod_attrs={
+        "ratings": ["load_ratings"],
+        "pairs": ["compare_responses", "make_pairs", "relabel"],
+        "data.subsets": ["supply"],
+        "proxies": ["fit_proxies", "fit_proxy", "load_proxy", "score_margins"],
+        "divergence": ["preference_divergence", "rating_divergence", "scale_margins"],
+        "selection": ["select"],
+        "diagnostics": ["diagnose"],
+        "objectives": ["bradley_terry_loss", "dmpo_loss", "dpo_loss"],
+        "training": ["train_dmpo", "train_dpo", "train_sft"],
+        "generation": ["generate"],
+        "evaluation": ["Estimate", "compare_methods", "length_controlled_win_rate", "win_rate", "winning_score"],
+        "evaluation.judges": ["gold_judge"],
+    },
+)
+__getattr__, __dir__, __all__ = _attach

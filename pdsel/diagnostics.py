@@ -181,8 +181,14 @@ def _accuracies(margins, scaled, aspect):
         own = aspect == name
         others = _positive(margins.loc[~own, name])
         low, high = proportion_confint(others * (~own).sum(), (~own).sum(), method="wilson")
-        rows[name] = {"pairs": int(own.sum()), "own": _positive(margins.loc[own, name]), "others": others,
-                      "others_low": low, "others_high": high, "agreed_with": _positive(-divergence[own])}  # fmt: skip
+        rows[name] = {
+            "pairs": int(own.sum()),
+            "own": _positive(margins.loc[own, name]),
+            "others": others,
+            "others_low": low,
+            "others_high": high,
+            "agreed_with": _positive(-divergence[own]),
+        }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("aspect")
 
 

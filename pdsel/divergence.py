@@ -222,8 +222,12 @@ def _checked(margins, aspect):
     if bad.any():
         bad[np.arange(len(values)), own] = False
         for k, name in enumerate(margins.columns):
-            refuse(margins.index[bad[:, k]], f"margins[{name!r}]", "is NaN or infinite where another aspect needs it",
-                   "score these pairs with this aspect's proxy, or drop them")  # fmt: skip
+            refuse(
+                margins.index[bad[:, k]],
+                f"margins[{name!r}]",
+                "is NaN or infinite where another aspect needs it",
+                "score these pairs with this aspect's proxy, or drop them",
+            )
     return values, own
 
 

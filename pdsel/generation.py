@@ -22,11 +22,22 @@ from transformers import (
 )
 
 from pdsel.checks import DataError, refuse
-from pdsel.models import SAFE, device, load_causal, load_tokenizer
+from pdsel.engine.models import SAFE, device, load_causal, load_tokenizer
 
 
-def generate(model, prompts, *, max_new_tokens=64, temperature=0.0, top_p=1.0, stop=(), batch_size=128, seed=0,
-             engine="transformers", dtype="auto"):  # fmt: skip
+def generate(
+    model,
+    prompts,
+    *,
+    max_new_tokens=64,
+    temperature=0.0,
+    top_p=1.0,
+    stop=(),
+    batch_size=128,
+    seed=0,
+    engine="transformers",
+    dtype="auto",
+):
     """A response per prompt.
 
     Parameters
@@ -82,13 +93,23 @@ def generate(model, prompts, *, max_new_tokens=64, temperature=0.0, top_p=1.0, s
     tokenizer = load_tokenizer(model)
     texts = prompt_texts(tokenizer, prompts)
     # a chat template writes its own special tokens; never add them twice
-    ids = [tokenizer(text, add_special_tokens=isinstance(prompt, str))["input_ids"]
-           for text, prompt in zip(texts, prompts, strict=True)]  # fmt: skip
+    ids = [
+        tokenizer(text, add_special_tokens=isinstance(prompt, str))["input_ids"]
+        for text, prompt in zip(texts, prompts, strict=True)
+    ]
     _check_lengths(ids, max_new_tokens, _context(model))
     outputs = ENGINES[engine](
-        model, tokenizer, ids, draw_keys(texts, seed), max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p,
-        stop=stop, batch_size=batch_size, dtype=dtype,
-    )  # fmt: skip
+        model,
+        tokenizer,
+        ids,
+        draw_keys(texts, seed),
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        stop=stop,
+        batch_size=batch_size,
+        dtype=dtype,
+    )
     return [cut(output, stop).strip() for output in outputs]
 
 
@@ -108,17 +129,25 @@ def _check_options(max_new_tokens, temperature, top_p, stop, batch_size, engine)
 def prompt_texts(tokenizer, prompts):
     """Every prompt as the text the model reads: a string as it is, messages through the chat template."""
     chats = [i for i, prompt in enumerate(prompts) if not isinstance(prompt, str)]
-    refuse([i for i in chats if not _is_chat(prompts[i])], "prompts: position",
-           "holds neither a string nor a list of messages",
-           'give strings, or lists of {"role": ..., "content": ...}')  # fmt: skip
+    refuse(
+        [i for i in chats if not _is_chat(prompts[i])],
+        "prompts: position",
+        "holds neither a string nor a list of messages",
+        'give strings, or lists of {"role": ..., "content": ...}',
+    )
     if tokenizer.chat_template is None:
-        refuse(chats, "prompts: position", "holds chat messages, but the model's tokenizer has no chat template",
-               "give plain strings (base models read those), or use a model with a template")  # fmt: skip
+        refuse(
+            chats,
+            "prompts: position",
+            "holds chat messages, but the model's tokenizer has no chat template",
+            "give plain strings (base models read those), or use a model with a template",
+        )
     return [
-        prompt if isinstance(prompt, str)
+        prompt
+        if isinstance(prompt, str)
         else tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
         for prompt in prompts
-    ]  # fmt: skip
+    ]
 
 
 def _is_chat(prompt):
@@ -139,10 +168,12 @@ def _check_lengths(ids, max_new_tokens, context):
     refuse([i for i, row in enumerate(ids) if not row], "prompts: position", "holds no token", "drop the empty prompts")
     if context is not None:
         room = context - max_new_tokens
-        refuse([i for i, row in enumerate(ids) if len(row) > room], "prompts: position",
-               f"holds more than {room} tokens, the model's context of {context} less max_new_tokens={max_new_tokens}",
-               f"shorten or drop these prompts, or lower max_new_tokens (the longest prompt has {max(map(len, ids))})",
-               )  # fmt: skip
+        refuse(
+            [i for i, row in enumerate(ids) if len(row) > room],
+            "prompts: position",
+            f"holds more than {room} tokens, the model's context of {context} less max_new_tokens={max_new_tokens}",
+            f"shorten or drop these prompts, or lower max_new_tokens (the longest prompt has {max(map(len, ids))})",
+        )
 
 
 def draw_keys(texts, seed):
@@ -216,8 +247,13 @@ def _transformers(model, tokenizer, ids, keys, *, max_new_tokens, temperature, t
     ends = end_tokens(tokenizer, stop, net.generation_config.eos_token_id)
     pad = tokenizer.pad_token_id or 0
     # On the model too: what a config leaves open, `net.generate` fills from the model's own, which may hold a temperature.
-    net.generation_config = GenerationConfig(max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=pad,
-                                             eos_token_id=ends or None, bos_token_id=tokenizer.bos_token_id)  # fmt: skip
+    net.generation_config = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        pad_token_id=pad,
+        eos_token_id=ends or None,
+        bos_token_id=tokenizer.bos_token_id,
+    )
     order = sorted(range(len(ids)), key=lambda i: (-len(ids[i]), i))
     outputs = {}
     for first in tqdm(range(0, len(order), batch_size), desc="generating", leave=False):
@@ -227,10 +263,12 @@ def _transformers(model, tokenizer, ids, keys, *, max_new_tokens, temperature, t
         mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
         width = inputs.shape[1]
         new = net.generate(
-            inputs, attention_mask=mask.to(net.device), generation_config=net.generation_config,
+            inputs,
+            attention_mask=mask.to(net.device),
+            generation_config=net.generation_config,
             logits_processor=_sampling([keys[i] for i in batch], temperature, top_p, max_new_tokens, width),
             stopping_criteria=[StopStrings(tokenizer, stop, width)] if stop else [],
-        )[:, width:]  # fmt: skip
+        )[:, width:]
         for i, row in zip(batch, new.tolist(), strict=True):
             said = list(takewhile(lambda token: token not in ends, row))
             outputs[i] = tokenizer.decode(said, skip_special_tokens=True)
@@ -250,11 +288,18 @@ def _vllm(model, tokenizer, ids, keys, *, max_new_tokens, temperature, top_p, st
     try:
         import vllm
     except ImportError as error:
-        raise DataError("engine='vllm': the package vllm is not installed. Remedy: `pip install vllm` in an environment of "
-                        "its own (it pins torch), or engine='transformers'") from error  # fmt: skip
+        raise DataError(
+            "engine='vllm': the package vllm is not installed. Remedy: `pip install vllm` in an environment of "
+            "its own (it pins torch), or engine='transformers'"
+        ) from error
     ends = end_tokens(tokenizer, stop)  # vLLM adds those of the model's generation config
-    settings = {"temperature": temperature, "top_p": top_p, "max_tokens": max_new_tokens, "stop": stop,
-                "stop_token_ids": ends}  # fmt: skip
+    settings = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_tokens": max_new_tokens,
+        "stop": stop,
+        "stop_token_ids": ends,
+    }
     found = vllm.LLM(model=str(model), dtype=dtype, seed=0).generate(
         [{"prompt_token_ids": row} for row in ids], [vllm.SamplingParams(**settings, seed=key) for key in keys]
     )

@@ -52,9 +52,15 @@ def dpo_loss(policy_chosen_logps, policy_rejected_logps, reference_chosen_logps,
 
 
 def dmpo_loss(
-    policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps, divergence, *, beta,
+    policy_chosen_logps,
+    policy_rejected_logps,
+    reference_chosen_logps,
+    reference_rejected_logps,
+    divergence,
+    *,
+    beta,
     aspects,
-):  # fmt: skip
+):
     """Direct multi-preference optimisation, -log sigma(kappa * M + PD) (arXiv 2508.07638; DFPO at ICLR 2026).
 
     Parameters

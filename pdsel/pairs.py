@@ -10,9 +10,9 @@ import pandas as pd
 from datasets import Features, List, Value
 
 from pdsel.checks import DataError, refuse, require_columns
-from pdsel.levels import draw, subsample, supply
+from pdsel.data.subsets import draw, subsample, supply
+from pdsel.data.tables import Spool, check_pairs, rows_at
 from pdsel.ratings import check_ratings
-from pdsel.tables import Spool, check_pairs, rows_at
 
 __all__ = ["check_pairs", "compare_responses", "make_pairs", "mean_gaps", "pair_id", "relabel", "supply"]
 
@@ -140,8 +140,10 @@ def _check_aspects(compared, aspects):
 
 def _check_parts(table, aspects):
     if table.empty:
-        raise DataError(f"ratings: no two responses to a prompt differ on its aspect, so {aspects} label no pair. Remedy: "
-                        "more prompts, or finer ratings")  # fmt: skip
+        raise DataError(
+            f"ratings: no two responses to a prompt differ on its aspect, so {aspects} label no pair. Remedy: "
+            "more prompts, or finer ratings"
+        )
     missing = sorted(set(aspects) - set(table["aspect"]))
     if missing:
         warnings.warn(
@@ -160,12 +162,16 @@ def _assign(prompt_ids, aspects, seed):
 def _orient(ratings, labelled, signs, aspects):
     """Pairs with the better response first, without texts: `row, better, worse` say where in the ratings they are."""
     first, second = labelled["first"].to_numpy(), labelled["second"].to_numpy()
-    table = pd.DataFrame({
-        "row": labelled["row"].to_numpy(), "aspect": labelled["aspect"].to_numpy(),
-        "better": np.where(signs > 0, first, second), "worse": np.where(signs > 0, second, first),
-        "rating_gaps": (signs[:, None] * labelled[aspects].to_numpy() + 0.0).tolist(),
-        "overall_gap": signs * labelled["overall_gap"].to_numpy(),
-    })  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "row": labelled["row"].to_numpy(),
+            "aspect": labelled["aspect"].to_numpy(),
+            "better": np.where(signs > 0, first, second),
+            "worse": np.where(signs > 0, second, first),
+            "rating_gaps": (signs[:, None] * labelled[aspects].to_numpy() + 0.0).tolist(),
+            "overall_gap": signs * labelled["overall_gap"].to_numpy(),
+        }
+    )
     table["pair_id"] = _ids(ratings, table)
     table["prompt_id"] = np.array(list(ratings["prompt_id"]), dtype=object)[table["row"]]
     table = table[table["pair_id"].notna()]
@@ -191,20 +197,31 @@ def _with_texts(ratings, table):
     prompts = rows_at(ratings.select_columns(["prompt", "responses", "models"]), table["row"].tolist())
     for record, prompt in zip(table.itertuples(), prompts, strict=True):
         better, worse = record.better, record.worse
-        spool.add({
-            "pair_id": record.pair_id, "prompt_id": record.prompt_id, "prompt": prompt["prompt"],
-            "chosen": prompt["responses"][better], "rejected": prompt["responses"][worse], "aspect": record.aspect,
-            "chosen_model": prompt["models"][better], "rejected_model": prompt["models"][worse],
-            "rating_gaps": record.rating_gaps, "overall_gap": record.overall_gap, "conflict": record.conflict,
-        })  # fmt: skip
+        spool.add(
+            {
+                "pair_id": record.pair_id,
+                "prompt_id": record.prompt_id,
+                "prompt": prompt["prompt"],
+                "chosen": prompt["responses"][better],
+                "rejected": prompt["responses"][worse],
+                "aspect": record.aspect,
+                "chosen_model": prompt["models"][better],
+                "rejected_model": prompt["models"][worse],
+                "rating_gaps": record.rating_gaps,
+                "overall_gap": record.overall_gap,
+                "conflict": record.conflict,
+            }
+        )
     return spool.finish()
 
 
 def _with_conflict(table):
     unknown = table["overall_gap"].isna()
     if unknown.any():
-        warnings.warn(f"no overall score for {unknown.sum()} of {len(table)} pairs: the mean of the aspects stands in",
-                      stacklevel=4)  # fmt: skip
+        warnings.warn(
+            f"no overall score for {unknown.sum()} of {len(table)} pairs: the mean of the aspects stands in",
+            stacklevel=4,
+        )
         table.loc[unknown, "overall_gap"] = mean_gaps(table.loc[unknown, "rating_gaps"])
     return table.assign(conflict=table["overall_gap"] < 0)
 

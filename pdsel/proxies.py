@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from pdsel import processes
 from pdsel.artifacts import slug
 from pdsel.checks import DataError, refuse
-from pdsel.launch import launch
-from pdsel.naming import name_aspect, named_pairs, named_start
+from pdsel.engine import processes
+from pdsel.engine.launch import launch
+from pdsel.engine.proxy_sample import training_ids
+from pdsel.engine.scoring import classifier_rewards, response_lengths, response_logps
+from pdsel.engine.shared_proxy import name_aspect, named_pairs, named_start
 from pdsel.pairs import check_pairs
-from pdsel.sampling import training_ids
-from pdsel.scoring import classifier_rewards, response_lengths, response_logps
 from pdsel.selection import POOLED
 from pdsel.training import train_reward, train_with_offset, training_log
 
@@ -67,9 +67,22 @@ def load_proxy(path, aspect=None):
 
 
 def fit_proxy(
-    pairs, aspect, *, model, kind="classifier", length_penalty=0.0, length_sign="minus", length_balance=None, seed=0,
-    beta=0.1, share=1.0, resample=None, output_dir=None, max_length=1024, **training,
-):  # fmt: skip
+    pairs,
+    aspect,
+    *,
+    model,
+    kind="classifier",
+    length_penalty=0.0,
+    length_sign="minus",
+    length_balance=None,
+    seed=0,
+    beta=0.1,
+    share=1.0,
+    resample=None,
+    output_dir=None,
+    max_length=1024,
+    **training,
+):
     """Train the reward of one aspect on its own pairs, or of all pooled pairs with `aspect=None` (the paper's RAF).
 
     Parameters
@@ -126,14 +139,20 @@ def fit_proxy(
     where = {name: row for row, name in enumerate(pairs["pair_id"])}
     rows = pairs.select([where[name] for name in ids])
     offset = _length_offset(rows, model, length_penalty, length_sign)
-    path = _train(kind, rows, offset, beta, {"model": model, "output_dir": output_dir, "seed": seed,
-                                             "max_length": max_length} | training)  # fmt: skip
+    path = _train(
+        kind,
+        rows,
+        offset,
+        beta,
+        {"model": model, "output_dir": output_dir, "seed": seed, "max_length": max_length} | training,
+    )
     Path(path, "trained_on.txt").write_text("\n".join(sorted(set(ids))))
     log = training_log(path)
     penalty = length_penalty if length_sign == "minus" else 0.0
     name = aspect if aspect is not None else POOLED
-    return Proxy(name, kind, path, str(model), beta, penalty, max_length, log["seconds"], len(rows), log["n_tokens"],
-                 holder).save()  # fmt: skip
+    return Proxy(
+        name, kind, path, str(model), beta, penalty, max_length, log["seconds"], len(rows), log["n_tokens"], holder
+    ).save()
 
 
 def fit_proxies(pairs, *, output_dir=None, aspects=None, **options):
@@ -219,8 +238,8 @@ def score_margins(pairs, proxies, *, accelerate=None):
         Pairs table.
     proxies : list of Proxy, or dict of aspect to Proxy
     accelerate : str or Path, optional
-        Spread the pairs over processes with this config, see `pdsel.launch`: every process scores the pairs of its prompts,
-        and the parts are joined by `pair_id`. Equal to one process to about 1e-6 times a log-probability.
+        Spread the pairs over processes with this config, see `pdsel.engine.launch`: every process scores the pairs of its
+        prompts, and the parts are joined by `pair_id`. Equal to one process to about 1e-6 times a log-probability.
 
     Returns
     -------

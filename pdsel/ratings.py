@@ -23,7 +23,7 @@ from datasets import Features, List, Value
 from tqdm.auto import tqdm
 
 from pdsel.checks import DataError, refuse, require_columns
-from pdsel.cleaning import (
+from pdsel.data.cleaning import (
     CONTAMINATION,
     check_responses,
     clean_rows,
@@ -33,7 +33,7 @@ from pdsel.cleaning import (
     refuse_repeats,
     text_key,
 )
-from pdsel.layouts import (
+from pdsel.data.layouts import (
     RATING_REMEDY,
     find_files,
     first_row,
@@ -43,8 +43,8 @@ from pdsel.layouts import (
     read_prompts,
     read_rating,
 )
-from pdsel.sources import SOURCES
-from pdsel.tables import Spool
+from pdsel.data.sources import SOURCES
+from pdsel.data.tables import Spool
 
 __all__ = ["check_ratings", "check_responses", "load_ratings", "prompt_id", "read_rating"]
 
@@ -147,8 +147,12 @@ def load_ratings(path_or_name, *, split="train", revision=None, limit=None, clea
 def _signs(signs, files):
     """The sign of every aspect that has one: as given, else the default of the layout."""
     signs = dict(signs or {})
-    refuse([a for a, sign in signs.items() if sign not in (1, 0, -1)], "signs", "is none of 1, 0, -1 for aspect",
-           "1 keeps an aspect, -1 reverses it, 0 leaves it out")  # fmt: skip
+    refuse(
+        [a for a, sign in signs.items() if sign not in (1, 0, -1)],
+        "signs",
+        "is none of 1, 0, -1 for aspect",
+        "1 keeps an aspect, -1 reverses it, 0 leaves it out",
+    )
     return (HELPSTEER_SIGNS if is_helpsteer(first_row(files)) else {}) | signs
 
 

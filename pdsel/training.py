@@ -15,14 +15,14 @@ save_steps : int, optional
     a CPU ends with the same bytes; with other settings, data or start it begins anew. Removed on success.
 accelerate : str or Path, optional
     Run under `accelerate launch` with this config, a path or one of those shipped: "ddp", "fsdp", "zero3", "cpu2". See
-    `pdsel.launch`.
+    `pdsel.engine.launch`.
 bf16, gradient_checkpointing, gradient_accumulation_steps, optim, report_to, ...
     As TRL has them. bf16 and gradient checkpointing are on where there is a GPU. `optim="adamw_8bit"` needs bitsandbytes.
 
 Weights are trained in float32 (frozen ones under LoRA may be bf16). A run without bf16 saves float32. A run with it saves
 the type that the start is stored in: whoever loads a 16-bit model computes in 16 bits, and would round the weights then.
 
-Errors: `pdsel.failures.TrainingError` when the loss is no finite number any more, or the memory is full (which says what
+Errors: `pdsel.engine.errors.TrainingError` when the loss is no finite number any more, or the memory is full (which says what
 to change); a `ValueError` for settings and data that cannot work.
 """
 
@@ -34,12 +34,12 @@ import torch
 from datasets import Dataset
 from trl import DPOConfig, RewardConfig, SFTConfig
 
-from pdsel.launch import launchable
-from pdsel.models import device, load_causal, load_classifier, load_tokenizer
-from pdsel.offsets import MarginTrainer, OffsetCollator, OffsetTrainer, ResponseTrainer
+from pdsel.engine.launch import launchable
+from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer
+from pdsel.engine.reference_cache import ReferenceCache
+from pdsel.engine.trainers import MarginTrainer, OffsetCollator, OffsetTrainer, ResponseTrainer
+from pdsel.engine.training_run import train
 from pdsel.pairs import check_pairs
-from pdsel.reference import ReferenceCache
-from pdsel.runs import train
 
 TRAINING_COLUMNS = ["prompt", "chosen", "rejected"]
 
@@ -73,10 +73,20 @@ def train_sft(
     completion = "completion" if "completion" in pairs.column_names else "chosen"
     data = pairs.select_columns(["prompt", completion]).rename_columns({completion: "completion"})
     return train(
-        ResponseTrainer, SFTConfig, data, load=load_causal, model=model, output_dir=output_dir, seed=seed,
-        learning_rate=learning_rate, batch_size=batch_size, epochs=epochs, max_length=max_length,
-        counts=partial(_counts, len(data)), **config,
-    )  # fmt: skip
+        ResponseTrainer,
+        SFTConfig,
+        data,
+        load=load_causal,
+        model=model,
+        output_dir=output_dir,
+        seed=seed,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        epochs=epochs,
+        max_length=max_length,
+        counts=partial(_counts, len(data)),
+        **config,
+    )
 
 
 def train_dpo(pairs, *, model, output_dir, seed=0, beta=0.1, **training):
@@ -108,8 +118,9 @@ def train_dpo(pairs, *, model, output_dir, seed=0, beta=0.1, **training):
         For a pairs table with missing columns, duplicates, or a chosen response equal to the rejected one.
     """
     check_pairs(pairs)
-    return train_with_offset(pairs, [0.0] * len(pairs), model=model, output_dir=output_dir, seed=seed, beta=beta,
-                             **training)  # fmt: skip
+    return train_with_offset(
+        pairs, [0.0] * len(pairs), model=model, output_dir=output_dir, seed=seed, beta=beta, **training
+    )
 
 
 def train_dmpo(pairs, divergence, *, model, output_dir, seed=0, beta=0.1, aspects, **training):
@@ -139,15 +150,29 @@ def train_dmpo(pairs, divergence, *, model, output_dir, seed=0, beta=0.1, aspect
             "the margins of these very pairs"
         )
     offsets = divergence.loc[list(pairs["pair_id"])].tolist()
-    return train_with_offset(pairs, offsets, scale=aspects, model=model, output_dir=output_dir, seed=seed, beta=beta,
-                             **training)  # fmt: skip
+    return train_with_offset(
+        pairs, offsets, scale=aspects, model=model, output_dir=output_dir, seed=seed, beta=beta, **training
+    )
 
 
 @launchable
 def train_with_offset(
-    pairs, offsets, *, model, output_dir, seed, beta, scale=1, learning_rate=3e-4, batch_size=32, epochs=1,
-    max_length=1024, held_out=None, reference_cache=None, **config,
-):  # fmt: skip
+    pairs,
+    offsets,
+    *,
+    model,
+    output_dir,
+    seed,
+    beta,
+    scale=1,
+    learning_rate=3e-4,
+    batch_size=32,
+    epochs=1,
+    max_length=1024,
+    held_out=None,
+    reference_cache=None,
+    **config,
+):
     """DPO with `-log sigma(scale * M + offset)`: DPO at (1, 0), DMPO at (kappa, PD), length penalties in between.
 
     Exact through TRL: its beta becomes `scale * beta` and the reference log-probability of the chosen response is
@@ -173,19 +198,42 @@ def train_with_offset(
         return {"data_collator": collator, "scale": scale, "reference": cache}
 
     return train(
-        OffsetTrainer, DPOConfig, _with_column(pairs, "offset", offsets), load=load_causal, model=model,
-        output_dir=output_dir, seed=seed, learning_rate=learning_rate, batch_size=batch_size, epochs=epochs,
-        max_length=max_length, held_out=_held_out(held_out, "offset"), trainer_options=options, beta=scale * beta,
-        precompute_ref_log_probs=True, remove_unused_columns=False, counts=partial(_dropped, len(pairs), max_length),
+        OffsetTrainer,
+        DPOConfig,
+        _with_column(pairs, "offset", offsets),
+        load=load_causal,
+        model=model,
+        output_dir=output_dir,
+        seed=seed,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        epochs=epochs,
+        max_length=max_length,
+        held_out=_held_out(held_out, "offset"),
+        trainer_options=options,
+        beta=scale * beta,
+        precompute_ref_log_probs=True,
+        remove_unused_columns=False,
+        counts=partial(_dropped, len(pairs), max_length),
         **batches | config,
-    )  # fmt: skip
+    )
 
 
 @launchable
 def train_reward(
-    pairs, margins, *, model, output_dir, seed=0, learning_rate=1e-3, batch_size=32, epochs=1, max_length=1024,
-    held_out=None, **config,
-):  # fmt: skip
+    pairs,
+    margins,
+    *,
+    model,
+    output_dir,
+    seed=0,
+    learning_rate=1e-3,
+    batch_size=32,
+    epochs=1,
+    max_length=1024,
+    held_out=None,
+    **config,
+):
     """A Bradley-Terry sequence classifier: `-log sigma(r_w - r_l - margin)`.
 
     Parameters
@@ -207,10 +255,21 @@ def train_reward(
         return classifier
 
     return train(
-        MarginTrainer, RewardConfig, _with_column(pairs, "margin", margins), load=load, model=model, output_dir=output_dir,
-        seed=seed, learning_rate=learning_rate, batch_size=batch_size, epochs=epochs, max_length=max_length,
-        held_out=_held_out(held_out, "margin"), counts=partial(_counts, len(pairs)), **config,
-    )  # fmt: skip
+        MarginTrainer,
+        RewardConfig,
+        _with_column(pairs, "margin", margins),
+        load=load,
+        model=model,
+        output_dir=output_dir,
+        seed=seed,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        epochs=epochs,
+        max_length=max_length,
+        held_out=_held_out(held_out, "margin"),
+        counts=partial(_counts, len(pairs)),
+        **config,
+    )
 
 
 def _with_column(pairs, name, values):

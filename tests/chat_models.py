@@ -7,8 +7,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, GemmaConfig, LlamaConfig, PreTrainedTokenizerFast, Qwen2Config
 
-SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
-         "num_key_value_heads": 1, "max_position_embeddings": 512}  # fmt: skip
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "max_position_embeddings": 512,
+}
 
 LLAMA3 = (
     "{{- bos_token }}{%- for message in messages %}"
@@ -45,11 +51,14 @@ def save_chat_model(family, folder, *, seed=0, corpus=("the quick brown fox jump
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    core.train_from_iterator(corpus, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet,
-                                                         special_tokens=special, show_progress=False))  # fmt: skip
+    core.train_from_iterator(
+        corpus,
+        trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, special_tokens=special, show_progress=False),
+    )
     if bos:  # as these families do for plain text
-        core.post_processor = TemplateProcessing(single=f"{bos} $A", pair=f"{bos} $A $B",
-                                                 special_tokens=[(bos, core.token_to_id(bos))])  # fmt: skip
+        core.post_processor = TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A $B", special_tokens=[(bos, core.token_to_id(bos))]
+        )
     names = {"bos_token": bos, "eos_token": eos, "chat_template": template}
     if family in ("qwen2", "gemma"):
         names["pad_token"] = "<|endoftext|>" if family == "qwen2" else "<pad>"
@@ -58,8 +67,9 @@ def save_chat_model(family, folder, *, seed=0, corpus=("the quick brown fox jump
     sizes = SIZES | ({"head_dim": 16} if family == "gemma" else {})
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        net = AutoModelForCausalLM.from_config(config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id,
-                                                      **ids, **sizes))  # fmt: skip
+        net = AutoModelForCausalLM.from_config(
+            config(vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id, **ids, **sizes)
+        )
     net.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(Path(folder))

@@ -15,7 +15,7 @@ import yaml
 from fake_endpoint import FakeEndpoint
 from standins import make_hub, wizardlm
 
-from pdsel.profiles import load_profile
+from pdsel.pipeline.profiles import load_profile
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {  # what takes another value, where the profile has the key
@@ -97,9 +97,22 @@ def dry_run(name, folder, *, methods=None, targets=(), cores=2):
     with FakeEndpoint() as server:
         cut = derive(profile, endpoint=server.url, wizard=wizardlm(home), methods=methods)
         file.write_text(yaml.safe_dump(cut, sort_keys=False))
-        command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", str(cores), "--nolock",
-                   "--keep-going", "--show-failed-logs", *(str(results / target) for target in targets),
-                   "--config", f"profile={file}", f"results={results}"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            "notebooks/Snakefile",
+            "--cores",
+            str(cores),
+            "--nolock",
+            "--keep-going",
+            "--show-failed-logs",
+            *(str(results / target) for target in targets),
+            "--config",
+            f"profile={file}",
+            f"results={results}",
+        ]
         return subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL)
 
 

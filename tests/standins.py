@@ -13,10 +13,10 @@ import torch
 from chat_models import save_chat_model
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from pdsel.eval_prompts import ALPACA_EVAL, LIMA
+from pdsel.data.eval_prompts import ALPACA_EVAL, LIMA
+from pdsel.data.sources import SOURCES
 from pdsel.notesworld import draw_prompts
 from pdsel.notesworld.people import rated_rows
-from pdsel.sources import SOURCES
 
 POLICIES = {  # name: family
     "Qwen/Qwen2.5-0.5B-Instruct": "qwen2",
@@ -112,11 +112,17 @@ def write_helpsteer(rows, folder):
         for each in row["completions"]:
             rating = {name: int(found["Rating"]) - 1 for name, found in each["annotations"].items()}
             words = len(each["response"].split())
-            lines.append({
-                "prompt": row["instruction"], "response": each["response"], "helpfulness": rating["helpfulness"],
-                "correctness": rating["truthfulness"], "coherence": rating["instruction_following"],
-                "complexity": min(4, words // 6), "verbosity": min(4, words // 4),
-            })  # fmt: skip
+            lines.append(
+                {
+                    "prompt": row["instruction"],
+                    "response": each["response"],
+                    "helpfulness": rating["helpfulness"],
+                    "correctness": rating["truthfulness"],
+                    "coherence": rating["instruction_following"],
+                    "complexity": min(4, words // 6),
+                    "verbosity": min(4, words // 4),
+                }
+            )
     for split in ("train", "validation"):
         write_lines(folder / f"{split}.jsonl.gz", lines)
 
@@ -126,8 +132,10 @@ def write_eval_prompts(home):
     repository, file, revision = ALPACA_EVAL
     prompts = iter(draw_prompts(60, split="eval", seed=3))
     sets = ["helpful_base", "koala", "oasst", "selfinstruct", "vicuna"] * 6
-    rows = [{"dataset": name, "instruction": next(prompts), "output": "Stand-in.", "generator": "text_davinci_003"}
-            for name in sets]  # fmt: skip
+    rows = [
+        {"dataset": name, "instruction": next(prompts), "output": "Stand-in.", "generator": "text_davinci_003"}
+        for name in sets
+    ]
     rows.append(rows[0])  # a prompt that is there twice
     snapshot(home, repository, kind="dataset", revision=revision).joinpath(file).write_text(json.dumps(rows))
     lima = [{"conversations": [next(prompts)], "source": "test"} for _ in range(6)]

@@ -7,14 +7,20 @@ import torch
 from datasets import Dataset
 from scipy.optimize import minimize
 
-from pdsel.models import load_causal, load_tokenizer
+from pdsel.engine.models import load_causal, load_tokenizer
+from pdsel.engine.scoring import encode, response_logps
 from pdsel.notesworld import BASE_MODEL
 from pdsel.rules.alternatives import ALTERNATIVES, target_margins, train_alternative, train_plan
-from pdsel.scoring import encode, response_logps
 from pdsel.training import train_dpo, training_log
 
-ONE_BATCH = {"batch_size": 64, "max_steps": 2, "lr_scheduler_type": "constant", "warmup_steps": 0, "learning_rate": 1e-3,
-             "logging_steps": 1}  # fmt: skip
+ONE_BATCH = {
+    "batch_size": 64,
+    "max_steps": 2,
+    "lr_scheduler_type": "constant",
+    "warmup_steps": 0,
+    "learning_rate": 1e-3,
+    "logging_steps": 1,
+}
 
 
 def plan_of(name, *signals, **options):
@@ -28,8 +34,9 @@ def few(pairs):
 
 @pytest.fixture
 def three():
-    return Dataset.from_dict({"pair_id": list("pqr"), "aspect": ["a", "b", "a"],
-                              "rating_gaps": [[1.0, -2.0], [0.0, 2.0], [4.0, 1.0]]})  # fmt: skip
+    return Dataset.from_dict(
+        {"pair_id": list("pqr"), "aspect": ["a", "b", "a"], "rating_gaps": [[1.0, -2.0], [0.0, 2.0], [4.0, 1.0]]}
+    )
 
 
 def sides(chosen, rejected):
@@ -186,8 +193,10 @@ def test_losses_of_trl_are_the_formula(few, tmp_path, name):
     moved = train_plan(plan, few, model=BASE_MODEL, output_dir=tmp_path / "one", **ONE_BATCH | {"max_steps": 1})
     before, after = token_logps(few, BASE_MODEL), token_logps(few, moved)
     for found, now in zip(logged(few, plan, tmp_path / "two"), (before, after), strict=True):
-        losses = [OF_TRL[name](c[0] - old_c[0], r[0] - old_r[0], c[1], r[1], beta=plan.get("beta", 0.1))
-                  for (c, r), (old_c, old_r) in zip(now, before, strict=True)]  # fmt: skip
+        losses = [
+            OF_TRL[name](c[0] - old_c[0], r[0] - old_r[0], c[1], r[1], beta=plan.get("beta", 0.1))
+            for (c, r), (old_c, old_r) in zip(now, before, strict=True)
+        ]
         assert found == pytest.approx(np.mean(losses), rel=1e-3)
 
 
@@ -195,16 +204,16 @@ def test_a_curriculum_is_not_shuffled(few, tmp_path):
     """Batches of 16 in the order given: the first pairs' offsets decide the first loss."""
     ids = list(few["pair_id"])[::-1]
     plan = {"order": ids, "offset": pd.Series(np.repeat([-2.0, 0.0, 2.0], 16), index=ids)}
-    path = train_plan(plan, few, model=BASE_MODEL, output_dir=tmp_path / "policy", batch_size=16, learning_rate=0.0,
-                      logging_steps=1)  # fmt: skip
+    path = train_plan(
+        plan, few, model=BASE_MODEL, output_dir=tmp_path / "policy", batch_size=16, learning_rate=0.0, logging_steps=1
+    )
     losses = [point["loss"] for point in training_log(path)["history"] if "loss" in point]
     assert losses == pytest.approx(list(np.logaddexp(0, [2.0, 0.0, -2.0])), abs=2e-4)
 
 
 def test_stages_move_the_reference(few, tmp_path):
     """Every stage starts at ln 2, for its reference is where it starts; one record tells of all stages."""
-    path = train_alternative("sDPO", few, {"pairs": few}, model=BASE_MODEL, output_dir=tmp_path / "policy",
-                             **ONE_BATCH)  # fmt: skip
+    path = train_alternative("sDPO", few, {"pairs": few}, model=BASE_MODEL, output_dir=tmp_path / "policy", **ONE_BATCH)
     log = training_log(path)
     losses = [point["loss"] for point in log["history"] if "loss" in point]
     assert len(losses) == 4 and losses[0] == losses[2] == pytest.approx(np.log(2), abs=1e-4)

@@ -25,8 +25,8 @@ from pdsel.artifacts import (
     verify,
     writing,
 )
-from pdsel.profiles import declared_parameters, load_profile
-from pdsel.report import ORDER, fill_blocks, load_outcomes, main, markdown
+from pdsel.pipeline.profiles import declared_parameters, load_profile
+from pdsel.pipeline.report import ORDER, fill_blocks, load_outcomes, main, markdown
 
 
 def everything(folder):
@@ -245,16 +245,22 @@ def test_a_profile_may_leave_a_section_empty(profile):
 
 
 BAD_PROFILES = {
-    "unknown key": (GRID + "01_data: {n_promts: 60}",
-                    r"01_data declares no parameter \['n_promts'\]\. Remedy: use one of \['n_prompts', 'seed'\]"),
+    "unknown key": (
+        GRID + "01_data: {n_promts: 60}",
+        r"01_data declares no parameter \['n_promts'\]\. Remedy: use one of \['n_prompts', 'seed'\]",
+    ),
     "unknown section": (GRID + "08_more: {x: 1}", r"section '08_more' names no notebook; there is no 08_more\.ipynb"),
-    "no grid": ("01_data: {n_prompts: 60}",
-                r"section 'grid' needs exactly \['conflicts', 'methods', 'seeds'\], it has \[\]"),
-    "missing grid key": ("grid: {conflicts: [0.3], seeds: [0]}",
-                         r"'grid' needs exactly .*, it has \['conflicts', 'seeds'\]"),
+    "no grid": (
+        "01_data: {n_prompts: 60}",
+        r"section 'grid' needs exactly \['conflicts', 'methods', 'seeds'\], it has \[\]",
+    ),
+    "missing grid key": (
+        "grid: {conflicts: [0.3], seeds: [0]}",
+        r"'grid' needs exactly .*, it has \['conflicts', 'seeds'\]",
+    ),
     "unknown grid key": (GRID.replace("}", ", shares: [0.3]}"), r"'grid' needs exactly .*'shares'\]"),
     "empty": ("", r"'grid' needs exactly .*, it has \[\]"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("text", "problem"), BAD_PROFILES.values(), ids=BAD_PROFILES)
@@ -263,10 +269,13 @@ def test_a_bad_profile_is_refused(profile, text, problem):
         profile(text)
 
 
-NO_MAPPING = {"a list": "[1, 2]", "a grid that is a list": "grid: [conflicts, seeds, methods]",
-              "a section that is a list": GRID + "01_data: [n_prompts]",
-              "a section that is a number": GRID + "01_data: 3",
-              "no YAML": "a: b: c"}  # fmt: skip
+NO_MAPPING = {
+    "a list": "[1, 2]",
+    "a grid that is a list": "grid: [conflicts, seeds, methods]",
+    "a section that is a list": GRID + "01_data: [n_prompts]",
+    "a section that is a number": GRID + "01_data: 3",
+    "no YAML": "a: b: c",
+}
 
 
 @pytest.mark.parametrize("text", NO_MAPPING.values(), ids=NO_MAPPING)

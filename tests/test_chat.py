@@ -7,10 +7,10 @@ from chat_models import FAMILIES, save_chat_model
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-from pdsel.chat import as_messages, conversation, fitting, token_counts, too_long
-from pdsel.models import load_causal, load_tokenizer
+from pdsel.engine.chat import as_messages, conversation, fitting, token_counts, too_long
+from pdsel.engine.models import load_causal, load_tokenizer
+from pdsel.engine.scoring import classifier_rewards, encode, response_logps
 from pdsel.notesworld import BASE_MODEL
-from pdsel.scoring import classifier_rewards, encode, response_logps
 from pdsel.training import train_dpo, train_reward, train_sft, training_log
 
 LONG = 160  # tokens that all pairs but one fit in, whatever the family
@@ -38,8 +38,9 @@ def trl_rows(pairs, model, tmp_path, **config):
     """What TRL's DPO trainer makes of the pairs: a table of `prompt_ids, chosen_ids, rejected_ids`."""
     args = DPOConfig(output_dir=str(tmp_path), report_to="none", bf16=False, use_cpu=True, **config)
     data = pairs.select_columns(["prompt", "chosen", "rejected"])
-    return DPOTrainer(load_causal(model), args=args, train_dataset=data,
-                      processing_class=load_tokenizer(model)).train_dataset  # fmt: skip
+    return DPOTrainer(
+        load_causal(model), args=args, train_dataset=data, processing_class=load_tokenizer(model)
+    ).train_dataset
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -149,9 +150,13 @@ def test_messages_stay_and_strings_get_a_system_message_when_asked(strings):
 
 @pytest.mark.parametrize(
     ("text", "roles", "last"),
-    [("Hi", ["user"], "Hi"), ("a\n<extra_id_1>Assistant\nb\n\nc\n<extra_id_1>User\nd ", ["user", "assistant", "user"], "d "),
-     ("a\n<extra_id_1>Assistant\nb", ["user"], None), ("a\n<extra_id_1>User\nb", ["user"], None)],
-)  # fmt: skip
+    [
+        ("Hi", ["user"], "Hi"),
+        ("a\n<extra_id_1>Assistant\nb\n\nc\n<extra_id_1>User\nd ", ["user", "assistant", "user"], "d "),
+        ("a\n<extra_id_1>Assistant\nb", ["user"], None),
+        ("a\n<extra_id_1>User\nb", ["user"], None),
+    ],
+)
 def test_a_conversation_of_helpsteer2_is_a_message_a_turn(text, roles, last, strings):
     found = conversation(text)
     assert [turn["role"] for turn in found] == roles and found[-1]["content"] == (text if last is None else last)

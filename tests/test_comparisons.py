@@ -17,7 +17,7 @@ from pdsel.evaluation import (
     paired_difference,
     win_rate,
 )
-from pdsel.judges import gold_judge
+from pdsel.evaluation.judges import gold_judge
 from pdsel.notesworld import draw_prompts
 
 SIMULATED = 500
@@ -63,8 +63,10 @@ def test_prompts_alone_would_be_too_sure():
     covered = {"prompts": [], "both": []}
     for _ in range(60):
         table = seeds_by_prompts(rng, seeds=5, prompts=100, of_seeds=0.2)
-        for name, found in [("both", mean_over_prompts_and_seeds(table)),
-                            ("prompts", mean_over_prompts_and_seeds(table.mean().to_frame().T))]:  # fmt: skip
+        for name, found in [
+            ("both", mean_over_prompts_and_seeds(table)),
+            ("prompts", mean_over_prompts_and_seeds(table.mean().to_frame().T)),
+        ]:
             covered[name].append(found.low <= 0 <= found.high)
     assert np.mean(covered["prompts"]) < 0.7 < 0.88 < np.mean(covered["both"])
 
@@ -73,8 +75,11 @@ def test_one_seed_is_students_interval_over_prompts():
     values = np.random.default_rng(0).normal(3, 1, 200)
     found = mean_over_prompts_and_seeds(pd.DataFrame([values]))
     low, high = stats.t.interval(0.95, 199, values.mean(), stats.sem(values))
-    assert (found.value, found.low, found.high) == (pytest.approx(values.mean()), pytest.approx(low, abs=0.02),
-                                                    pytest.approx(high, abs=0.02))  # fmt: skip
+    assert (found.value, found.low, found.high) == (
+        pytest.approx(values.mean()),
+        pytest.approx(low, abs=0.02),
+        pytest.approx(high, abs=0.02),
+    )
     assert found.variant == "bootstrap over 200 prompts, Student's t" and found.n == 200
 
 
@@ -104,8 +109,11 @@ def outcomes(shift=0.3, n=80, seeds=(0, 1, 2)):
     frames = []
     for seed in seeds:
         for place, method in enumerate(["PD", "ALL", "RAND"]):
-            frames.append(pd.DataFrame({"method": method, "prompt_id": range(n), "seed": seed,
-                                        "utility": rng.normal(-shift * place, 1, n)}))  # fmt: skip
+            frames.append(
+                pd.DataFrame(
+                    {"method": method, "prompt_id": range(n), "seed": seed, "utility": rng.normal(-shift * place, 1, n)}
+                )
+            )
     return pd.concat(frames, ignore_index=True)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdsel.contamination import overlap
+from pdsel.data.contamination import overlap
 from pdsel.notesworld import draw_prompts, read_prompt
 from pdsel.notesworld.world import ATTRIBUTES
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, Features, List, Value
 
-from pdsel import cleaning, sources, tables
+from pdsel.data import cleaning, sources, tables
 from pdsel.pairs import make_pairs, relabel, supply
 from pdsel.ratings import check_ratings, load_ratings
 
@@ -29,17 +29,29 @@ def completion(response, rating="4", overall=5.0, **annotations):
     typed = {"Rating": rating, "Rationale": "Since ...", "Rationale For Rating": "As ...", "Type": ["1"]}
     default = {"helpfulness": typed, "honesty": whole, "instruction_following": whole, "truthfulness": typed}
     return {
-        "model": "llama", "principle": "honesty", "custom_system_prompt": "Be honest.", "response": response,
-        "critique": "Good.", "overall_score": overall, "fine-grained_score": 4.0, "annotations": default | annotations,
-    }  # fmt: skip
+        "model": "llama",
+        "principle": "honesty",
+        "custom_system_prompt": "Be honest.",
+        "response": response,
+        "critique": "Good.",
+        "overall_score": overall,
+        "fine-grained_score": 4.0,
+        "annotations": default | annotations,
+    }
 
 
 def feedback(prompt, *completions, source="flan"):
     """A row of UltraFeedback."""
     completions = completions or (completion("yes", "5"), completion("no", "2"))
     models = [each["model"] for each in completions]
-    return {"source": source, "instruction": prompt, "models": models, "completions": list(completions),
-            "correct_answers": ["None"], "incorrect_answers": ["None"]}  # fmt: skip
+    return {
+        "source": source,
+        "instruction": prompt,
+        "models": models,
+        "completions": list(completions),
+        "correct_answers": ["None"],
+        "incorrect_answers": ["None"],
+    }
 
 
 def steer(prompt, response, *ratings, **changes):
@@ -109,8 +121,14 @@ def test_ultrafeedback_is_its_six_files_at_the_pinned_revision(hub, tmp_path):
         write(tmp_path / file, [feedback(f"question {i}", source=Path(file).stem)])
     with pytest.warns(UserWarning, match="6 prompts read, 5 kept; 1 removed: prompts of TruthfulQA, a benchmark"):
         table = load_ratings("ultrafeedback")
-    assert sorted(file for _, file, *_ in hub) == ["evol_instruct.jsonl", "false_qa.jsonl", "flan.jsonl", "sharegpt.jsonl",
-                                                   "truthful_qa.jsonl", "ultrachat.jsonl"]  # fmt: skip
+    assert sorted(file for _, file, *_ in hub) == [
+        "evol_instruct.jsonl",
+        "false_qa.jsonl",
+        "flan.jsonl",
+        "sharegpt.jsonl",
+        "truthful_qa.jsonl",
+        "ultrachat.jsonl",
+    ]
     revision = "40b436560ca83a8dba36114c22ab3c66e43f6d5e"
     assert {(repository, kind, commit) for repository, _, kind, commit in hub} == {
         ("openbmb/UltraFeedback", "dataset", revision)
@@ -159,8 +177,12 @@ def test_the_hubs_client_asks_for_the_pinned_files_and_reads_them_again_offline(
             pass
 
     command = [sys.executable, "-c", READ, *sources.SOURCES]
-    environment = os.environ | {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "NO_PROXY": "127.0.0.1",
-                                "PYTHONPATH": str(Path(__file__).parents[1])}  # fmt: skip
+    environment = os.environ | {
+        "HF_HOME": str(tmp_path / "home"),
+        "HF_HUB_DISABLE_XET": "1",
+        "NO_PROXY": "127.0.0.1",
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+    }
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
@@ -172,7 +194,10 @@ def test_the_hubs_client_asks_for_the_pinned_files_and_reads_them_again_offline(
     assert {path for path in asked if "/resolve/" in path} == set(files)
     assert [len(found[name]) for name in sources.SOURCES] == [6, 1, 1]
     assert found["helpsteer"][0]["responses"] == ["a", "b"] and list(found["helpsteer2"][0]["ratings"]) == [
-        "coherence", "correctness", "helpfulness"]  # fmt: skip
+        "coherence",
+        "correctness",
+        "helpfulness",
+    ]
     offline = subprocess.run(command, env=environment | {"HF_HUB_OFFLINE": "1"}, check=True, capture_output=True)
     assert json.loads(offline.stdout) == found
 
@@ -210,8 +235,10 @@ def test_rows_with_the_same_prompt_are_merged(ultrafeedback):
     row = table[table["prompt"][:].index("q")]
     assert (row["responses"], row["overall"], row["source"]) == (["a", "b", "c"], [1.0, 2.0, 3.0], "flan")
     assert row["ratings"]["honesty"] == [1.0, 2.0, 3.0]  # of the two "a" the first stays
-    assert report == ["1 merged: rows with a prompt seen before",
-                      "1 removed: responses equal to another of their prompt"]  # fmt: skip
+    assert report == [
+        "1 merged: rows with a prompt seen before",
+        "1 removed: responses equal to another of their prompt",
+    ]
 
 
 def test_merged_rows_may_lack_each_others_aspects(ultrafeedback):
@@ -332,8 +359,11 @@ def test_parquet_in_ultrafeedbacks_layout_reads_the_same(ultrafeedback, tmp_path
 @pytest.mark.parametrize("name", list(sources.SOURCES))
 def test_without_a_hub_the_error_says_what_to_download(hub, name):
     source = sources.SOURCES[name]
-    with pytest.raises(ValueError, match=rf"{source.repository}: no access to .*jsonl.* \(OSError\)\. Remedy: download "
-                                         rf"https://.*/tree/{source.revision}.*give its path with clean=True"):  # fmt: skip
+    with pytest.raises(
+        ValueError,
+        match=rf"{source.repository}: no access to .*jsonl.* \(OSError\)\. Remedy: download "
+        rf"https://.*/tree/{source.revision}.*give its path with clean=True",
+    ):
         load_ratings(name)
 
 
@@ -357,10 +387,14 @@ def test_helpsteers_consecutive_rows_are_one_prompt(helpsteer):
 
 @pytest.mark.parametrize(
     ("signs", "verbosity", "complexity"),
-    [({}, None, None), ({"verbosity": 1}, [0.0, 4.0], None), ({"verbosity": -1}, [0.0, -4.0], None),
-     ({"verbosity": -1, "complexity": 1}, [0.0, -4.0], [1.0, 3.0]),
-     ({"verbosity": 0, "complexity": -1}, None, [-1.0, -3.0])],
-)  # fmt: skip
+    [
+        ({}, None, None),
+        ({"verbosity": 1}, [0.0, 4.0], None),
+        ({"verbosity": -1}, [0.0, -4.0], None),
+        ({"verbosity": -1, "complexity": 1}, [0.0, -4.0], [1.0, 3.0]),
+        ({"verbosity": 0, "complexity": -1}, None, [-1.0, -3.0]),
+    ],
+)
 def test_the_signs_of_verbosity_and_complexity(helpsteer, signs, verbosity, complexity):
     ratings = helpsteer(steer("q", "a", 4, 3, 2, 1, 0), steer("q", "b", 0, 1, 2, 3, 4), signs=signs)[0][0]["ratings"]
     assert (ratings.get("verbosity"), ratings.get("complexity")) == (verbosity, complexity)
@@ -369,8 +403,10 @@ def test_the_signs_of_verbosity_and_complexity(helpsteer, signs, verbosity, comp
 
 def test_the_description_says_what_is_left_out_and_reversed(helpsteer):
     table, _ = helpsteer(steer("q", "a"), steer("q", "b"), signs={"verbosity": -1})
-    assert "(nvidia/HelpSteer, train, revision 3ca5d59c1bc1080af195b4254e7407db60b6f450, without complexity, reversed " \
-           "verbosity): 1 prompts read, 1 kept" in table.info.description  # fmt: skip
+    assert (
+        "(nvidia/HelpSteer, train, revision 3ca5d59c1bc1080af195b4254e7407db60b6f450, without complexity, reversed "
+        "verbosity): 1 prompts read, 1 kept" in table.info.description
+    )
 
 
 def test_any_aspect_can_be_left_out_or_reversed(rated_file):
@@ -381,10 +417,12 @@ def test_any_aspect_can_be_left_out_or_reversed(rated_file):
 
 @pytest.mark.parametrize(
     ("signs", "problem"),
-    [({"honesty": 2}, r"signs is none of 1, 0, -1 for aspect: 1 \(first: honesty\)"),
-     ({"verbose": -1}, r"signs: aspect in no row: 1 \(first: verbose\)\. Remedy: use some of"),
-     (dict.fromkeys(ASPECTS, 0), "every aspect is left out")],
-)  # fmt: skip
+    [
+        ({"honesty": 2}, r"signs is none of 1, 0, -1 for aspect: 1 \(first: honesty\)"),
+        ({"verbose": -1}, r"signs: aspect in no row: 1 \(first: verbose\)\. Remedy: use some of"),
+        (dict.fromkeys(ASPECTS, 0), "every aspect is left out"),
+    ],
+)
 def test_signs_that_make_no_sense_are_refused(rated_file, signs, problem):
     with pytest.raises(ValueError, match=problem):
         load_ratings(rated_file, signs=signs)
@@ -394,18 +432,37 @@ HELPSTEERS = {
     "N/A": ([steer("q", "a", "N/A", 1, 2, 3, 4), steer("q", "b")], [["a", "b"]], []),
     "null": ([steer("q", "a", helpfulness=None), steer("q", "b")], [["a", "b"]], []),
     "missing attribute": ([{"prompt": "q", "response": "a", "coherence": 1}, steer("q", "b")], [["a", "b"]], []),
-    "one response": ([steer("q", "a"), steer("p", "a"), steer("p", "b")], [["a", "b"]],
-                     ["1 removed: prompts with fewer than two responses"]),
-    "prompt again, later": ([steer("q", "a"), steer("q", "b"), steer("p", "a"), steer("p", "b"), steer("q", "c")],
-                            [["a", "b"], ["a", "b", "c"]], ["1 merged: rows with a prompt seen before"]),
-    "empty response": ([steer("q", "a"), steer("q", ""), steer("q", "c")], [["a", "c"]], ["1 removed: empty responses"]),
-    "same response": ([steer("q", "a"), steer("q", "a"), steer("q", "c")], [["a", "c"]],
-                      ["1 removed: responses equal to another of their prompt"]),
-    "empty prompt": ([steer("", "a"), steer("", "b"), steer("p", "a"), steer("p", "b")], [["a", "b"]],
-                     ["1 removed: prompts without text"]),
-    "unicode": ([steer("¿q?", "é🦙" * 300_000), steer("¿q?", "b \ud800")], [["é🦙" * 300_000, "b \ufffd"]],
-                ["1 mended: texts with broken Unicode"]),
-}  # fmt: skip
+    "one response": (
+        [steer("q", "a"), steer("p", "a"), steer("p", "b")],
+        [["a", "b"]],
+        ["1 removed: prompts with fewer than two responses"],
+    ),
+    "prompt again, later": (
+        [steer("q", "a"), steer("q", "b"), steer("p", "a"), steer("p", "b"), steer("q", "c")],
+        [["a", "b"], ["a", "b", "c"]],
+        ["1 merged: rows with a prompt seen before"],
+    ),
+    "empty response": (
+        [steer("q", "a"), steer("q", ""), steer("q", "c")],
+        [["a", "c"]],
+        ["1 removed: empty responses"],
+    ),
+    "same response": (
+        [steer("q", "a"), steer("q", "a"), steer("q", "c")],
+        [["a", "c"]],
+        ["1 removed: responses equal to another of their prompt"],
+    ),
+    "empty prompt": (
+        [steer("", "a"), steer("", "b"), steer("p", "a"), steer("p", "b")],
+        [["a", "b"]],
+        ["1 removed: prompts without text"],
+    ),
+    "unicode": (
+        [steer("¿q?", "é🦙" * 300_000), steer("¿q?", "b \ud800")],
+        [["é🦙" * 300_000, "b \ufffd"]],
+        ["1 mended: texts with broken Unicode"],
+    ),
+}
 
 
 @pytest.mark.parametrize(("rows", "responses", "reported"), HELPSTEERS.values(), ids=HELPSTEERS)
@@ -425,7 +482,10 @@ def test_helpsteer_pairs_have_the_mean_of_the_aspects_for_an_overall_score(helps
     with pytest.warns(UserWarning, match="no overall score for 9 of 9 pairs"):
         pairs = make_pairs(helpsteer(*rows)[0])
     assert set(zip(pairs["aspect"], pairs["conflict"], strict=True)) == {
-        ("coherence", False), ("correctness", True), ("helpfulness", False)}  # fmt: skip
+        ("coherence", False),
+        ("correctness", True),
+        ("helpfulness", False),
+    }
 
 
 def test_helpsteer_ties_label_no_pair(helpsteer):

@@ -138,8 +138,10 @@ def test_a_growing_weight_moves_its_own_pairs_and_its_own_terms_alone(case, grow
 
 def test_extra_pairs_in_aspect_are_ignored():
     margins, aspect = hand_example()
-    assert same(preference_divergence(margins, pd.concat([pd.Series({"z0": "help"}), aspect])),
-                preference_divergence(margins, aspect))  # fmt: skip
+    assert same(
+        preference_divergence(margins, pd.concat([pd.Series({"z0": "help"}), aspect])),
+        preference_divergence(margins, aspect),
+    )
 
 
 def test_scale_margins_by_hand():
@@ -299,17 +301,25 @@ def without(case, pairs):
 SEVEN = r": 7 \(first: z0, z1, z2, z3, z4\)\. Remedy: \w+"
 REFUSED = {
     "NaN": (table(b=[NAN] * 7), rf"margins\['b'\] is NaN or infinite where another aspect needs it{SEVEN}"),
-    "infinite": (table(c=[float("inf")] * 7),
-                 rf"margins\['c'\] is NaN or infinite where another aspect needs it{SEVEN}"),
+    "infinite": (
+        table(c=[float("inf")] * 7),
+        rf"margins\['c'\] is NaN or infinite where another aspect needs it{SEVEN}",
+    ),
     "kappa = 1": ((table()[0][["a"]], table()[1]), r"margins: 1 aspect \(kappa = 1\).*at least two"),
     "kappa = 0": ((table()[0][[]], table()[1]), r"margins: 0 aspect \(kappa = 0\)"),
-    "unknown aspect": ((table()[0], pd.Series("d", index=table()[0].index)),
-                       r"column missing for an aspect: 1 \(first: d\)"),
-    "pair without aspect": (without(table(), ["z1", "z5"]),
-                            r"aspect has no entry for a pair: 2 \(first: z1, z5\)\. Remedy"),
-    "repeated pair": (tuple(pd.concat([part, part]) for part in table()),
-                      f"margins: pair_id occurs more than once{SEVEN}"),
-}  # fmt: skip
+    "unknown aspect": (
+        (table()[0], pd.Series("d", index=table()[0].index)),
+        r"column missing for an aspect: 1 \(first: d\)",
+    ),
+    "pair without aspect": (
+        without(table(), ["z1", "z5"]),
+        r"aspect has no entry for a pair: 2 \(first: z1, z5\)\. Remedy",
+    ),
+    "repeated pair": (
+        tuple(pd.concat([part, part]) for part in table()),
+        f"margins: pair_id occurs more than once{SEVEN}",
+    ),
+}
 
 
 @pytest.mark.parametrize("function", [preference_divergence, scale_margins])

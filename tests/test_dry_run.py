@@ -8,8 +8,8 @@ from dry_run import ROOT, SIZES, derive, dry_run
 from standins import COMMIT, data, make_hub
 
 from pdsel.artifacts import verify
-from pdsel.cleaning import CONTAMINATION
-from pdsel.profiles import load_profile
+from pdsel.data.cleaning import CONTAMINATION
+from pdsel.pipeline.profiles import load_profile
 from pdsel.ratings import load_ratings
 
 NAMES = ["small", "paper", "paper-helpsteer"]
@@ -31,8 +31,13 @@ def test_a_dry_run_has_the_keys_and_the_names_of_its_profile(name):
     assert {section: list(values) for section, values in cut.items()} == {s: list(v) for s, v in profile.items()}
     changed = {(s, key) for s, values in profile.items() for key in values if cut[s][key] != values[key]}
     allowed = {(section, key) for section, keys in SIZES.items() for key in keys}
-    assert changed <= allowed | {("02_proxies", "training"), ("04_dpo", "training"), ("05_evaluation", "generation"),
-                                 ("05_evaluation", "open_sets"), ("05_evaluation", "llm_url")}  # fmt: skip
+    assert changed <= allowed | {
+        ("02_proxies", "training"),
+        ("04_dpo", "training"),
+        ("05_evaluation", "generation"),
+        ("05_evaluation", "open_sets"),
+        ("05_evaluation", "llm_url"),
+    }
     for section in ("02_proxies", "04_dpo", "05_evaluation"):
         assert cut[section]["model"] == profile[section]["model"]
 

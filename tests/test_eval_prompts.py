@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from pdsel import sources
-from pdsel.eval_prompts import SETS, family_prompts, held_out_prompts, load_prompts, open_set_prompts
+from pdsel.data import sources
+from pdsel.data.eval_prompts import SETS, family_prompts, held_out_prompts, load_prompts, open_set_prompts
 from pdsel.notesworld import FAMILIES, draw_prompts, read_prompt, split_of
 from pdsel.ratings import prompt_id
 

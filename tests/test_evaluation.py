@@ -100,24 +100,42 @@ def outcomes_of(methods, n=40, seed=0):
     frames = []
     for place, method in enumerate(["SFT", *methods]):
         chance = np.full(n, 0.5) if method == "SFT" else expit(hard + 0.5 * place + rng.normal(0, 0.3, n))
-        frames.append(pd.DataFrame({
-            "method": method, "prompt_id": [f"q{i}" for i in range(n)], "preference": chance,
-            "characters": rng.integers(40, 80, n) + 5 * place, "utility": chance,
-        }))  # fmt: skip
+        frames.append(
+            pd.DataFrame(
+                {
+                    "method": method,
+                    "prompt_id": [f"q{i}" for i in range(n)],
+                    "preference": chance,
+                    "characters": rng.integers(40, 80, n) + 5 * place,
+                    "utility": chance,
+                }
+            )
+        )
     return pd.concat(frames, ignore_index=True)
 
 
 def test_measure_is_tidy():
-    outcomes = pd.DataFrame({
-        "method": ["SFT"] * 4 + ["PD"] * 4, "prompt_id": ["q0", "q1", "q2", "q3"] * 2, "characters": [10] * 8,
-        "preference": [0.5, 0.5, 0.5, 0.5, 1.0, 0.5, 1.0, 0.5], "utility": [0.2, 0.4, 0.2, 0.4, 0.6, 0.6, 0.6, 0.6],
-    })  # fmt: skip
+    outcomes = pd.DataFrame(
+        {
+            "method": ["SFT"] * 4 + ["PD"] * 4,
+            "prompt_id": ["q0", "q1", "q2", "q3"] * 2,
+            "characters": [10] * 8,
+            "preference": [0.5, 0.5, 0.5, 0.5, 1.0, 0.5, 1.0, 0.5],
+            "utility": [0.2, 0.4, 0.2, 0.4, 0.6, 0.6, 0.6, 0.6],
+        }
+    )
     table = measure(outcomes)
     assert list(table) == ["method", "metric", "value", "standard_error", "low", "high", "n", "variant"]
     assert table.set_index(["method", "metric"])["value"].round(9).to_dict() == {
-        ("SFT", "win_rate"): 50, ("SFT", "length_controlled_win_rate"): 50, ("SFT", "utility"): 0.3, ("SFT", "characters"): 10,
-        ("PD", "win_rate"): 75, ("PD", "length_controlled_win_rate"): 75, ("PD", "utility"): 0.6, ("PD", "characters"): 10,
-    }  # fmt: skip
+        ("SFT", "win_rate"): 50,
+        ("SFT", "length_controlled_win_rate"): 50,
+        ("SFT", "utility"): 0.3,
+        ("SFT", "characters"): 10,
+        ("PD", "win_rate"): 75,
+        ("PD", "length_controlled_win_rate"): 75,
+        ("PD", "utility"): 0.6,
+        ("PD", "characters"): 10,
+    }
     assert set(table["n"]) == {4}
 
 
@@ -145,9 +163,13 @@ def test_methods_in_any_order_measure_the_same():
 
 
 def test_winning_scores_weigh_every_prompt_set_alike():
-    outcomes = pd.DataFrame({
-        "method": "PD", "prompt_id": list("abcd"), "dataset": ["long", "long", "long", "short"],
-        "preference": [0.9, 0.8, 0.5, 0.2],
-    })  # fmt: skip
+    outcomes = pd.DataFrame(
+        {
+            "method": "PD",
+            "prompt_id": list("abcd"),
+            "dataset": ["long", "long", "long", "short"],
+            "preference": [0.9, 0.8, 0.5, 0.2],
+        }
+    )
     table = winning_scores(outcomes).set_index("dataset")["value"]
     assert table.round(9).to_dict() == {"mean": round((5 / 3 + 0) / 2, 9), "long": round(5 / 3, 9), "short": 0.0}

@@ -10,10 +10,10 @@ import pytest
 from datasets import Dataset, load_dataset
 from huggingface_hub import DatasetCard
 
-from pdsel import export
 from pdsel.artifacts import digest
+from pdsel.data import export
+from pdsel.data.export import export_preferences
 from pdsel.divergence import rating_divergence
-from pdsel.export import export_preferences
 from pdsel.pairs import make_pairs
 from pdsel.ratings import load_ratings
 from pdsel.selection import select
@@ -34,9 +34,17 @@ def kept(divergence):
 @pytest.fixture
 def folder(pairs, kept, divergence, ratings, rated_file, tmp_path):
     return export_preferences(
-        pairs, kept, tmp_path / "mine", divergence=divergence, source=ratings, inputs=[rated_file], licence="mit",
-        share=0.3, kind="implicit", quantile=0.9,
-    )  # fmt: skip
+        pairs,
+        kept,
+        tmp_path / "mine",
+        divergence=divergence,
+        source=ratings,
+        inputs=[rated_file],
+        licence="mit",
+        share=0.3,
+        kind="implicit",
+        quantile=0.9,
+    )
 
 
 def load(folder, cache):
@@ -65,9 +73,17 @@ def test_the_card_says_how_it_was_selected(folder, ratings, pairs, kept, diverge
         {"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}
     ]
     best = divergence[kept]
-    for fact in (f"| pairs to choose from | {len(pairs)} |", f"| pairs kept | {len(kept)} |", "| share | 0.3 |",
-                 "| kind | implicit |", "| quantile | 0.9 |", f"{best.min():.4g} to {best.max():.4g}", "2508.07638",
-                 ratings.info.description, "preference divergence"):  # fmt: skip
+    for fact in (
+        f"| pairs to choose from | {len(pairs)} |",
+        f"| pairs kept | {len(kept)} |",
+        "| share | 0.3 |",
+        "| kind | implicit |",
+        "| quantile | 0.9 |",
+        f"{best.min():.4g} to {best.max():.4g}",
+        "2508.07638",
+        ratings.info.description,
+        "preference divergence",
+    ):
         assert fact in card.text
     for path in (rated_file, folder / "train.parquet", folder / "train.jsonl"):
         assert f"| {path.name} | `{digest(path)}` |" in card.text
@@ -106,13 +122,24 @@ def test_facts_cannot_break_the_table(pairs, kept, tmp_path):
 def test_trl_takes_the_folder_as_it_is(folder, tmp_path):
     from trl import DPOConfig, DPOTrainer
 
-    from pdsel.models import load_causal, load_tokenizer
+    from pdsel.engine.models import load_causal, load_tokenizer
     from pdsel.notesworld import BASE_MODEL
 
-    settings = DPOConfig(output_dir=str(tmp_path / "run"), max_steps=1, per_device_train_batch_size=4, use_cpu=True,
-                         bf16=False, report_to="none", save_strategy="no")  # fmt: skip
-    trainer = DPOTrainer(load_causal(BASE_MODEL), args=settings, train_dataset=load(folder, tmp_path / "cache"),
-                         processing_class=load_tokenizer(BASE_MODEL))  # fmt: skip
+    settings = DPOConfig(
+        output_dir=str(tmp_path / "run"),
+        max_steps=1,
+        per_device_train_batch_size=4,
+        use_cpu=True,
+        bf16=False,
+        report_to="none",
+        save_strategy="no",
+    )
+    trainer = DPOTrainer(
+        load_causal(BASE_MODEL),
+        args=settings,
+        train_dataset=load(folder, tmp_path / "cache"),
+        processing_class=load_tokenizer(BASE_MODEL),
+    )
     assert len(trainer.train_dataset) == len((folder / "train.jsonl").read_text().splitlines())
     assert trainer.train().training_loss == pytest.approx(math.log(2), abs=1e-4)  # nothing is learnt before step 1
 
@@ -123,10 +150,15 @@ def test_chat_messages_and_unicode_come_through(tmp_path):
 
     texts = [("¿qué? 🦙\u2028", "日本語", "no"), ("q" * 100_000, "yes\n", "\x00no")]
     rows = [
-        {"pair_id": f"z{i}", "prompt": turn("user", prompt), "chosen": turn("assistant", chosen),
-         "rejected": turn("assistant", rejected), "aspect": "a"}
+        {
+            "pair_id": f"z{i}",
+            "prompt": turn("user", prompt),
+            "chosen": turn("assistant", chosen),
+            "rejected": turn("assistant", rejected),
+            "aspect": "a",
+        }
         for i, (prompt, chosen, rejected) in enumerate(texts)
-    ]  # fmt: skip
+    ]
     folder = export_preferences(Dataset.from_list(rows), ["z1", "z0"], tmp_path / "chat")
     expected = [{name: row[name] for name in COLUMNS if name != "pd"} for row in rows[::-1]]
     assert load(folder, tmp_path / "cache").to_list() == expected
@@ -156,12 +188,17 @@ def test_a_broken_write_leaves_no_card_and_the_old_rows(monkeypatch, folder, pai
 
 BAD = {
     "no ids": ({"kept": []}, "kept: no pair is kept. Remedy"),
-    "unknown ids": ({"kept": ["z0", "x1", "x2"]}, r"kept: pair_id is not in the pairs table: 2 \(first: x1, x2\)\. Remedy"),
+    "unknown ids": (
+        {"kept": ["z0", "x1", "x2"]},
+        r"kept: pair_id is not in the pairs table: 2 \(first: x1, x2\)\. Remedy",
+    ),
     "repeated ids": ({"kept": ["z0", "z1", "z0"]}, r"kept: pair_id occurs more than once: 1 \(first: z0\)\. Remedy"),
-    "no score": ({"divergence": pd.Series({"z0": -1.0})},
-                 r"divergence is absent or NaN for pairs: 1 \(first: z1\)\. Remedy"),
+    "no score": (
+        {"divergence": pd.Series({"z0": -1.0})},
+        r"divergence is absent or NaN for pairs: 1 \(first: z1\)\. Remedy",
+    ),
     "NaN score": ({"divergence": pd.Series({"z0": -1.0, "z1": float("nan")})}, r"divergence is absent or NaN"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("options", "problem"), BAD.values(), ids=BAD)

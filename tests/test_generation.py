@@ -16,10 +16,10 @@ from scipy.stats import chisquare
 from tokenizers.processors import TemplateProcessing
 
 from pdsel import generate, generation
+from pdsel.data.outputs import COLUMNS, align_outputs, load_outputs, save_outputs
+from pdsel.engine.models import load_causal, load_tokenizer
 from pdsel.generation import SeededDraw, cut, draw_keys
-from pdsel.models import load_causal, load_tokenizer
 from pdsel.notesworld import BASE_MODEL, draw_prompts
-from pdsel.outputs import COLUMNS, align_outputs, load_outputs, save_outputs
 
 PROMPTS = draw_prompts(33, split="eval", seed=5)
 SHORT = {"max_new_tokens": 16}
@@ -281,8 +281,10 @@ def test_a_saved_file_has_the_documented_schema(tmp_path):
     assert [list(row) for row in rows] == [["instruction", "output", "generator", "dataset", "datasplit"]] * 3
     assert all(isinstance(value, str) for row in rows for value in row.values())
     assert [tuple(row.values()) for row in rows] == [
-        ("é\u2028?", "yes", "me", "a", "eval"), ("q2", "no", "me", "b", "eval"), ("z", "", "me", "c", "eval")
-    ]  # fmt: skip
+        ("é\u2028?", "yes", "me", "a", "eval"),
+        ("q2", "no", "me", "b", "eval"),
+        ("z", "", "me", "c", "eval"),
+    ]
     pd.testing.assert_frame_equal(pd.read_json(path), load_outputs(path))  # alpaca_eval reads it with pandas
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pdsel.evaluation import win_rate
-from pdsel.judges import gold_gaps, gold_judge, gold_scores
+from pdsel.evaluation.judges import gold_gaps, gold_judge, gold_scores
 from pdsel.notesworld import gold_utility, rated_rows, read_prompt
 from pdsel.notesworld.people import NOISE
 

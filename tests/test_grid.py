@@ -13,13 +13,14 @@ import pandas as pd
 import papermill
 import pytest
 
-from pdsel import grid, plan
 from pdsel.artifacts import digest
-from pdsel.claims import MARGIN, by_condition, claims, contrast, judged, of, verdict
 from pdsel.evaluation import Estimate
-from pdsel.followups import harder, reasons
-from pdsel.gridpairs import pair_facts
-from pdsel.gridtables import conflict_rows, is_grid, load_families, load_grid, means, save_grid
+from pdsel.experiments import grid
+from pdsel.experiments import grid_plan as plan
+from pdsel.experiments.claims import MARGIN, by_condition, claims, contrast, judged, of, verdict
+from pdsel.experiments.followups import harder, reasons
+from pdsel.experiments.grid_tables import conflict_rows, is_grid, load_families, load_grid, means, save_grid
+from pdsel.experiments.gridpairs import pair_facts
 from pdsel.selection import FULL, RULES, select
 
 TINY = {"n_pairs": 60, "max_steps": 2}
@@ -125,8 +126,8 @@ def test_the_grids_files_come_back_as_tables(stored, tmp_path):
 
 def test_the_pairs_behind_the_grid(stored, monkeypatch):
     folder, cells, (_, table, _) = stored
-    monkeypatch.setattr("pdsel.gridpairs.PAIRS", 60)
-    monkeypatch.setattr("pdsel.gridpairs.BALANCED", cells[-1]["proxies"])
+    monkeypatch.setattr("pdsel.experiments.gridpairs.PAIRS", 60)
+    monkeypatch.setattr("pdsel.experiments.gridpairs.BALANCED", cells[-1]["proxies"])
     facts = pair_facts([0], [0.3], folder)
     assert len(facts) == 60 and facts["kept"].sum() == 18 and facts["conflict"].sum() == 18
     assert facts.loc[facts["kept"], "PD"].max() <= facts.loc[~facts["kept"], "PD"].min()
@@ -145,23 +146,46 @@ def test_labels_turned_around_are_another_cell(stored, tmp_path):
 
 
 def test_validation_chooses_the_best_mean_over_methods():
-    table = pd.DataFrame({"beta": [0.1, 0.1, 0.3, 0.3], "learning_rate": 2e-4, "method": ["ALL", "RAND"] * 2,
-                          "utility": [0.9, 0.8, 0.95, 0.7]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "beta": [0.1, 0.1, 0.3, 0.3],
+            "learning_rate": 2e-4,
+            "method": ["ALL", "RAND"] * 2,
+            "utility": [0.9, 0.8, 0.95, 0.7],
+        }
+    )
     setting, tried = plan.choose(table)
     assert setting == {"beta": 0.1, "learning_rate": 2e-4} and tried["utility"].tolist() == pytest.approx([0.85, 0.825])
 
 
-STRENGTH = {"OVA": 60, "AVG": 62, "ALL": 70, "RAND": 66, "PD(rati.)": 70, "DMPO": 74, "RAF": 72, "PD": 80, "PD(high)": 40,
-            "PD(nl)": 77, "PD(shared)": 78, "PD(classifier)": 75}  # fmt: skip
+STRENGTH = {
+    "OVA": 60,
+    "AVG": 62,
+    "ALL": 70,
+    "RAND": 66,
+    "PD(rati.)": 70,
+    "DMPO": 74,
+    "RAF": 72,
+    "PD": 80,
+    "PD(high)": 40,
+    "PD(nl)": 77,
+    "PD(shared)": 78,
+    "PD(classifier)": 75,
+}
 
 
 def made_up(strength=STRENGTH, n=60, noise=0.5):
     """Outcomes of every cell of the plan with known win rates: conflict hurts ALL, and the best share is .3."""
     rng = np.random.default_rng(0)
-    studies = {"methods": plan.methods([0, 1, 2]), "shares": plan.shares([0, 1, 2]),
-               "sensitivity": plan.sensitivity([0, 1, 2], "base"), "follow-ups": plan.followups([0, 1, 2]),
-               "equal steps": plan.equal_steps([0, 1, 2]), "sizes": plan.sizes([0, 1, 2]),
-               "gentler": plan.gentler([0, 1, 2])}  # fmt: skip
+    studies = {
+        "methods": plan.methods([0, 1, 2]),
+        "shares": plan.shares([0, 1, 2]),
+        "sensitivity": plan.sensitivity([0, 1, 2], "base"),
+        "follow-ups": plan.followups([0, 1, 2]),
+        "equal steps": plan.equal_steps([0, 1, 2]),
+        "sizes": plan.sizes([0, 1, 2]),
+        "gentler": plan.gentler([0, 1, 2]),
+    }
     frames = []
     for study, cells in studies.items():
         for setting, cell in cells:
@@ -195,8 +219,13 @@ def test_follow_ups_say_what_the_outcomes_say():
     outcomes = made_up().assign(honesty=0.5, instruction_following=0.7)
     runs = outcomes[["study", "setting", "method", "conflict"]].drop_duplicates()
     cells = runs.assign(wrong_labels=np.where(runs["method"] == "RAF", 0.12, 0.08))
-    facts = pd.DataFrame({"conflict_level": [0.1, 0.3] * 2, "aspect": ["honesty"] * 2 + ["instruction_following"] * 2,
-                          "conflict": [0.1, 0.2, 0.1, 0.4]})  # fmt: skip
+    facts = pd.DataFrame(
+        {
+            "conflict_level": [0.1, 0.3] * 2,
+            "aspect": ["honesty"] * 2 + ["instruction_following"] * 2,
+            "conflict": [0.1, 0.2, 0.1, 0.4],
+        }
+    )
     overlap = pd.DataFrame({"PD": {"RAF": 0.25}})
     why = reasons(outcomes, cells, facts, overlap)
     assert set(why) <= {sentence for sentence, _ in claims(0.3)}
@@ -222,8 +251,16 @@ def test_the_cost_of_training_harder_is_read_off_the_aspects():
 
 
 def test_a_contrast_by_hand():
-    outcomes = pd.DataFrame({"study": "methods", "method": ["PD"] * 4 + ["OVA"] * 4, "conflict": 0.3, "seed": [0, 0, 1, 1] * 2,
-                             "prompt_id": list("abab") * 2, "win_rate": [80.0, 90, 70, 80, 50, 60, 50, 60]})  # fmt: skip
+    outcomes = pd.DataFrame(
+        {
+            "study": "methods",
+            "method": ["PD"] * 4 + ["OVA"] * 4,
+            "conflict": 0.3,
+            "seed": [0, 0, 1, 1] * 2,
+            "prompt_id": list("abab") * 2,
+            "win_rate": [80.0, 90, 70, 80, 50, 60, 50, 60],
+        }
+    )
     found = contrast(outcomes, [(1, of("PD")), (-1.1, of("OVA"))], constant=5)
     assert found.value == pytest.approx(80 - 60.5 + 5)
     with pytest.raises(ValueError, match="finds no policy"):
@@ -235,12 +272,18 @@ def test_a_contrast_by_hand():
 @pytest.mark.parametrize(
     ("test", "low", "high", "said"),
     [
-        ("above", 0.1, 5, "holds"), ("above", -0.1, 5, "inconclusive"), ("above", -5, -0.1, "does not hold"),
-        ("at least", -MARGIN + 0.1, 5, "holds"), ("at least", -MARGIN - 1, 0, "inconclusive"),
-        ("at least", -9, -MARGIN - 0.1, "does not hold"), ("same", -1, 1, "holds"), ("same", -1, MARGIN + 1, "inconclusive"),
-        ("same", MARGIN + 0.1, 9, "does not hold"), ("same", -9, -MARGIN - 0.1, "does not hold"),
+        ("above", 0.1, 5, "holds"),
+        ("above", -0.1, 5, "inconclusive"),
+        ("above", -5, -0.1, "does not hold"),
+        ("at least", -MARGIN + 0.1, 5, "holds"),
+        ("at least", -MARGIN - 1, 0, "inconclusive"),
+        ("at least", -9, -MARGIN - 0.1, "does not hold"),
+        ("same", -1, 1, "holds"),
+        ("same", -1, MARGIN + 1, "inconclusive"),
+        ("same", MARGIN + 0.1, 9, "does not hold"),
+        ("same", -9, -MARGIN - 0.1, "does not hold"),
     ],
-)  # fmt: skip
+)
 def test_verdicts(test, low, high, said):
     estimate = Estimate((low + high) / 2, 1.0, low, high, "by hand", 10)
     assert verdict([(estimate, test)]) == said
@@ -281,8 +324,14 @@ def test_the_committed_tables_come_from_the_committed_numbers(notebook, options,
     copy = tmp_path / "toy"
     shutil.copytree(TOY, copy, ignore=shutil.ignore_patterns("local", "figures", "tables"))
     options = {name: str(copy) if value == "." else value for name, value in options.items()}
-    papermill.execute_notebook(ROOT / "notebooks" / f"{notebook}.ipynb", tmp_path / "out.ipynb", options,
-                               cwd=ROOT / "notebooks", kernel_name="python3", progress_bar=False)  # fmt: skip
+    papermill.execute_notebook(
+        ROOT / "notebooks" / f"{notebook}.ipynb",
+        tmp_path / "out.ipynb",
+        options,
+        cwd=ROOT / "notebooks",
+        kernel_name="python3",
+        progress_bar=False,
+    )
     redone = sorted((copy / "tables").iterdir())
     assert len(redone) >= 4
     for path in redone:

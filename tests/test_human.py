@@ -9,7 +9,7 @@ import pytest
 
 from pdsel.checks import DataError
 from pdsel.divergence import rating_divergence
-from pdsel.human import MEAN, RULES, agreement_table, label_on, rule_scores
+from pdsel.experiments.human_ratings import MEAN, RULES, agreement_table, label_on, rule_scores
 from pdsel.pairs import make_pairs, pair_id
 from pdsel.plots import plot_human_agreement, plot_human_shares
 from pdsel.ratings import load_ratings
@@ -233,10 +233,15 @@ def test_figure_of_an_absent_share(ratings):
 
 
 LABELS = {
-    "topical_chat_usr": {"coherence": 738, "engagingness": 760, "groundedness": 516, "naturalness": 740,
-                         "understandability": 605},
+    "topical_chat_usr": {
+        "coherence": 738,
+        "engagingness": 760,
+        "groundedness": 516,
+        "naturalness": 740,
+        "understandability": 605,
+    },
     "summeval12": {"coherence": 5797, "consistency": 2623, "fluency": 3263, "relevance": 5531},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", LABELS)

@@ -9,10 +9,18 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
 from pdsel import fit_proxy, generate
-from pdsel.judges import gold_judge
-from pdsel.judges.audit import NOTES_NULLS, NULLS, both_orders, flip_rate, null_outputs, null_win_rates, position_bias
-from pdsel.judges.reward import proxy_judge, reward_judge
-from pdsel.models import load_tokenizer
+from pdsel.engine.models import load_tokenizer
+from pdsel.evaluation.judges import gold_judge
+from pdsel.evaluation.judges.audit import (
+    NOTES_NULLS,
+    NULLS,
+    both_orders,
+    flip_rate,
+    null_outputs,
+    null_win_rates,
+    position_bias,
+)
+from pdsel.evaluation.judges.reward import proxy_judge, reward_judge
 from pdsel.notesworld import BASE_MODEL, draw_prompts, rated_rows
 from pdsel.proxies import score_margins
 
@@ -25,10 +33,19 @@ def save_classifier(folder, n_labels=1):
     tokenizer = load_tokenizer(BASE_MODEL)
     tokenizer.chat_template = CHAT
     config = LlamaConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
-        num_key_value_heads=2, max_position_embeddings=64, num_labels=n_labels, initializer_range=0.5,
-        pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id, bos_token_id=None,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        num_labels=n_labels,
+        initializer_range=0.5,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         LlamaForSequenceClassification(config).save_pretrained(folder)

@@ -16,12 +16,13 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
-from pdsel import fit_proxy, launch, make_pairs, preference_divergence, scale_margins, score_margins, select, train_dpo
-from pdsel.failures import TrainingError
-from pdsel.launch import CONFIGS, find_config, launchable
-from pdsel.models import load_causal
+from pdsel import fit_proxy, make_pairs, preference_divergence, scale_margins, score_margins, select, train_dpo
+from pdsel.engine import launch
+from pdsel.engine.errors import TrainingError
+from pdsel.engine.launch import CONFIGS, find_config, launchable
+from pdsel.engine.models import load_causal
+from pdsel.engine.trainers import PreciseSums
 from pdsel.notesworld import BASE_MODEL
-from pdsel.offsets import PreciseSums
 from pdsel.proxies import margins_of_part
 from pdsel.ratings import load_ratings
 from pdsel.training import training_log
@@ -90,8 +91,16 @@ def test_a_script_of_ones_own_runs_under_accelerate_launch(pairs, tmp_path):
         f"train_dpo(load_from_disk({str(tmp_path / 'pairs')!r}), model={BASE_MODEL!r}, batch_size=8,\n"
         f"          learning_rate=1e-3, logging_steps=1, output_dir={str(tmp_path / 'p')!r})\n"
     )
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / "cpu2.yaml"),
-               "--main_process_port", "0", str(script)]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(CONFIGS / "cpu2.yaml"),
+        "--main_process_port",
+        "0",
+        str(script),
+    ]
     environment = os.environ | {"PYTHONPATH": str(CONFIGS.parents[1])}
     subprocess.run(command, env=environment, check=True, capture_output=True)
     alone = train_dpo(pairs, output_dir=tmp_path / "alone", **TINY)
@@ -204,16 +213,31 @@ def test_arguments_come_through_unchanged(pairs, tmp_path):
 
 def test_a_failing_job_says_why(pairs, tmp_path):
     """Without the launcher around it: a process of a job writes its error where the notebook reads it."""
-    job = {"module": "pdsel.training", "function": "train_with_offset", "owner": os.getpid(),
-           "args": [launch._write(pairs, tmp_path / "0")],
-           "kwargs": {name: {"value": value} for name, value in (TINY | {
-               "offsets": [0.0] * 53, "seed": 0, "beta": 0.1, "batch_size": 9, "gradient_accumulation_steps": 2,
-               "output_dir": str(tmp_path / "p")}).items()}}  # fmt: skip
+    job = {
+        "module": "pdsel.training",
+        "function": "train_with_offset",
+        "owner": os.getpid(),
+        "args": [launch._write(pairs, tmp_path / "0")],
+        "kwargs": {
+            name: {"value": value}
+            for name, value in (
+                TINY
+                | {
+                    "offsets": [0.0] * 53,
+                    "seed": 0,
+                    "beta": 0.1,
+                    "batch_size": 9,
+                    "gradient_accumulation_steps": 2,
+                    "output_dir": str(tmp_path / "p"),
+                }
+            ).items()
+        },
+    }
     (tmp_path / "job.json").write_text(json.dumps(job))
     with pytest.raises(
         TrainingError, match=r"ended with exit code 1(.|\n)*batch_size=9 is not divisible by 1 processes x"
     ):
-        launch._run([sys.executable, "-m", "pdsel.launch", str(tmp_path)], tmp_path, cpu=True)
+        launch._run([sys.executable, "-m", "pdsel.engine.launch", str(tmp_path)], tmp_path, cpu=True)
     assert not (tmp_path / "p").exists()
 
 

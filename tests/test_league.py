@@ -7,14 +7,16 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
-from pdsel import grid, plan, plots
+from pdsel import plots
 from pdsel.evaluation import paired_difference
-from pdsel.judges import gold_gaps
+from pdsel.evaluation.judges import gold_gaps
+from pdsel.experiments import grid, league, league_report
+from pdsel.experiments import grid_plan as plan
 from pdsel.plots.style import use_style
-from pdsel.rules import RULES, available, keep_all, league, league_report, needs
+from pdsel.rules import RULES, available, keep_all, needs
 from pdsel.rules.alternatives import ALTERNATIVES
 from pdsel.rules.built import BUILT
-from pdsel.rules.kept import family_tree, kept_quality, overlap
+from pdsel.rules.kept_sets import family_tree, kept_quality, overlap
 from pdsel.rules.signals import SIGNALS
 
 
@@ -52,8 +54,10 @@ def tiny_run(tmp_path_factory):
         grid.questions.cache_clear(), grid.baseline.cache_clear()
         folder = tmp_path_factory.mktemp("league")
         names = ["RAND", "SeRA", "RS-DPO", "R-DPO", "ALL"]
-        asked = [("", each | {"n_pairs": 60, "max_steps": 2, "families": False})
-                 for _, each in league.cells([0], names=names)]  # fmt: skip
+        asked = [
+            ("", each | {"n_pairs": 60, "max_steps": 2, "families": False})
+            for _, each in league.cells([0], names=names)
+        ]
         run = partial(grid.run_policies, folder=folder / "cells")
         league.save_league(folder, asked, run, grid.baseline_outcomes())
         yield folder
@@ -83,13 +87,31 @@ def made_up():
     for seed in range(3):
         for method, level in {"PD": 0.60, "RAND": 0.50, "SeRA": 0.40, "ALL": 0.55, "SFT": 0.5}.items():
             noise = 0 if method == "SFT" else rng.normal(0, 0.02, 40)
-            rows.append(pd.DataFrame({"method": method, "seed": seed, "prompt_id": [f"x{i}" for i in range(40)],
-                                      "preference": np.clip(level + noise, 0, 1), "utility": level,
-                                      "characters": rng.integers(40, 60, 40), "tokens": 10}))  # fmt: skip
+            rows.append(
+                pd.DataFrame(
+                    {
+                        "method": method,
+                        "seed": seed,
+                        "prompt_id": [f"x{i}" for i in range(40)],
+                        "preference": np.clip(level + noise, 0, 1),
+                        "utility": level,
+                        "characters": rng.integers(40, 60, 40),
+                        "tokens": 10,
+                    }
+                )
+            )
             if method != "SFT":
-                cells.append({"method": method, "seed": seed, "share": 1.0 if method == "ALL" else 0.3, "conflict": 0.3,
-                              "wrong_labels": {"PD": 0.1, "SeRA": 0.05}.get(method, 0.3), "selection_seconds": 8.0,
-                              "training_seconds": 5.0})  # fmt: skip
+                cells.append(
+                    {
+                        "method": method,
+                        "seed": seed,
+                        "share": 1.0 if method == "ALL" else 0.3,
+                        "conflict": 0.3,
+                        "wrong_labels": {"PD": 0.1, "SeRA": 0.05}.get(method, 0.3),
+                        "selection_seconds": 8.0,
+                        "training_seconds": 5.0,
+                    }
+                )
     return pd.concat(rows, ignore_index=True), pd.DataFrame(cells)
 
 
@@ -155,8 +177,13 @@ def test_recommendations_use_only_what_one_has(made_up):
     assert first["each pair rated on one aspect"].startswith("PD (")
     assert first["noisy labels"] == "SeRA (5.0)"
     assert found["number"].to_dict() == {
-        name: "wrong labels kept, % (fewest)" if name == "noisy labels" else "length-controlled win rate, %"
-        if name == "raters who favour long answers" else "win rate, %" for name in league_report.SITUATIONS}  # fmt: skip
+        name: "wrong labels kept, % (fewest)"
+        if name == "noisy labels"
+        else "length-controlled win rate, %"
+        if name == "raters who favour long answers"
+        else "win rate, %"
+        for name in league_report.SITUATIONS
+    }
     assert found.loc["no ratings, and no time to train", ["2.", "3."]].tolist() == ["", ""], "RAND alone was run"
     known = {need for rule in [*RULES.values(), *BUILT.values()] for need in needs(rule.score)}
     assert known <= league_report.ASPECTS | {"aspect_models"} and known <= {"pairs", *SIGNALS}, (
@@ -267,10 +294,15 @@ def test_the_map_of_the_league_shows_what_was_run(played):
 
 @pytest.fixture
 def hand():
-    pairs = Dataset.from_dict({
-        "pair_id": list("pqrs"), "aspect": list("aabb"), "conflict": [True, False, False, False],
-        "chosen": ["x x", "x", "x", "x x x"], "rejected": ["y", "y", "y y y", "y"],
-    })  # fmt: skip
+    pairs = Dataset.from_dict(
+        {
+            "pair_id": list("pqrs"),
+            "aspect": list("aabb"),
+            "conflict": [True, False, False, False],
+            "chosen": ["x x", "x", "x", "x x x"],
+            "rejected": ["y", "y", "y y y", "y"],
+        }
+    )
     kept = pd.DataFrame({"method": ["one", "one", "two", "two"], "pair_id": list("pqqr")})
     return pairs, kept, pd.DataFrame({"utility": [-1.0, 1.0, 1.0, 3.0]}, index=list("pqrs"))
 

@@ -43,8 +43,10 @@ def test_gamed_baselines_weigh_a_tenth_and_have_no_constant():
 
     def loss(w):
         own, other = w[0] * gap + w[1] * difficulty + w[2], w[0] * gamed["x"] + w[1] * gamed["difficulty"]
-        each = [preference * log_expit(own) + (1 - preference) * log_expit(-own),
-                0.1 * (gamed["pref"] * log_expit(other) + (1 - gamed["pref"]) * log_expit(-other))]  # fmt: skip
+        each = [
+            preference * log_expit(own) + (1 - preference) * log_expit(-own),
+            0.1 * (gamed["pref"] * log_expit(other) + (1 - gamed["pref"]) * log_expit(-other)),
+        ]
         return -sum(part.sum() for part in each)
 
     best = minimize(loss, np.zeros(3), tol=1e-10).x
@@ -62,14 +64,20 @@ def test_length_control_of_equal_sides_is_a_draw():
 
 
 BAD_LENGTHS = {
-    "too few": ({"length_model": [1.0]},
-                r"length_model: shape \(1,\), preference has \(200,\); give one value per prompt"),
-    "NaN": ({"length_baseline": np.full(200, np.nan)},
-            r"length_baseline is NaN or infinite.*: 200 \(first: 0, 1, 2, 3, 4\)\. Remedy"),
-    "equal": ({"length_model": lengths()[0] + 5},
-              "length_baseline - length_model is the same everywhere.*use win_rate"),
+    "too few": (
+        {"length_model": [1.0]},
+        r"length_model: shape \(1,\), preference has \(200,\); give one value per prompt",
+    ),
+    "NaN": (
+        {"length_baseline": np.full(200, np.nan)},
+        r"length_baseline is NaN or infinite.*: 200 \(first: 0, 1, 2, 3, 4\)\. Remedy",
+    ),
+    "equal": (
+        {"length_model": lengths()[0] + 5},
+        "length_baseline - length_model is the same everywhere.*use win_rate",
+    ),
     "difficulty": ({"difficulty": np.full(200, np.inf)}, "difficulty is NaN or infinite at positions: 200 .*Remedy"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("change", "problem"), BAD_LENGTHS.values(), ids=BAD_LENGTHS)
@@ -150,8 +158,17 @@ def policies(count, n=120, seed=0):
         baseline, model = rng.integers(200, 2000, n), rng.integers(200, 2000, n) + 100 * place
         gap = np.tanh((baseline - model) / (baseline - model).std())
         chance = expit(0.5 * gap + difficulty + 0.2 * place - 0.5)
-        frames.append(pd.DataFrame({"method": f"m{place}", "prompt_id": [f"q{i}" for i in range(n)], "preference": chance,
-                                    "length_baseline": baseline, "length_model": model}))  # fmt: skip
+        frames.append(
+            pd.DataFrame(
+                {
+                    "method": f"m{place}",
+                    "prompt_id": [f"q{i}" for i in range(n)],
+                    "preference": chance,
+                    "length_baseline": baseline,
+                    "length_model": model,
+                }
+            )
+        )
     return pd.concat(frames, ignore_index=True), difficulty
 
 
@@ -195,8 +212,13 @@ def test_difficulty_needs_two_methods_and_its_columns():
 def rated(shared):
     """The judge's preferences in our layout."""
     table = pd.read_parquet(shared / "alpaca_eval" / "annotations.parquet")
-    return table.assign(method=table["model"].astype(str), prompt_id=table["index"], length_baseline=table["len_1"],
-                        length_model=table["len_2"], preference=from_alpaca_eval(table["preference"]))  # fmt: skip
+    return table.assign(
+        method=table["model"].astype(str),
+        prompt_id=table["index"],
+        length_baseline=table["len_1"],
+        length_model=table["len_2"],
+        preference=from_alpaca_eval(table["preference"]),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -294,6 +316,7 @@ def test_a_model_that_never_wins_gets_nothing(shared):
     gamed = pd.read_csv(shared / "alpaca_eval" / "gamed_rows.csv")
     rng = np.random.default_rng(0)
     for never in (0.0, 1.0):
-        found = length_controlled_win_rate(np.full(805, never), rng.integers(1, 999, 805), rng.integers(1, 999, 805),
-                                           difficulty=given, gamed=gamed)  # fmt: skip
+        found = length_controlled_win_rate(
+            np.full(805, never), rng.integers(1, 999, 805), rng.integers(1, 999, 805), difficulty=given, gamed=gamed
+        )
         assert found.value == found.low == found.high == 100 * never

@@ -13,10 +13,10 @@ from fake_endpoint import CHAT, REFUSAL, FakeEndpoint
 from scipy.special import expit
 
 from pdsel.checks import DataError
-from pdsel.judges.audit import both_orders, null_win_rates, position_bias
-from pdsel.judges.endpoint import Endpoint, Pace
-from pdsel.judges.llm import JudgeError, LLMJudge, load_template
-from pdsel.judges.prompt import TEMPLATE, fill, read_answer
+from pdsel.evaluation.judges.audit import both_orders, null_win_rates, position_bias
+from pdsel.evaluation.judges.endpoint import Endpoint, Pace
+from pdsel.evaluation.judges.llm import JudgeError, LLMJudge, load_template
+from pdsel.evaluation.judges.prompt import TEMPLATE, fill, read_answer
 
 KEY = "sk-secret-0123456789/abcdef"
 PROMPTS = [f"Explain {thing}." for thing in ("rain", "snow", "wind", "fog", "hail", "dew")]
@@ -255,10 +255,20 @@ def test_only_what_determines_an_answer_makes_a_new_question(judge, server, tmp_
     asked = []
     template = [TEMPLATE[0], TEMPLATE[1] | {"content": TEMPLATE[1]["content"] + " "}]
     for options in [
-        {}, {"model": "other"}, {"temperature": 1}, {"max_tokens": 1}, {"top_logprobs": 10}, {"top_logprobs": None},
-        {"template": template}, {"fields": {"seed": 1}},  # these are new
-        {}, {"temperature": 0}, {"concurrency": 1}, {"retries": 1}, {"key_variable": "MY_KEY"},  # these are not
-    ]:  # fmt: skip
+        {},
+        {"model": "other"},
+        {"temperature": 1},
+        {"max_tokens": 1},
+        {"top_logprobs": 10},
+        {"top_logprobs": None},
+        {"template": template},
+        {"fields": {"seed": 1}},  # these are new
+        {},
+        {"temperature": 0},
+        {"concurrency": 1},
+        {"retries": 1},
+        {"key_variable": "MY_KEY"},  # these are not
+    ]:
         before = len(server.bodies)
         judge(**options)(PROMPTS, OURS, THEIRS)
         asked.append(len(server.bodies) - before)
@@ -271,7 +281,7 @@ def test_only_what_determines_an_answer_makes_a_new_question(judge, server, tmp_
 
 RUN = """
 import sys
-from pdsel.judges.llm import LLMJudge
+from pdsel.evaluation.judges.llm import LLMJudge
 url, cache, *texts = sys.argv[1:]
 n = len(texts) // 3
 LLMJudge("judge", base_url=url, cache=cache, concurrency=1, timeout=60)(texts[:n], texts[n:2 * n], texts[2 * n:])
@@ -300,7 +310,7 @@ def test_an_interrupt_keeps_what_came(judge, server, monkeypatch):
             yield next(iter(self.futures))
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("pdsel.judges.endpoint.tqdm", Interrupted)
+    monkeypatch.setattr("pdsel.evaluation.judges.endpoint.tqdm", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         judge(concurrency=1)(PROMPTS, OURS, THEIRS)
     asked = len(server.bodies)
@@ -329,9 +339,13 @@ def test_tokens_and_cost_are_counted(judge, server):
     found = judge(price_per_million=(10, 30))
     found(PROMPTS, OURS, THEIRS)
     assert found.usage() == {
-        "requests": 14, "from_cache": 0, "prompt_tokens": 1400, "completion_tokens": 14, "without_usage": 0,
+        "requests": 14,
+        "from_cache": 0,
+        "prompt_tokens": 1400,
+        "completion_tokens": 14,
+        "without_usage": 0,
         "cost": pytest.approx(1400 * 10e-6 + 14 * 30e-6),
-    }  # fmt: skip
+    }
     again = judge(price_per_million=10)
     again(PROMPTS, OURS, THEIRS)
     assert again.usage() == dict.fromkeys(found.usage(), 0) | {"from_cache": 12}
@@ -357,7 +371,7 @@ def test_slots_are_at_equal_distances_whatever_the_clock():
 
 def test_waiting_before_another_attempt(server, monkeypatch):
     waits = []
-    monkeypatch.setattr("pdsel.judges.endpoint.sleep_using_event", lambda stop: waits.append)
+    monkeypatch.setattr("pdsel.evaluation.judges.endpoint.sleep_using_event", lambda stop: waits.append)
     monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
     options = {"concurrency": 1, "requests_per_minute": None, "retries": 8, "timeout": 20, "backoff": 1.0}
     endpoint = Endpoint(server.url, "OPENAI_API_KEY", **options)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pdsel
-from pdsel.judges import gold_gaps
+from pdsel.evaluation.judges import gold_gaps
 from pdsel.notesworld import (
     ASPECTS,
     GOLD,
@@ -324,21 +324,21 @@ def test_a_room_of_training_or_selection_cannot_read_gold(room):
         seen.add(name)
         tree = ast.parse((PACKAGE / f"{name}.py").read_text())
         found = {each for each in mentions(tree) if each.startswith("pdsel")}
-        assert not [each for each in found if each.startswith(("pdsel.notesworld", "pdsel.judges"))], name
+        assert not [each for each in found if each.startswith(("pdsel.notesworld", "pdsel.evaluation.judges"))], name
         assert not [each for each in names(tree) if "gold" in each], name
         waiting += {each.split(".")[1] for each in found if "." in each} - seen - set(waiting)
 
 
 def test_the_check_above_sees_every_way_to_import():
-    ways = """import pdsel.judges
-from pdsel.judges import gold_judge
-from pdsel import judges
+    ways = """import pdsel.evaluation.judges
+from pdsel.evaluation.judges import gold_judge
+from pdsel.evaluation import judges
 from pdsel import gold_judge
 from . import judges
 from .judges import gold_judge
-import_module('pdsel.judges')"""
+import_module('pdsel.evaluation.judges')"""
     for way in ways.splitlines():
-        assert any(each.startswith("pdsel.judges") for each in mentions(ast.parse(way))), way
+        assert any(each.startswith("pdsel.evaluation.judges") for each in mentions(ast.parse(way))), way
 
 
 def test_unknown_notes_are_marked_in_the_prompt():

@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 from datasets import Dataset
 
-from pdsel.levels import at_level, fully_rated, hold_out, sample_prompts
+from pdsel.data.messages import word_counts
+from pdsel.data.subsets import at_level, fully_rated, hold_out, sample_prompts
 from pdsel.pairs import check_pairs, compare_responses, make_pairs, mean_gaps, pair_id, relabel
 from pdsel.ratings import load_ratings
-from pdsel.texts import word_counts
 
 NAN = float("nan")
 
@@ -19,9 +19,18 @@ def frame(pairs):
 
 def test_columns_are_those_of_the_contract(pairs):
     assert pairs.column_names == [
-        "pair_id", "prompt_id", "prompt", "chosen", "rejected", "aspect", "chosen_model", "rejected_model",
-        "rating_gaps", "overall_gap", "conflict",
-    ]  # fmt: skip
+        "pair_id",
+        "prompt_id",
+        "prompt",
+        "chosen",
+        "rejected",
+        "aspect",
+        "chosen_model",
+        "rejected_model",
+        "rating_gaps",
+        "overall_gap",
+        "conflict",
+    ]
     check_pairs(pairs)
 
 
@@ -138,20 +147,26 @@ def agreeing(n=8, **changes):
 
 
 REFUSED = {
-    "kappa = 1": (agreeing(), {"aspects": ["a"]},
-                  r"aspects: only \['a'\] given \(kappa = 1\).*Remedy: give at least two"),
+    "kappa = 1": (
+        agreeing(),
+        {"aspects": ["a"]},
+        r"aspects: only \['a'\] given \(kappa = 1\).*Remedy: give at least two",
+    ),
     "no aspect": (agreeing(), {"aspects": []}, r"\(kappa = 0\).*Remedy"),
     "unknown aspect": (agreeing(), {"aspects": ["a", "c"]}, r"aspect present in no row: 1 \(first: c\).*use some of"),
     "aspect rated in no row": (agreeing(b=[NAN, NAN]), {}, r"aspect rated in no row: 1 \(first: b\).*leave it out"),
     "only ties": (agreeing(a=[3.0, 3.0], b=[3.0, 3.0]), {}, r"\['a', 'b'\] label no pair\. Remedy: more prompts"),
-    "conflict not there": (agreeing(), {"conflict": 0.5},
-                           "the data hold 0 conflicting and 8 agreeing pairs and can supply 0 pairs.*Remedy"),
+    "conflict not there": (
+        agreeing(),
+        {"conflict": 0.5},
+        "the data hold 0 conflicting and 8 agreeing pairs and can supply 0 pairs.*Remedy",
+    ),
     "size too large": (agreeing(), {"size": 9}, "size=9: the data can supply 8 pairs at conflict=None.*Remedy"),
     "size zero": (agreeing(), {"size": 0}, "size=0: the data can supply 8 pairs"),
     "conflict over 1": (agreeing(), {"conflict": 1.5}, r"conflict=1.5 is not a share; give a number in \[0, 1\]"),
     "conflict below 0": (agreeing(), {"conflict": -0.1}, r"conflict=-0.1 is not a share"),
     "conflict NaN": (agreeing(), {"conflict": NAN}, "conflict=nan is not a share"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("prompts", "options", "problem"), REFUSED.values(), ids=REFUSED)
@@ -218,9 +233,14 @@ def test_relabel_by_the_overall_rating(hand_pairs):
     assert rows["q1"] == table[1]
     assert rows["q0"] == table[0] | {
         "pair_id": pair_id("question 0", "bad 0", "good 0", "a"),
-        "chosen": "bad 0", "rejected": "good 0", "chosen_model": "loser", "rejected_model": "winner",
-        "rating_gaps": [-1.0, 3.0], "overall_gap": 2.0, "conflict": False,
-    }  # fmt: skip
+        "chosen": "bad 0",
+        "rejected": "good 0",
+        "chosen_model": "loser",
+        "rejected_model": "winner",
+        "rating_gaps": [-1.0, 3.0],
+        "overall_gap": 2.0,
+        "conflict": False,
+    }
 
 
 def test_relabel_by_the_mean_rating(hand_pairs):
@@ -300,10 +320,12 @@ BAD_PAIRS = {
     "blank message": (seven(prompt=[[{"role": "user", "content": " "}]] * 7), f"prompt is null or empty{FIRST_FIVE}"),
     "null content": (seven(prompt=[[{"role": "user", "content": None}]] * 7), f"prompt is null or empty{FIRST_FIVE}"),
     "chosen is rejected": (seven(chosen=["bad"] * 7), f"chosen equals rejected{FIRST_FIVE}"),
-    "duplicates": (seven(pair_id=["z0"] * 5 + ["z1"] * 2),
-                   r"pair_id occurs more than once: 2 \(first: z0, z1\)\. Remedy"),
+    "duplicates": (
+        seven(pair_id=["z0"] * 5 + ["z1"] * 2),
+        r"pair_id occurs more than once: 2 \(first: z0, z1\)\. Remedy",
+    ),
     "empty": ({name: [] for name in seven()}, "pairs table is empty.*Remedy"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("columns", "problem"), BAD_PAIRS.values(), ids=BAD_PAIRS)

@@ -15,8 +15,8 @@ import pytest
 from datasets import load_dataset
 
 from pdsel.artifacts import digest, verify
-from pdsel.profiles import declared_parameters, load_profile
-from pdsel.report import ORDER
+from pdsel.pipeline.profiles import declared_parameters, load_profile
+from pdsel.pipeline.report import ORDER
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -30,8 +30,21 @@ ENVIRONMENT = os.environ | {
 def snakemake(*arguments, profile="smoke", **config):
     """Run the graph; returns the finished process with its output."""
     settings = [f"{name}={value}" for name, value in {"profile": profile, **config}.items()]
-    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", "2", "--nolock",
-               "--rerun-incomplete", "--show-failed-logs", *arguments, "--config", *settings]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        "notebooks/Snakefile",
+        "--cores",
+        "2",
+        "--nolock",
+        "--rerun-incomplete",
+        "--show-failed-logs",
+        *arguments,
+        "--config",
+        *settings,
+    ]
     return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
 
 
@@ -79,8 +92,8 @@ def test_no_evaluation_prompt_was_trained_on_or_selected_with(results):
 
 def test_report_of_fewer_methods_and_of_natural_conflict(results, tmp_path):
     """Tables follow what was run: a claim about a method that was not is left out, a level left as it fell is found."""
-    from pdsel.report import findings, load_costs, load_outcomes, main_rows, main_table
-    from pdsel.sentences import headline
+    from pdsel.pipeline.report import findings, load_costs, load_outcomes, main_rows, main_table
+    from pdsel.pipeline.sentences import headline
 
     cell = tmp_path / "conflict30-seed0"
     shutil.copytree(results / "conflict30-seed0", cell, ignore=shutil.ignore_patterns("local"))
@@ -121,8 +134,14 @@ def test_same_seed_same_bytes(results, tmp_path):
         ("04_dpo", {"method": "PD"}),
     ]:
         parameters = (profile.get(name) or {}) | extra | {"folder": str(again), "seed": 0}
-        papermill.execute_notebook(ROOT / "notebooks" / f"{name}.ipynb", tmp_path / f"{name}.ipynb", parameters,
-                                   cwd=ROOT / "notebooks", kernel_name="python3", progress_bar=False)  # fmt: skip
+        papermill.execute_notebook(
+            ROOT / "notebooks" / f"{name}.ipynb",
+            tmp_path / f"{name}.ipynb",
+            parameters,
+            cwd=ROOT / "notebooks",
+            kernel_name="python3",
+            progress_bar=False,
+        )
     for file in [
         "pairs_summary.csv",
         "proxies.csv",
@@ -151,9 +170,14 @@ def test_a_new_rule_of_five_lines_is_in_the_notebooks_tables(results, tmp_path):
     first = next(row for row, cell in enumerate(notebook.cells) if cell.source == "rules.describe()")
     notebook.cells.insert(first, nbformat.v4.new_code_cell(FIVE_LINES))
     nbformat.write(notebook, tmp_path / "03b_rules.ipynb")
-    done = papermill.execute_notebook(tmp_path / "03b_rules.ipynb", tmp_path / "out.ipynb",
-                                      {"folder": str(folder), "human_ratings": ""}, cwd=ROOT / "notebooks",
-                                      kernel_name="python3", progress_bar=False)  # fmt: skip
+    done = papermill.execute_notebook(
+        tmp_path / "03b_rules.ipynb",
+        tmp_path / "out.ipynb",
+        {"folder": str(folder), "human_ratings": ""},
+        cwd=ROOT / "notebooks",
+        kernel_name="python3",
+        progress_bar=False,
+    )
     shown = {cell.id: str([out.get("data") for out in cell.outputs]) for cell in done.cells if cell.cell_type == "code"}
     tables = [
         cell.id
@@ -172,9 +196,14 @@ def test_results_are_redone_without_training(results, tmp_path):
     shutil.copytree(
         results, tmp_path / "clone", ignore=shutil.ignore_patterns("local", "tables", "figures", "manifest.json")
     )
-    papermill.execute_notebook(ROOT / "notebooks" / "06_results.ipynb", tmp_path / "out.ipynb",
-                               {"results": str(tmp_path / "clone")}, cwd=ROOT / "notebooks", kernel_name="python3",
-                               progress_bar=False)  # fmt: skip
+    papermill.execute_notebook(
+        ROOT / "notebooks" / "06_results.ipynb",
+        tmp_path / "out.ipynb",
+        {"results": str(tmp_path / "clone")},
+        cwd=ROOT / "notebooks",
+        kernel_name="python3",
+        progress_bar=False,
+    )
     redone = sorted((tmp_path / "clone" / "tables").iterdir())
     assert len(redone) >= 5
     for path in redone:
@@ -262,7 +291,7 @@ def test_every_parameter_is_a_commented_literal(path):
 
 def test_committed_results_of_mini_are_what_the_tables_say():
     """README's tables are generated: the committed Markdown comes from the committed CSVs and manifests."""
-    from pdsel.report import (
+    from pdsel.pipeline.report import (
         aspect_rows,
         findings,
         load_costs,
@@ -272,7 +301,7 @@ def test_committed_results_of_mini_are_what_the_tables_say():
         markdown,
         null_rows,
     )
-    from pdsel.sentences import headline, length_note, null_note, work_done
+    from pdsel.pipeline.sentences import headline, length_note, null_note, work_done
 
     mini = ROOT / "results" / "mini"
     table = main_table(load_outcomes(mini), load_outcomes(mini, "families.parquet"))

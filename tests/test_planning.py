@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pdsel.compute import (
+from pdsel.pipeline.compute import (
     CONTEXT,
     GB,
     GPUS,
@@ -22,9 +22,9 @@ from pdsel.compute import (
     reading_memory,
     training_memory,
 )
-from pdsel.planning import disk, downloads, plan, published_comparison, questions, readme_blocks, shares_of_peak
-from pdsel.profiles import load_profile
-from pdsel.workload import DATA, Data, comparisons, gpu_jobs, jobs, method_flops, pool, selection_flops
+from pdsel.pipeline.costs import disk, downloads, plan, published_comparison, questions, readme_blocks, shares_of_peak
+from pdsel.pipeline.profiles import load_profile
+from pdsel.pipeline.workload import DATA, Data, comparisons, gpu_jobs, jobs, method_flops, pool, selection_flops
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGE = ["small", "paper", "paper-helpsteer"]
@@ -112,8 +112,20 @@ def test_the_order_of_magnitude_is_the_papers():
 
 @pytest.mark.parametrize("name", LARGE)
 def test_jobs_are_those_of_the_graph(name, profile, tmp_path):
-    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", "1", "--nolock", "--dry-run",
-               "--config", f"profile={name}", f"results={tmp_path}"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        "notebooks/Snakefile",
+        "--cores",
+        "1",
+        "--nolock",
+        "--dry-run",
+        "--config",
+        f"profile={name}",
+        f"results={tmp_path}",
+    ]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     listed = re.search(r"^job +count\n-.*?\n(.*?)^total", shown.stdout + shown.stderr, re.M | re.S)[1]
     counted = {rule: int(n) for rule, n in map(str.split, listed.splitlines()) if rule != "all"}
@@ -129,8 +141,20 @@ def test_every_job_of_a_large_profile_is_listed_with_its_resources(tmp_path):
         how = ["--workflow-profile", "notebooks/slurm"]
     except ImportError:
         pass
-    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", *how, "--nolock", "--dry-run",
-               "--printshellcmds", "--config", "profile=paper", f"results={tmp_path}"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        "notebooks/Snakefile",
+        *how,
+        "--nolock",
+        "--dry-run",
+        "--printshellcmds",
+        "--config",
+        "profile=paper",
+        f"results={tmp_path}",
+    ]
     shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert shown.returncode == 0, shown.stderr
     text = shown.stdout + shown.stderr
@@ -148,8 +172,20 @@ def test_resources_of_a_rule_that_does_not_exist_stop_the_run(tmp_path):
     (tmp_path / "odd.yaml").write_text(
         "grid: {conflicts: [0.3], seeds: [0], methods: [PD]}\nresources: {dpoo: {gpu: 1}}\n"
     )
-    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", "1", "--nolock", "--dry-run",
-               "--config", f"profile={tmp_path / 'odd.yaml'}", f"results={tmp_path}"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        "notebooks/Snakefile",
+        "--cores",
+        "1",
+        "--nolock",
+        "--dry-run",
+        "--config",
+        f"profile={tmp_path / 'odd.yaml'}",
+        f"results={tmp_path}",
+    ]
     stopped = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert stopped.returncode != 0
     assert "resources for rules that do not exist: ['dpoo']" in stopped.stdout + stopped.stderr

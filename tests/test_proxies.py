@@ -9,12 +9,12 @@ from scipy.special import expit
 from scipy.stats import spearmanr
 
 from pdsel import fit_proxies, fit_proxy, load_proxy, score_margins
-from pdsel.models import load_causal, load_tokenizer
-from pdsel.naming import name_aspect, named_pairs, named_start
+from pdsel.engine.models import load_causal, load_tokenizer
+from pdsel.engine.proxy_sample import balance_by_length, training_ids
+from pdsel.engine.scoring import encode, response_logps
+from pdsel.engine.shared_proxy import name_aspect, named_pairs, named_start
+from pdsel.experiments.proxy_quality import calibration_error, divergence_quality, held_out_accuracy, proxy_quality
 from pdsel.notesworld import BASE_MODEL
-from pdsel.quality import calibration_error, divergence_quality, held_out_accuracy, proxy_quality
-from pdsel.sampling import balance_by_length, training_ids
-from pdsel.scoring import encode, response_logps
 
 TINY = {"learning_rate": 1e-4, "batch_size": 16}
 WORDS = ["honesty", "kindness", "safety"]
@@ -44,8 +44,11 @@ def test_a_shared_proxy_scores_named_prompts_against_the_named_reference(pairs, 
     name, proxy = next(iter(shared_proxies.items()))
     row = pairs[0]
     prompt = name_aspect(row["prompt"], name)
-    logp = {(model, side): response_logps(model, [prompt], [row[side]])[0]
-            for model in (proxy.path, proxy.reference) for side in ("chosen", "rejected")}  # fmt: skip
+    logp = {
+        (model, side): response_logps(model, [prompt], [row[side]])[0]
+        for model in (proxy.path, proxy.reference)
+        for side in ("chosen", "rejected")
+    }
     ours, base = (logp[model, "chosen"] - logp[model, "rejected"] for model in (proxy.path, proxy.reference))
     margins = score_margins(pairs.select([0]), {name: proxy})
     assert margins[name].item() == pytest.approx(proxy.beta * (ours - base), abs=1e-4)
@@ -199,7 +202,7 @@ def test_divergence_quality_of_the_truth_is_perfect():
 
 
 def test_run_cells_computes_once_and_resumes(tmp_path):
-    from pdsel.studies import run_cells
+    from pdsel.experiments.proxy_studies import run_cells
 
     calls = []
 
@@ -219,7 +222,7 @@ def test_run_cells_computes_once_and_resumes(tmp_path):
 
 @pytest.mark.parametrize("case", ["wrong sign", "mislabelled", "2 aspects"])
 def test_a_failure_cell_is_honest_about_truth(case):
-    from pdsel.studies import failure_cell
+    from pdsel.experiments.proxy_studies import failure_cell
 
     rows = pd.DataFrame(failure_cell(seed=7, case=case, n_pairs=100))
     assert len(rows) == (2 if case == "2 aspects" else 4)
@@ -230,8 +233,8 @@ def test_a_failure_cell_is_honest_about_truth(case):
 
 
 def test_a_mislabelled_world_contradicts_the_truth_more_often():
+    from pdsel.experiments.proxy_studies import CASES, make_world
     from pdsel.notesworld.variants import GOLD, variant_gaps
-    from pdsel.studies import CASES, make_world
 
     options = {name: value for name, value in CASES["mislabelled"].items() if name != "truth"}
     wrong = {}
@@ -244,7 +247,7 @@ def test_a_mislabelled_world_contradicts_the_truth_more_often():
 
 
 def test_conflict_levels_hold_in_studied_worlds():
-    from pdsel.studies import make_world
+    from pdsel.experiments.proxy_studies import make_world
 
     pairs, _ = make_world(5, n_pairs=100, conflict=0.3)
     assert (len(pairs), sum(pairs["conflict"])) == (100, 30)

@@ -80,12 +80,24 @@ def test_ultrafeedbacks_own_layout_reads_the_same_from_both_formats(tmp_path, lo
 
 @pytest.mark.parametrize(
     ("written", "read"),
-    [("4", 4.0), (" 4.5 ", 4.5), (4, 4.0), (2.5, 2.5), ("N/A", None), ("n/a", None), ("", None), (None, None),
-     ("null", None), (float("nan"), None)],
-)  # fmt: skip
+    [
+        ("4", 4.0),
+        (" 4.5 ", 4.5),
+        (4, 4.0),
+        (2.5, 2.5),
+        ("N/A", None),
+        ("n/a", None),
+        ("", None),
+        (None, None),
+        ("null", None),
+        (float("nan"), None),
+    ],
+)
 def test_a_rating_is_a_number_or_absent(load, written, read):
-    for value in (load(prompts(1, honesty=written))[0]["ratings"]["honesty"][0],
-                  load(prompts(1, overall=written))[0]["overall"][0]):  # fmt: skip
+    for value in (
+        load(prompts(1, honesty=written))[0]["ratings"]["honesty"][0],
+        load(prompts(1, overall=written))[0]["overall"][0],
+    ):
         assert value != value if read is None else value == read
 
 
@@ -136,15 +148,17 @@ BAD_PROMPTS = {
     "text overall": (prompts(overall="high"), "overall is text"),
     "boolean overall": (prompts(overall=False), "overall is a boolean"),
     "infinite overall": (prompts(overall=1e999), "overall is infinite"),
-    "one response": ([row | {"completions": row["completions"][:1]} for row in prompts()],
-                     "responses holds fewer than two"),
+    "one response": (
+        [row | {"completions": row["completions"][:1]} for row in prompts()],
+        "responses holds fewer than two",
+    ),
     "no responses": ([row | {"completions": None} for row in prompts()], "responses holds fewer than two"),
     "null response": (prompts(response=None), "responses holds a null or empty response"),
     "blank response": (prompts(response="  "), "responses holds a null or empty response"),
     "null prompt": ([row | {"instruction": None} for row in prompts()], "prompt is null or empty"),
     "blank prompt": ([row | {"instruction": " "} for row in prompts()], "prompt is null or empty"),
     "duplicate prompt": (prompts() * 2, "prompt_id occurs more than once"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("rows", "problem"), BAD_PROMPTS.values(), ids=BAD_PROMPTS)
@@ -182,7 +196,7 @@ NOT_OF_THE_LAYOUT = {
     "text for completions": [prompts(1)[0] | {"completions": "yes"}],
     "a null completion": [prompts(1)[0] | {"completions": [None, completion("no")]}],
     "text for annotations": [prompts(1)[0] | {"completions": [completion("a") | {"annotations": "good"}] * 2}],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("lines", NOT_OF_THE_LAYOUT.values(), ids=NOT_OF_THE_LAYOUT)

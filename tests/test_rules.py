@@ -13,16 +13,15 @@ from pdsel.rules import (
     Rule,
     aspects,
     available,
+    baselines,
     describe,
     geometry,
     keep_all,
     likelihood,
     margins,
     needs,
-    quality,
     score,
     score_all,
-    text,
 )
 from pdsel.rules.margins import implicit
 
@@ -49,7 +48,7 @@ ABC = {
     "margins": pd.DataFrame({"a": [9, 1, 1], "b": [1, 9, -1], "c": [0.5, 1, 9]}, index=IDS, dtype=float),
 }  # scaled by 1 at gamma = 1: p sees (1, .5), q (1, 1), r (1, -1)
 ONE = {"quantile": 1.0}
-WORDS = {"words": text.words({"pair_id": IDS, "chosen": ["a b", "a", "a b c"], "rejected": ["a", "a b", "x y z"]})}
+WORDS = {"words": baselines.words({"pair_id": IDS, "chosen": ["a b", "a", "a b c"], "rejected": ["a", "a b", "x y z"]})}
 PROBE = {"probe_logps": sides([20, -10, 5], [0, 0, 0])} | MARGINS_OF_TEN  # implicit margins 2, -1, .5
 POLICY = {"policy_logps": sides([20, -10, 5], [0, 0, 0])} | MARGINS_OF_TEN
 LOG2 = float(np.log(2))
@@ -63,8 +62,11 @@ HAND = {  # rule: signals, options, score of p, q (and r, s), and which is kept 
     "PD(high)": (ABC, ONE, [-1.5, -2, 0], "rpq"),
     # gaps in the order a, b, c; each aspect divided by its largest on other aspects' pairs: 2, 2, 4
     "PD(rati.)": (
-        {"pairs": Dataset.from_dict({"pair_id": IDS, "aspect": list("abc"),
-                                     "rating_gaps": [[1, 2, 4], [2, 1, -2], [-2, 0, 3]]})},
+        {
+            "pairs": Dataset.from_dict(
+                {"pair_id": IDS, "aspect": list("abc"), "rating_gaps": [[1, 2, 4], [2, 1, -2], [-2, 0, 3]]}
+            )
+        },
         {},
         [-2, -0.5, 1],
         "pqr",
@@ -87,7 +89,12 @@ HAND = {  # rule: signals, options, score of p, q (and r, s), and which is kept 
     "SeRA": (POLICY, {}, [2, -1, 0.5], "prq"),
     # the probe's margins: 0, 1, -1
     "SeRA(ensemble)": (POLICY | {"probe_logps": sides([0, 10, 0], [0, 0, 10])}, {"weight": 0.5}, [1, 0, -0.25], "pqr"),
-    "SelectiveDPO": ({"held_out_losses": pd.DataFrame({"0": [1, 2, 3], "1": [3, 0, 1]}, index=IDS)}, {}, [2, 1, 2], "qpr"),
+    "SelectiveDPO": (
+        {"held_out_losses": pd.DataFrame({"0": [1, 2, 3], "1": [3, 0, 1]}, index=IDS)},
+        {},
+        [2, 1, 2],
+        "qpr",
+    ),
     # |1|, |-1| over their deviation 1, less 0, -4 over theirs, 2
     "potential": (
         {"pooled": numbers(1, -1), "probe_logps": sides([0, -40], [0, 0]), "reference_logps": sides([0, 0], [0, 0])},
@@ -112,8 +119,11 @@ HAND = {  # rule: signals, options, score of p, q (and r, s), and which is kept 
     # margins 2, -1, .5, 1: ranks 4, 1, 2, 3. Losses under the probe less those under the policy, in nats about:
     # p 0 - .13, q 2.13 - 1.31, r 0, s 10 - .31: ranks 1, 3, 2, 4. Either is the larger distance for one of q and s
     "middle(both)": (
-        {"policy_logps": sides([20, -10, 5, 10], [0] * 4), "probe_logps": sides([100, -20, 5, -100], [0] * 4),
-         "reference_logps": sides([0] * 4, [0] * 4)},
+        {
+            "policy_logps": sides([20, -10, 5, 10], [0] * 4),
+            "probe_logps": sides([100, -20, 5, -100], [0] * 4),
+            "reference_logps": sides([0] * 4, [0] * 4),
+        },
         {},
         [3 / 8, 3 / 8, 1 / 8, 3 / 8],
         "rpqs",
@@ -132,19 +142,30 @@ HAND = {  # rule: signals, options, score of p, q (and r, s), and which is kept 
         [1.8 - 1.8 - 1, 1, 0.5 - 1.8 - 1],
         "qpr",
     ),
-    "PPL": ({"reference_logps": sides([-2 * LOG2, -3], [0, 0]), "tokens": sides([2, 1], [1, 1])}, {}, [2, np.exp(3)], "pq"),
+    "PPL": (
+        {"reference_logps": sides([-2 * LOG2, -3], [0, 0]), "tokens": sides([2, 1], [1, 1])},
+        {},
+        [2, np.exp(3)],
+        "pq",
+    ),
     # p: perplexity 2 over 2, against 4 over 2; q the other way round
     "IFD": (
-        {"reference_logps": sides([-2 * LOG2] * 2, [-2 * LOG2] * 2), "tokens": sides([2, 1], [1, 2]),
-         "unprompted_nll": sides([LOG2] * 2, [LOG2] * 2)},
+        {
+            "reference_logps": sides([-2 * LOG2] * 2, [-2 * LOG2] * 2),
+            "tokens": sides([2, 1], [1, 2]),
+            "unprompted_nll": sides([LOG2] * 2, [LOG2] * 2),
+        },
         {},
         [1 - 2, 2 - 1],
         "qp",
     ),
     # in units of log 2, p: 1 / 2 less 2 / 1; q: 2 / 2 less 1 / 1
     "IFD(loss)": (
-        {"reference_logps": sides([-2 * LOG2] * 2, [-2 * LOG2] * 2), "tokens": sides([2, 1], [1, 2]),
-         "unprompted_nll": sides([2 * LOG2] * 2, [LOG2] * 2)},
+        {
+            "reference_logps": sides([-2 * LOG2] * 2, [-2 * LOG2] * 2),
+            "tokens": sides([2, 1], [1, 2]),
+            "unprompted_nll": sides([2 * LOG2] * 2, [LOG2] * 2),
+        },
         {},
         [-1.5, 0],
         "qp",
@@ -161,20 +182,28 @@ HAND = {  # rule: signals, options, score of p, q (and r, s), and which is kept 
     "chosen quality": ({"pooled_rewards": sides([2, 1, 0], [5, 5, 5])}, {}, [2, 1, 0], "pqr"),
     # x: mean 1, deviation 2, so -3 is the spot; y: mean 0, deviation 1, so -2 is
     "sweet spot": (
-        {"pairs": ABC["pairs"], "pooled_rewards": sides([9, 9, 9], [-3, -1, 0]), "sample_rewards": by_prompt(-1, 3, -1, 1)},
+        {
+            "pairs": ABC["pairs"],
+            "pooled_rewards": sides([9, 9, 9], [-3, -1, 0]),
+            "sample_rewards": by_prompt(-1, 3, -1, 1),
+        },
         {},
         [0, 1, 2],
         "pqr",
     ),
     # samples below the given responses: diversity, the length of the features' difference
     "diversity, quality": (
-        {"pairs": ABC["pairs"], "features": pd.DataFrame([[3.0, 4], [0, 1], [2, 0]], index=IDS),
-         "pooled_rewards": sides([9, 8, 7], [5, 5, 5]), "sample_rewards": by_prompt(0, 0, 0, 0)},
+        {
+            "pairs": ABC["pairs"],
+            "features": pd.DataFrame([[3.0, 4], [0, 1], [2, 0]], index=IDS),
+            "pooled_rewards": sides([9, 8, 7], [5, 5, 5]),
+            "sample_rewards": by_prompt(0, 0, 0, 0),
+        },
         {},
         [5, 1, 2],
         "prq",
     ),
-}  # fmt: skip
+}
 HAND |= {"PPL(high)": (*HAND["PPL"][:3], "qp"), "IFD(low)": (*HAND["IFD"][:3], "pq")}
 
 
@@ -210,13 +239,20 @@ def signals():
     """All signals of 40 pairs with 3 aspects, drawn at random, some values tied."""
     rng = np.random.default_rng(0)
     n, ids = 40, [f"z{i:02d}" for i in range(40)]
-    pairs = Dataset.from_dict({
-        "pair_id": ids, "prompt_id": [f"x{i // 2:02d}" for i in range(n)], "prompt": ["ask"] * n,
-        "chosen": ["w " * int(k) for k in rng.integers(1, 9, n)], "rejected": ["w " * int(k) for k in rng.integers(1, 9, n)],
-        "aspect": [("a", "b", "c")[i % 3] for i in range(n)],
-        "rating_gaps": [[float(g if k != i % 3 else abs(g) + 1) for k, g in enumerate(row)]
-                        for i, row in enumerate(rng.integers(-2, 3, (n, 3)))],
-    })  # fmt: skip
+    pairs = Dataset.from_dict(
+        {
+            "pair_id": ids,
+            "prompt_id": [f"x{i // 2:02d}" for i in range(n)],
+            "prompt": ["ask"] * n,
+            "chosen": ["w " * int(k) for k in rng.integers(1, 9, n)],
+            "rejected": ["w " * int(k) for k in rng.integers(1, 9, n)],
+            "aspect": [("a", "b", "c")[i % 3] for i in range(n)],
+            "rating_gaps": [
+                [float(g if k != i % 3 else abs(g) + 1) for k, g in enumerate(row)]
+                for i, row in enumerate(rng.integers(-2, 3, (n, 3)))
+            ],
+        }
+    )
 
     def table(columns, low=-9, high=9):
         return pd.DataFrame(rng.integers(low, high, (n, len(columns))).astype(float), index=ids, columns=list(columns))
@@ -225,11 +261,22 @@ def signals():
     samples = {
         name: pd.Series(rng.normal(size=len(prompts)), index=prompts) for name in ("sample_logps", "sample_rewards")
     }
-    both = {name: table(["chosen", "rejected"]) for name in
-            ("pooled_rewards", "reference_logps", "probe_logps", "policy_logps")}  # fmt: skip
-    return {"pairs": pairs, "words": text.words(pairs), "margins": table("abc"), "pooled": table("a")["a"],
-            "tokens": table(["chosen", "rejected"], 1), "unprompted_nll": table(["chosen", "rejected"], 1),
-            "held_out_losses": table("01", 0), "features": table("wxyz"), **both, **samples}  # fmt: skip
+    both = {
+        name: table(["chosen", "rejected"])
+        for name in ("pooled_rewards", "reference_logps", "probe_logps", "policy_logps")
+    }
+    return {
+        "pairs": pairs,
+        "words": baselines.words(pairs),
+        "margins": table("abc"),
+        "pooled": table("a")["a"],
+        "tokens": table(["chosen", "rejected"], 1),
+        "unprompted_nll": table(["chosen", "rejected"], 1),
+        "held_out_losses": table("01", 0),
+        "features": table("wxyz"),
+        **both,
+        **samples,
+    }
 
 
 def shuffled(signals, random):
@@ -300,7 +347,7 @@ def test_unknown_rules_and_repeated_pairs_are_refused(signals):
     with pytest.raises(ValueError, match=r"pairs: pair_id occurs more than once: 1 \(first: p\)"):
         score("RAND", {"pairs": {"pair_id": ["p", "p"]}})
     with pytest.raises(ValueError, match=r"chosen holds no word: 1 \(first: p\)"):
-        text.words({"pair_id": ["p"], "chosen": [" "], "rejected": ["a"]})
+        baselines.words({"pair_id": ["p"], "chosen": [" "], "rejected": ["a"]})
 
 
 def test_a_rule_that_breaks_on_a_pair_names_it(monkeypatch):
@@ -311,7 +358,7 @@ def test_a_rule_that_breaks_on_a_pair_names_it(monkeypatch):
 
 def test_a_new_rule_is_five_lines(signals, monkeypatch):
     """A function and a line in the dictionary: scored, kept, described and compared like every other."""
-    from pdsel.rules.kept import overlap
+    from pdsel.rules.kept_sets import overlap
 
     def loudest(pairs, pooled):
         return pooled.abs()
@@ -406,8 +453,8 @@ def test_past_the_boundary_quality_decides():
     pairs, rewards = ABC["pairs"], sides([2, 1, 0], [0, 0, 0])
     features = pd.DataFrame([[0.0], [1.0], [5.0]], index=IDS)
     better = by_prompt(9, 9, 9, 9)
-    assert quality.past_boundary(pairs, rewards, better)
-    assert quality.diversity_or_quality(pairs, features, rewards, better).tolist() == [2, 1, 0]
+    assert rules.rewards.past_boundary(pairs, rewards, better)
+    assert rules.rewards.diversity_or_quality(pairs, features, rewards, better).tolist() == [2, 1, 0]
 
 
 def test_samples_all_alike_have_no_deviation_of_their_own():
@@ -434,9 +481,9 @@ def test_two_aspects_make_consensus_rules_one(signals):
 @pytest.mark.parametrize(("file", "limit"), [("topical_chat_usr.jsonl", None), ("summeval12.jsonl", 40)])
 def test_rules_that_need_ratings_only_on_what_people_rated(shared, file, limit):
     """One table for all of them; those it shares with the table of notebook 10 are the same to the bit."""
-    from pdsel.human import MEAN, agreement_table
+    from pdsel.experiments.human_ratings import MEAN, agreement_table
+    from pdsel.experiments.rules_on_ratings import field_scores
     from pdsel.ratings import load_ratings
-    from pdsel.rules.ratings import field_scores
 
     rated = load_ratings(shared / file, limit=limit)
     judge = "overall" if file.startswith("topical") else "held_out"  # SummEval has no overall score
@@ -459,8 +506,10 @@ def test_ratings_that_come_as_text_are_numbers():
     """As text "10" is below "9"; code that compares ratings as they come gets this wrong."""
     gaps = [["10", "-9", "9"], ["-10", "9", "10"], ["-9", "10", "9"]]
     named = {"pair_id": IDS, "aspect": list("abc")}
-    as_text, as_numbers = (Dataset.from_dict(named | {"rating_gaps": [[kind(gap) for gap in row] for row in gaps]})
-                           for kind in (str, float))  # fmt: skip
+    as_text, as_numbers = (
+        Dataset.from_dict(named | {"rating_gaps": [[kind(gap) for gap in row] for row in gaps]})
+        for kind in (str, float)
+    )
     found = score("PD(rati.)", {"pairs": as_text})
     assert found.tolist() == score("PD(rati.)", {"pairs": as_numbers}).tolist() == pytest.approx([0, 0, -0.1])
 
@@ -470,5 +519,5 @@ def test_drawn_rules_draw_independently():
     ids = [f"z{i}" for i in range(2000)]
     alike = pd.DataFrame(0.0, index=pd.Index(ids, name="pair_id"), columns=["chosen", "rejected"])
     drawn = select(margins.drawn_near_mean(alike, alike), 0.3, keep="highest")
-    chance = select(text.chance({"pair_id": ids}), 0.3)
+    chance = select(baselines.chance({"pair_id": ids}), 0.3)
     assert drawn.isin(chance).mean() == pytest.approx(0.3, abs=0.06)

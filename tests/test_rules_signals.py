@@ -9,8 +9,9 @@ import torch
 from datasets import Dataset
 
 from pdsel import rules
-from pdsel.grid import BALANCED, IMPLICIT
-from pdsel.models import load_causal, load_tokenizer
+from pdsel.engine.models import load_causal, load_tokenizer
+from pdsel.engine.scoring import response_logps
+from pdsel.experiments.grid import BALANCED, IMPLICIT
 from pdsel.notesworld import BASE_MODEL
 from pdsel.pairs import make_pairs
 from pdsel.proxies import fit_proxies, score_margins
@@ -19,7 +20,6 @@ from pdsel.rules import signals as measured
 from pdsel.rules.built import BUILT, build
 from pdsel.rules.signals import DPO, PROXIES, SAMPLES, SIGNALS
 from pdsel.rules.store import Signals, pairs_for
-from pdsel.scoring import response_logps
 from pdsel.training import train_dpo
 
 
@@ -41,7 +41,7 @@ def signals(few, folder):
 
 def test_settings_are_the_grids():
     assert PROXIES == BALANCED and measured.POOLED_REWARD == IMPLICIT
-    from pdsel import grid
+    from pdsel.experiments import grid
 
     assert DPO == grid.DPO
 
@@ -183,7 +183,7 @@ def two_lengths(monkeypatch):
     """A short pair and a long one, and a function that puts a stand-in in the model's place."""
 
     def stand_in(uniform):
-        for module in ("pdsel.scoring", "pdsel.rules.signals"):
+        for module in ("pdsel.engine.scoring", "pdsel.rules.signals"):
             monkeypatch.setattr(f"{module}.load_causal", lambda base: Standin(uniform))
 
     table = {
@@ -281,8 +281,9 @@ def test_built_pairs_by_hand(drawn, name):
 
 def test_rejection_sampling_meets_its_budget_and_threshold(drawn):
     assert len(build("RS-DPO", drawn, share=0.2)) == 2
-    strict = BUILT["RS-DPO"].score(*(drawn[n] for n in ("pairs", "margins", "samples", "sample_opinions")), share=1.0,
-                                   threshold=0.95)  # fmt: skip
+    strict = BUILT["RS-DPO"].score(
+        *(drawn[n] for n in ("pairs", "margins", "samples", "sample_opinions")), share=1.0, threshold=0.95
+    )
     assert list(zip(strict["chosen"], strict["rejected"], strict=True)) == [("a", "c")]
     with pytest.raises(ValueError, match="no two of a prompt differ enough. Remedy"):
         BUILT["RS-DPO"].score(

@@ -13,17 +13,18 @@ import torch
 from standins import snapshot
 from trl import DPOConfig
 
-from pdsel import make_pairs, runs, train_dmpo, train_dpo
+from pdsel import make_pairs, train_dmpo, train_dpo
 from pdsel.artifacts import digest
-from pdsel.failures import TrainingError, explained, memory_advice
-from pdsel.models import load_causal, load_classifier, load_tokenizer
+from pdsel.engine import training_run as runs
+from pdsel.engine.errors import TrainingError, explained, memory_advice
+from pdsel.engine.models import load_causal, load_classifier, load_tokenizer
+from pdsel.engine.reference_cache import ReferenceCache, model_content, text_key
+from pdsel.engine.run_folder import checkpoints, run_key
+from pdsel.engine.scoring import classifier_rewards, encode, response_logps
+from pdsel.engine.trainers import DPOTrainer
+from pdsel.engine.training_run import arguments
 from pdsel.notesworld import BASE_MODEL
-from pdsel.offsets import DPOTrainer
 from pdsel.ratings import load_ratings
-from pdsel.reference import ReferenceCache, model_content, text_key
-from pdsel.runs import arguments
-from pdsel.scoring import classifier_rewards, encode, response_logps
-from pdsel.sessions import checkpoints, run_key
 from pdsel.training import train_reward, train_with_offset, training_log
 
 TINY = {"batch_size": 8, "learning_rate": 1e-3, "model": BASE_MODEL}
@@ -125,8 +126,11 @@ def test_only_whole_checkpoints_of_the_same_key_are_resumed(tmp_path):
 def test_the_key_is_of_settings_and_data(pairs):
     key = run_key(["a", {"x": 1}], pairs, None)
     assert key == run_key(["a", {"x": 1}], pairs.select(range(len(pairs))), None)
-    others = [run_key(["a", {"x": 2}], pairs, None), run_key(["a", {"x": 1}], pairs.select(range(44)), None),
-              run_key(["a", {"x": 1}], pairs, pairs)]  # fmt: skip
+    others = [
+        run_key(["a", {"x": 2}], pairs, None),
+        run_key(["a", {"x": 1}], pairs.select(range(44)), None),
+        run_key(["a", {"x": 1}], pairs, pairs),
+    ]
     assert len({key, *others}) == 4
 
 
@@ -168,8 +172,15 @@ def test_all_that_is_trained_beside_frozen_bf16_weights_is_float32(pairs, checkp
 
     original = runs._run
     monkeypatch.setattr(runs, "_run", look)
-    train_reward(pairs.select(range(8)), [0.0] * 8, output_dir=tmp_path / "r", lora_rank=2, bf16=True,
-                 gradient_checkpointing=checkpointing, **TINY)  # fmt: skip
+    train_reward(
+        pairs.select(range(8)),
+        [0.0] * 8,
+        output_dir=tmp_path / "r",
+        lora_rank=2,
+        bf16=True,
+        gradient_checkpointing=checkpointing,
+        **TINY,
+    )
     assert any("score" in name for name in seen) and set(seen.values()) == {torch.float32}
 
 
@@ -272,12 +283,12 @@ def test_a_hub_models_content_is_its_commit_whatever_is_downloaded_yet(tmp_path,
     """A run's first try starts before the weights are there; the next one must find its checkpoints."""
     folder = snapshot(tmp_path, "some/model", revision="1" * 40)
     (folder / "config.json").write_text("{}")
-    monkeypatch.setattr("pdsel.reference.cached_file", lambda name, file: str(folder / file))
+    monkeypatch.setattr("pdsel.engine.reference_cache.cached_file", lambda name, file: str(folder / file))
     before = model_content("some/model")
     (folder / "model.safetensors").write_bytes(b"weights")
     assert model_content("some/model") == before
     other = snapshot(tmp_path, "some/model", revision="2" * 40)
-    monkeypatch.setattr("pdsel.reference.cached_file", lambda name, file: str(other / file))
+    monkeypatch.setattr("pdsel.engine.reference_cache.cached_file", lambda name, file: str(other / file))
     assert model_content("some/model") != before
 
 
@@ -370,8 +381,15 @@ def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(pairs, tmp_path
 def test_weights_that_are_no_numbers_are_never_saved(pairs, tmp_path):
     """The one step there is has a finite loss, and ends in weights that are none."""
     with pytest.raises(TrainingError, match="weights are not finite after training"):
-        train_with_offset(pairs.select(range(8)), [0.0] * 8, seed=0, beta=0.1, output_dir=tmp_path / "p", warmup_steps=0,
-                          **TINY | {"learning_rate": 1e39})  # fmt: skip
+        train_with_offset(
+            pairs.select(range(8)),
+            [0.0] * 8,
+            seed=0,
+            beta=0.1,
+            output_dir=tmp_path / "p",
+            warmup_steps=0,
+            **TINY | {"learning_rate": 1e39},
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -398,7 +416,14 @@ def test_a_real_allocation_that_fails_is_told_from_other_errors():
 
 
 def test_advice_names_only_knobs_that_are_not_turned_yet():
-    turned = memory_advice(batch_size=4, processes=2, gradient_accumulation_steps=2, gradient_checkpointing=True, bf16=True,
-                           max_length=512, lora_rank=8)  # fmt: skip
+    turned = memory_advice(
+        batch_size=4,
+        processes=2,
+        gradient_accumulation_steps=2,
+        gradient_checkpointing=True,
+        bf16=True,
+        max_length=512,
+        lora_rank=8,
+    )
     assert [line.split()[0] for line in turned] == ["max_length", "accelerate='fsdp'"]
     assert any("max_length (now 512)" in line for line in turned)

@@ -259,7 +259,7 @@ def test_training_pairs_refuses_unknown_methods_and_foreign_ids(pairs, kept):
 @pytest.mark.parametrize("conflict", [0.1, 0.3])
 def test_random_pairs_conflict_as_often_as_all_of_them(conflict):
     """`make_pairs` leaves pairs out by digest, too: the same draw would keep the pairs of no level in particular."""
-    from pdsel.studies import make_world
+    from pdsel.experiments.proxy_studies import make_world
 
     pairs, _ = make_world(0, n_pairs=800, conflict=conflict)
     kept = set(select(random_scores(pairs), 0.5))

@@ -10,9 +10,9 @@ from scipy import stats
 
 from pdsel.artifacts import load_table, verify
 from pdsel.divergence import preference_divergence, scale_margins
-from pdsel.report import markdown
-from pdsel.selection import select
-from pdsel.summaries import (
+from pdsel.experiments.uncertainty import divergence_error, near_cut, stack_replicates
+from pdsel.pipeline.report import markdown
+from pdsel.pipeline.summaries import (
     failure_rows,
     length_gains,
     length_means,
@@ -22,7 +22,7 @@ from pdsel.summaries import (
     over_seeds,
     proxy_rows,
 )
-from pdsel.uncertainty import divergence_error, near_cut, stack_replicates
+from pdsel.selection import select
 
 ROOT = Path(__file__).parent.parent
 TOY = ROOT / "results" / "toy"
@@ -90,8 +90,9 @@ def test_near_cut_counts_by_hand_and_by_brute_force():
 
 def test_over_seeds_is_scipys_t_interval_and_averages_aspects_first():
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"kind": np.repeat(["x", "y"], 12), "seed": np.tile(np.repeat([0, 1, 2], 4), 2),
-                          "accuracy": rng.random(24)})  # fmt: skip
+    table = pd.DataFrame(
+        {"kind": np.repeat(["x", "y"], 12), "seed": np.tile(np.repeat([0, 1, 2], 4), 2), "accuracy": rng.random(24)}
+    )
     found = over_seeds(table, ["kind"], ["accuracy"]).set_index("kind").loc["x"]
     means = table[table["kind"] == "x"].groupby("seed")["accuracy"].mean()
     low, high = stats.t.interval(0.95, 2, means.mean(), stats.sem(means))
@@ -101,9 +102,13 @@ def test_over_seeds_is_scipys_t_interval_and_averages_aspects_first():
 
 @pytest.mark.parametrize(
     ("row", "name"),
-    [({}, "none"), ({"length_penalty": 0.05, "length_sign": "minus"}, "rho .05 minus"), ({"length_balance": 1.0}, "tau 1"),
-     ({"length_penalty": float("nan"), "length_sign": float("nan"), "length_balance": 0.25}, "tau .25")],
-)  # fmt: skip
+    [
+        ({}, "none"),
+        ({"length_penalty": 0.05, "length_sign": "minus"}, "rho .05 minus"),
+        ({"length_balance": 1.0}, "tau 1"),
+        ({"length_penalty": float("nan"), "length_sign": float("nan"), "length_balance": 0.25}, "tau .25"),
+    ],
+)
 def test_settings_have_names(row, name):
     assert name_setting(row) == name
 
@@ -116,9 +121,20 @@ def length_table():
         ({"length_balance": 0.5}, 0.2),
     ]:
         for seed in (0, 1):
-            rows += [{"kind": "classifier", "seed": seed, "aspect": a, "length": 0.1 + excess + 0.02 * seed,
-                      "truth_length": 0.1, "raters_length": 0.3, "accuracy": 0.7, "wrong_kept": 0.1} | setting
-                     for a in NAMES]  # fmt: skip
+            rows += [
+                {
+                    "kind": "classifier",
+                    "seed": seed,
+                    "aspect": a,
+                    "length": 0.1 + excess + 0.02 * seed,
+                    "truth_length": 0.1,
+                    "raters_length": 0.3,
+                    "accuracy": 0.7,
+                    "wrong_kept": 0.1,
+                }
+                | setting
+                for a in NAMES
+            ]
     return pd.DataFrame(rows)
 
 
@@ -135,7 +151,7 @@ def test_the_verdict_names_the_remedy_that_gains_most_and_whether_surely():
 
 
 def test_readme_takes_a_table_from_the_first_folder_that_has_it(tmp_path):
-    from pdsel.report import main
+    from pdsel.pipeline.report import main
 
     for folder, files in {"one": {"a": "first"}, "two": {"a": "second", "b": "only"}}.items():
         (tmp_path / folder / "tables").mkdir(parents=True)
@@ -148,8 +164,17 @@ def test_readme_takes_a_table_from_the_first_folder_that_has_it(tmp_path):
 
 
 def test_failure_rows_count_warned_worlds():
-    table = pd.DataFrame({"case": "noisy", "seed": [0, 0, 1, 1], "aspect": ["a", "b"] * 2, "spearman": 0.5, "wrong_all": 0.3,
-                          "wrong_kept": 0.1, "seen_warning": ["", "its proxy ...", np.nan, ""]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "case": "noisy",
+            "seed": [0, 0, 1, 1],
+            "aspect": ["a", "b"] * 2,
+            "spearman": 0.5,
+            "wrong_all": 0.3,
+            "wrong_kept": 0.1,
+            "seen_warning": ["", "its proxy ...", np.nan, ""],
+        }
+    )
     row = failure_rows(table).iloc[0]
     assert row["worlds with a warning"] == "1 of 2"
     assert row["warned about"] == "b"

@@ -12,11 +12,11 @@ from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
 from pdsel import dmpo_loss, dpo_loss, fit_proxy, generate, load_proxy, make_pairs, score_margins, train_dmpo, train_dpo
-from pdsel.models import load_causal, load_tokenizer
+from pdsel.engine.models import load_causal, load_tokenizer
+from pdsel.engine.scoring import response_logps
+from pdsel.engine.trainers import OffsetCollator, OffsetTrainer
 from pdsel.notesworld import BASE_MODEL, draw_prompts, gold_utility
-from pdsel.offsets import OffsetCollator, OffsetTrainer
 from pdsel.ratings import load_ratings
-from pdsel.scoring import response_logps
 from pdsel.training import train_reward, train_sft, training_log
 
 TINY = {"batch_size": 8, "learning_rate": 1e-3}
@@ -43,16 +43,28 @@ def trl_loss(pairs, policy, scale, offsets, tmp_path, beta=0.1):
     """The loss of one batch by TRL's trainer (ours adds the offset), with `policy` against the base model."""
     model, tokenizer = load_causal(policy), load_tokenizer(policy)
     reference = load_causal(BASE_MODEL)
-    config = DPOConfig(output_dir=str(tmp_path), beta=scale * beta, report_to="none", bf16=False, use_cpu=True,
-                       per_device_train_batch_size=len(pairs), remove_unused_columns=False)  # fmt: skip
+    config = DPOConfig(
+        output_dir=str(tmp_path),
+        beta=scale * beta,
+        report_to="none",
+        bf16=False,
+        use_cpu=True,
+        per_device_train_batch_size=len(pairs),
+        remove_unused_columns=False,
+    )
     data = pairs.select_columns(["prompt", "chosen", "rejected"])
     if offsets is None:
         trainer = DPOTrainer(model, reference, args=config, train_dataset=data, processing_class=tokenizer)
         batch = trainer.data_collator(list(trainer.train_dataset))
     else:
-        trainer = OffsetTrainer(model, reference, args=config, train_dataset=data.add_column("offset", offsets),
-                                 processing_class=tokenizer,
-                                 data_collator=OffsetCollator(pad_token_id=tokenizer.pad_token_id))  # fmt: skip
+        trainer = OffsetTrainer(
+            model,
+            reference,
+            args=config,
+            train_dataset=data.add_column("offset", offsets),
+            processing_class=tokenizer,
+            data_collator=OffsetCollator(pad_token_id=tokenizer.pad_token_id),
+        )
         batch = trainer.data_collator(list(trainer.train_dataset))
         chosen, rejected = logps(BASE_MODEL, pairs)
         batch |= {"ref_chosen_logps": chosen.float(), "ref_rejected_logps": rejected.float()}
@@ -207,9 +219,13 @@ def test_length_penalty_moves_margins_by_rho_per_token(pairs):
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"kind": "oracle"}, "kind="), ({"length_sign": "up"}, "length_sign="), ({"aspect": "taste"}, "labels no pair"),
-     ({"length_balance": -1.0}, "length_balance=")],
-)  # fmt: skip
+    [
+        ({"kind": "oracle"}, "kind="),
+        ({"length_sign": "up"}, "length_sign="),
+        ({"aspect": "taste"}, "labels no pair"),
+        ({"length_balance": -1.0}, "length_balance="),
+    ],
+)
 def test_proxy_options_are_checked(pairs, wrong, message):
     options = {"aspect": sorted(set(pairs["aspect"]))[0], "model": BASE_MODEL} | wrong
     with pytest.raises(ValueError, match=message):
@@ -233,7 +249,7 @@ def test_bad_pairs_never_reach_the_trainer(tmp_path):
 
 def test_selection_and_training_never_ask_for_gold(pairs, tmp_path, monkeypatch):
     """With the gold aspects out of reach, the whole way from pairs to a policy still works."""
-    from pdsel import judges
+    from pdsel.evaluation import judges
     from pdsel.notesworld import variants, world
     from pdsel.selection import POOLED, score_rules, select_rules, training_pairs
 
@@ -252,7 +268,7 @@ def test_selection_and_training_never_ask_for_gold(pairs, tmp_path, monkeypatch)
 
 
 def test_the_base_models_recipe_runs_and_its_card_is_measured(tmp_path):
-    from pdsel.notesworld.build_base import FILES, build
+    from pdsel.pipeline.build_base import FILES, build
 
     path = Path(build(tmp_path / "base", examples=640))
     assert {file.name for file in path.iterdir()} == {*FILES, "README.md"}

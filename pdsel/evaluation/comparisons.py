@@ -110,8 +110,12 @@ def paired_difference(outcomes, one, other, *, metric="preference", seed=0):
 def _differences(outcomes, one, other, metric):
     """Seeds x prompts."""
     require_columns(outcomes.columns, ["method", "prompt_id", metric], "outcomes")
-    refuse([name for name in (one, other) if name not in set(outcomes["method"])], "outcomes: method", "is missing",
-           f"use two of {sorted(set(outcomes['method']))}")  # fmt: skip
+    refuse(
+        [name for name in (one, other) if name not in set(outcomes["method"])],
+        "outcomes: method",
+        "is missing",
+        f"use two of {sorted(set(outcomes['method']))}",
+    )
     keyed = outcomes if "seed" in outcomes else outcomes.assign(seed=0)
     sides = [keyed[keyed["method"] == name].set_index(["seed", "prompt_id"])[metric] for name in (one, other)]
     for name, side in zip((one, other), sides, strict=True):
@@ -160,8 +164,16 @@ def compare_methods(outcomes, *, metric="preference", reference=None):
     for one, other in pairs:
         table = _differences(outcomes, one, other, metric)
         found = mean_over_prompts_and_seeds(table)
-        rows.append({"one": one, "other": other, "difference": found.value, "low": found.low, "high": found.high,
-                     "p": _p_value(found, table)})  # fmt: skip
+        rows.append(
+            {
+                "one": one,
+                "other": other,
+                "difference": found.value,
+                "low": found.low,
+                "high": found.high,
+                "p": _p_value(found, table),
+            }
+        )
     result = pd.DataFrame(rows)
     return result.assign(p_holm=multipletests(result["p"], method="holm")[1])
 
@@ -179,7 +191,7 @@ def duels(judge, prompts, outputs):
     Parameters
     ----------
     judge : callable
-        `judge(prompts, outputs, baseline_outputs)`, see `pdsel.judges`. It is asked once a pair of methods.
+        `judge(prompts, outputs, baseline_outputs)`, see `pdsel.evaluation.judges`. It is asked once a pair of methods.
     prompts : list, length n
     outputs : dict
         Method to a list of n texts.
@@ -190,10 +202,16 @@ def duels(judge, prompts, outputs):
         `one, other, prompt` (its position) and `preference`, the probability that `one` beats `other`.
     """
     frames = [
-        pd.DataFrame({"one": one, "other": other, "prompt": range(len(prompts)),
-                      "preference": judge(prompts, outputs[one], outputs[other])})
+        pd.DataFrame(
+            {
+                "one": one,
+                "other": other,
+                "prompt": range(len(prompts)),
+                "preference": judge(prompts, outputs[one], outputs[other]),
+            }
+        )
         for one, other in combinations(outputs, 2)
-    ]  # fmt: skip
+    ]
     return pd.concat(frames, ignore_index=True)
 
 
@@ -261,6 +279,15 @@ def bradley_terry(duels, *, resamples=500, seed=0):
     best = strengths(np.ones(count))
     against = 100 / (1 + np.exp(best[None, :] - best[:, None]))
     rivals = (against.sum(axis=1) - 50) / (len(methods) - 1)
-    found = pd.DataFrame({"strength": best, "low": low, "high": high, "win_rate": rivals, "rank_low": ranks[0].round(),
-                          "rank_high": ranks[1].round()}, index=methods)  # fmt: skip
+    found = pd.DataFrame(
+        {
+            "strength": best,
+            "low": low,
+            "high": high,
+            "win_rate": rivals,
+            "rank_low": ranks[0].round(),
+            "rank_high": ranks[1].round(),
+        },
+        index=methods,
+    )
     return found.sort_values("strength", ascending=False, kind="stable")

@@ -95,9 +95,14 @@ def bootstrap_mean(values, *, variant="mean, bootstrap over prompts", seed=0):
     if len(values) == 1 or np.ptp(values) == 0:
         return Estimate(mean, 0.0 if len(values) > 1 else float("nan"), mean, mean, variant, len(values))
     result = stats.bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES, batch=max(1, 10_000_000 // len(values)), method="percentile",
-        confidence_level=CONFIDENCE, rng=np.random.default_rng(seed),
-    )  # fmt: skip
+        (values,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        batch=max(1, 10_000_000 // len(values)),
+        method="percentile",
+        confidence_level=CONFIDENCE,
+        rng=np.random.default_rng(seed),
+    )
     low, high = result.confidence_interval
     return Estimate(mean, float(stats.sem(values)), float(low), float(high), variant, len(values))
 
@@ -117,6 +122,10 @@ def checked_preferences(preference):
     if values.ndim != 1 or len(values) == 0:
         raise DataError(f"preference: shape {values.shape}; give one value per prompt, at least one")
     bad = np.flatnonzero(~((values >= 0) & (values <= 1)))
-    refuse(bad, "preference", "is NaN or outside [0, 1] at positions",
-           "give the probability that the model wins; convert AlpacaEval's 1..2 with from_alpaca_eval")  # fmt: skip
+    refuse(
+        bad,
+        "preference",
+        "is NaN or outside [0, 1] at positions",
+        "give the probability that the model wins; convert AlpacaEval's 1..2 with from_alpaca_eval",
+    )
     return values

@@ -19,10 +19,18 @@ def tabulate(estimates):
     [['PD', 'win_rate', 100.0]]
     """
     rows = [
-        {"method": method, "metric": metric, "value": e.value, "standard_error": e.standard_error, "low": e.low,
-         "high": e.high, "n": e.n, "variant": e.variant}
+        {
+            "method": method,
+            "metric": metric,
+            "value": e.value,
+            "standard_error": e.standard_error,
+            "low": e.low,
+            "high": e.high,
+            "n": e.n,
+            "variant": e.variant,
+        }
         for (method, metric), e in estimates.items()
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -72,9 +80,13 @@ def measure(outcomes, *, baseline="SFT"):
     """
     table = scored(outcomes, baseline=baseline)
     metrics = [column for column in table if column not in KEYS]
-    found = tabulate({
-        (method, metric): _mean(rows, metric) for method, rows in table.groupby("method", sort=False) for metric in metrics
-    })  # fmt: skip
+    found = tabulate(
+        {
+            (method, metric): _mean(rows, metric)
+            for method, rows in table.groupby("method", sort=False)
+            for metric in metrics
+        }
+    )
     controlled = found["metric"] == "length_controlled_win_rate"
     found.loc[controlled, "variant"] = (
         table.attrs["length_controlled_win_rate"] + "; " + found.loc[controlled, "variant"]

@@ -117,7 +117,7 @@ def variant_scores(prompts, responses, aspects):
 
 
 def variant_gaps(pairs, aspects):
-    """What a world's truth says about each pair: chosen minus rejected; as `pdsel.judges.gold_gaps` for any world.
+    """What a world's truth says about each pair: chosen minus rejected; as `pdsel.evaluation.judges.gold_gaps` for any world.
 
     Parameters
     ----------

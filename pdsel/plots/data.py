@@ -11,8 +11,17 @@ from pdsel.plots.style import BLUE, GREEN, GREY, KINDS, ORANGE, spaced
 def plot_agreement(agreement):
     """Heat map: of the response pairs that two aspects both rank, the share they rank the same way (percent)."""
     figure, axes = plt.subplots(figsize=(6.2, 4.6))
-    sns.heatmap(100 * agreement, annot=True, fmt=".0f", cmap="RdYlBu", vmin=0, vmax=100, square=True, ax=axes,
-                cbar_kws={"label": "same order (%)"})  # fmt: skip
+    sns.heatmap(
+        100 * agreement,
+        annot=True,
+        fmt=".0f",
+        cmap="RdYlBu",
+        vmin=0,
+        vmax=100,
+        square=True,
+        ax=axes,
+        cbar_kws={"label": "same order (%)"},
+    )
     worst = agreement.where(~np.eye(len(agreement), dtype=bool)).stack().idxmin()
     axes.set_title(f"{spaced(worst[0])} and {spaced(worst[1])} agree least")
     axes.set(xlabel="", ylabel="")
@@ -29,8 +38,11 @@ def plot_conflict(pairs):
     axes.axvline(100 * pairs["conflict"].mean(), color="black", lw=1, ls="--")
     axes.text(100 * pairs["conflict"].mean(), 0, " all pairs", fontsize=10, va="center")
     axes.bar_label(axes.containers[0], fmt="%.0f %%", label_type="center", color="white")
-    axes.set(xlabel="labels that contradict the overall rating (%)", xlim=(0, max(share) * 1.15),
-             title=f"{spaced(share.index[-1])} contradicts the overall rating most often")  # fmt: skip
+    axes.set(
+        xlabel="labels that contradict the overall rating (%)",
+        xlim=(0, max(share) * 1.15),
+        title=f"{spaced(share.index[-1])} contradicts the overall rating most often",
+    )
     axes.grid(axis="y", visible=False)
     return figure
 
@@ -39,12 +51,24 @@ def plot_length(gaps):
     """Bars: how far longer the chosen response is, by aspect (tokens or characters), with 95 % intervals."""
     figure, axes = plt.subplots(figsize=(7, 2.6))
     shown = gaps.assign(aspect=gaps["aspect"].map(spaced))
-    sns.barplot(shown, x="length_gap", y="aspect", order=sorted(shown["aspect"].unique()), color=BLUE, seed=0, ax=axes,
-                errorbar=("ci", 95), n_boot=500)  # fmt: skip
+    sns.barplot(
+        shown,
+        x="length_gap",
+        y="aspect",
+        order=sorted(shown["aspect"].unique()),
+        color=BLUE,
+        seed=0,
+        ax=axes,
+        errorbar=("ci", 95),
+        n_boot=500,
+    )
     axes.axvline(0, color="black", lw=1)
     means = shown.groupby("aspect")["length_gap"].mean()
-    axes.set(ylabel="", xlabel="length of chosen minus rejected (words, mean and 95 % interval)",
-             title=f"{means.idxmax()} labels favour length, {means.idxmin()} brevity")  # fmt: skip
+    axes.set(
+        ylabel="",
+        xlabel="length of chosen minus rejected (words, mean and 95 % interval)",
+        title=f"{means.idxmax()} labels favour length, {means.idxmin()} brevity",
+    )
     return figure
 
 
@@ -57,8 +81,12 @@ def plot_proxies(quality, *, against="the raters"):
     for bars in axes.containers:
         axes.bar_label(bars, fmt="%.0f", padding=2, fontsize=9)
     best = shown.groupby("kind")["accuracy"].mean().idxmax()
-    axes.set(ylabel="", xlabel=f"accuracy on the other aspects' pairs, against {against} (%; dashed: chance)", xlim=(0, 100),
-             title=f"The {best} reward judges other aspects' pairs best")  # fmt: skip
+    axes.set(
+        ylabel="",
+        xlabel=f"accuracy on the other aspects' pairs, against {against} (%; dashed: chance)",
+        xlim=(0, 100),
+        title=f"The {best} reward judges other aspects' pairs best",
+    )
     axes.legend(title="proxy kind", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -72,8 +100,14 @@ def plot_length_bias(correlations):
         color, marker = looks[name]
         axes.plot(shown[name], range(len(shown)), marker, color=color, label=name, ms=8)
     axes.axvline(0, color="black", lw=1)
-    axes.set(yticks=range(len(shown)), yticklabels=shown.index, xlim=(-1, 1), xticks=[-1, -0.5, 0, 0.5, 1],
-             xlabel="correlation with the length gap", title="How much each judge follows length")  # fmt: skip
+    axes.set(
+        yticks=range(len(shown)),
+        yticklabels=shown.index,
+        xlim=(-1, 1),
+        xticks=[-1, -0.5, 0, 0.5, 1],
+        xlabel="correlation with the length gap",
+        title="How much each judge follows length",
+    )
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -84,8 +118,16 @@ def plot_divergence(scores, cut):
     bins = np.linspace(scores["PD"].min(), scores["PD"].max(), 41)
     if "gold_wrong" in scores:
         names = {False: "label right", True: "label wrong"}
-        sns.histplot(scores.assign(label=scores["gold_wrong"].map(names)), x="PD", hue="label", bins=bins, multiple="stack",
-                     hue_order=["label wrong", "label right"], palette=[ORANGE, BLUE], ax=axes)  # fmt: skip
+        sns.histplot(
+            scores.assign(label=scores["gold_wrong"].map(names)),
+            x="PD",
+            hue="label",
+            bins=bins,
+            multiple="stack",
+            hue_order=["label wrong", "label right"],
+            palette=[ORANGE, BLUE],
+            ax=axes,
+        )
         kept = 100 * scores.loc[scores["PD"] <= cut, "gold_wrong"].mean()
         axes.set_title(f"{kept:.0f} % of the kept labels are wrong, {100 * scores['gold_wrong'].mean():.0f} % of all")
         axes.get_legend().set_title("")
@@ -103,8 +145,17 @@ def plot_overlap(kept):
     sets = {method: set(group["pair_id"]) for method, group in kept.groupby("method", sort=False)}
     shared = pd.DataFrame({b: {a: 100 * len(sets[a] & sets[b]) / len(sets[a]) for a in sets} for b in sets})
     figure, axes = plt.subplots(figsize=(5.6, 4.2))
-    sns.heatmap(shared, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, square=True, ax=axes,
-                cbar_kws={"label": "kept by both (%)"})  # fmt: skip
+    sns.heatmap(
+        shared,
+        annot=True,
+        fmt=".0f",
+        cmap="Blues",
+        vmin=0,
+        vmax=100,
+        square=True,
+        ax=axes,
+        cbar_kws={"label": "kept by both (%)"},
+    )
     title = "What two rules both keep"
     if {"PD", "PD(rati.)"} <= set(sets):
         title = f"PD finds {shared.loc['PD', 'PD(rati.)']:.0f} % of what the true ratings would keep"

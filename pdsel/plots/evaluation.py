@@ -13,8 +13,9 @@ OTHER = "#777777"  # of a method without a colour of its own
 def plot_win_rates(metrics):
     """Dots with 95 % intervals per method, best on top: the win rate against SFT, and hollow the length-controlled one."""
     metrics = metrics[metrics["method"] != "SFT"]
-    plain, level = (metrics[metrics["metric"] == name].set_index("method")
-                    for name in ("win_rate", "length_controlled_win_rate"))  # fmt: skip
+    plain, level = (
+        metrics[metrics["metric"] == name].set_index("method") for name in ("win_rate", "length_controlled_win_rate")
+    )
     plain = plain.sort_values("value")
     figure, axes = plt.subplots(figsize=(7.5, 0.42 * len(plain) + 1.5))
     for row, (method, found) in enumerate(plain.iterrows()):
@@ -28,9 +29,13 @@ def plot_win_rates(metrics):
     axes.scatter([], [], color=GREY, s=45, label="win rate")
     axes.scatter([], [], facecolor="white", edgecolor=GREY, s=30, label="at the length of SFT's outputs")
     axes.legend(loc="upper left", fontsize=10)
-    axes.set(yticks=range(len(plain)), yticklabels=plain.index, xlim=(0, 100),
-             xlabel="win rate against SFT (%), with 95 % intervals; dashed: a draw",
-             title=f"{plain.index[-1]} wins most, {plain.index[0]} least")  # fmt: skip
+    axes.set(
+        yticks=range(len(plain)),
+        yticklabels=plain.index,
+        xlim=(0, 100),
+        xlabel="win rate against SFT (%), with 95 % intervals; dashed: a draw",
+        title=f"{plain.index[-1]} wins most, {plain.index[0]} least",
+    )
     return figure
 
 
@@ -82,8 +87,18 @@ def plot_head_to_head(table, strengths):
     """Heat map: how often the row's method beats the column's, best first; beside it the strengths on one scale."""
     order = strengths.index
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.42 * len(order) + 1.6), width_ratios=[2, 1])
-    sns.heatmap(table.loc[order, order], annot=True, fmt=".0f", cmap="RdBu", center=50, vmin=0, vmax=100, ax=left,
-                annot_kws={"fontsize": 9}, cbar=False)  # fmt: skip
+    sns.heatmap(
+        table.loc[order, order],
+        annot=True,
+        fmt=".0f",
+        cmap="RdBu",
+        center=50,
+        vmin=0,
+        vmax=100,
+        ax=left,
+        annot_kws={"fontsize": 9},
+        cbar=False,
+    )
     left.set(title="The row's method beats the column's (%)")
     left.tick_params(axis="x", rotation=60)
     left.tick_params(axis="y", rotation=0)
@@ -91,8 +106,13 @@ def plot_head_to_head(table, strengths):
     colors = [COLORS.get(method, OTHER) for method in order]
     right.hlines(rows, strengths["low"], strengths["high"], color=colors, lw=3, alpha=0.5)
     right.scatter(strengths["strength"], rows, color=colors, s=40, zorder=3)
-    right.set(ylim=(len(order), 0), yticks=rows, yticklabels=order, xlabel="strength (log odds), 95 % interval",
-              title="One scale (Bradley-Terry)")  # fmt: skip
+    right.set(
+        ylim=(len(order), 0),
+        yticks=rows,
+        yticklabels=order,
+        xlabel="strength (log odds), 95 % interval",
+        title="One scale (Bradley-Terry)",
+    )
     return figure
 
 
@@ -101,8 +121,18 @@ def plot_winning_scores(scores, against="OVA"):
     table = scores.pivot(index="method", columns="dataset", values="value").sort_values("mean", ascending=False)
     table = table[[*(name for name in table if name != "mean"), "mean"]]
     figure, axes = plt.subplots(figsize=(7.5, 0.36 * len(table) + 1.4))
-    sns.heatmap(table, annot=True, fmt=".2f", cmap="RdBu", center=1, vmin=0, vmax=2, ax=axes, annot_kws={"fontsize": 9},
-                cbar_kws={"label": "(wins - losses)/n + 1"})  # fmt: skip
+    sns.heatmap(
+        table,
+        annot=True,
+        fmt=".2f",
+        cmap="RdBu",
+        center=1,
+        vmin=0,
+        vmax=2,
+        ax=axes,
+        annot_kws={"fontsize": 9},
+        cbar_kws={"label": "(wins - losses)/n + 1"},
+    )
     axes.axvline(len(table.columns) - 1, color="black", lw=1.5)
     axes.set(xlabel="", ylabel="", title=f"Winning score against {against}, by family of prompts (1 is a draw)")
     axes.tick_params(axis="y", rotation=0)
@@ -110,7 +140,7 @@ def plot_winning_scores(scores, against="OVA"):
 
 
 def plot_nulls(rates):
-    """Dots: the win rate of constant answers under each judge; from `pdsel.judges.audit.null_win_rates`, with a `judge`."""
+    """Dots: the win rate of constant answers under each judge, from `judges.audit.null_win_rates` with a column `judge`."""
     judges = list(dict.fromkeys(rates["judge"]))
     names = list(dict.fromkeys(rates["null"]))
     figure, axes = plt.subplots(figsize=(8, 0.5 * len(names) + 1.4))
@@ -121,8 +151,13 @@ def plot_nulls(rates):
         axes.hlines(rows, found["low"], found["high"], color=color, lw=2, alpha=0.6)
         axes.scatter(found["value"], rows, color=color, s=40, zorder=3, label=judge)
     axes.axvline(50, color="black", lw=1, ls="--")
-    axes.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 100), xlabel="win rate against SFT (%), 95 % interval",
-             title=f"A constant answer wins {rates['value'].max():.0f} % under one of the judges")  # fmt: skip
+    axes.set(
+        yticks=range(len(names)),
+        yticklabels=names,
+        xlim=(0, 100),
+        xlabel="win rate against SFT (%), 95 % interval",
+        title=f"A constant answer wins {rates['value'].max():.0f} % under one of the judges",
+    )
     axes.invert_yaxis()
     axes.legend(title="judge", loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

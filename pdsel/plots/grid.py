@@ -23,8 +23,14 @@ def _name_ends(axes, means, x):
     steps = 0.055 * np.ptp(axes.get_ylim()) * np.arange(len(ends))
     places = isotonic_regression(ends.to_numpy() - steps).x + steps
     for method, place in zip(ends.index, places, strict=True):
-        axes.annotate(method, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=10,
-                      color=LINES.get(method, "#777777"))  # fmt: skip
+        axes.annotate(
+            method,
+            (1.01, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=10,
+            color=LINES.get(method, "#777777"),
+        )
 
 
 def plot_by_conflict(means):
@@ -34,8 +40,12 @@ def plot_by_conflict(means):
     for method, rows in shown.groupby("method", sort=False):
         _line(axes, rows, "conflict", method)
     _name_ends(axes, shown, "conflict")
-    axes.set(xlabel="labels that contradict the overall rating (%)", ylabel="win rate against SFT (%), 95 % interval",
-             xticks=sorted(set(shown["conflict"])), title="What conflict does to each method")  # fmt: skip
+    axes.set(
+        xlabel="labels that contradict the overall rating (%)",
+        ylabel="win rate against SFT (%), 95 % interval",
+        xticks=sorted(set(shown["conflict"])),
+        title="What conflict does to each method",
+    )
     return figure
 
 
@@ -46,12 +56,19 @@ def plot_by_share(means):
     whole = shown[shown["method"] == "ALL"]
     for method, rows in shown[shown["method"] != "ALL"].groupby("method", sort=False):
         _line(axes, rows, "share", method)
-    axes.errorbar(whole["share"], whole["value"], yerr=[whole["value"] - whole["low"], whole["high"] - whole["value"]],
-                  fmt="s", color=LINES["ALL"], capsize=3)  # fmt: skip
+    axes.errorbar(
+        whole["share"],
+        whole["value"],
+        yerr=[whole["value"] - whole["low"], whole["high"] - whole["value"]],
+        fmt="s",
+        color=LINES["ALL"],
+        capsize=3,
+    )
     _name_ends(axes, shown[shown["method"] != "ALL"], "share")
     axes.annotate("ALL", (100, whole["value"].iloc[0]), xytext=(-8, 10), textcoords="offset points", ha="right")
-    axes.set(xlabel="share of the pairs kept (%)", ylabel="win rate against SFT (%), 95 % interval",
-             title="How much to keep")  # fmt: skip
+    axes.set(
+        xlabel="share of the pairs kept (%)", ylabel="win rate against SFT (%), 95 % interval", title="How much to keep"
+    )
     return figure
 
 
@@ -85,8 +102,12 @@ def plot_sensitivity(changes, margin):
     axes.axvline(0, color="black", lw=1)
     axes.hlines(rows, changes["low"], changes["high"], color=BLUE, lw=2, alpha=0.5)
     axes.scatter(changes["value"], rows, color=BLUE, s=45, zorder=3)
-    axes.set(yticks=rows, yticklabels=changes["setting"], xlabel="change of PD's win rate (points), 95 % interval",
-             title=f"One setting changed (band: +-{margin:g} points)")  # fmt: skip
+    axes.set(
+        yticks=rows,
+        yticklabels=changes["setting"],
+        xlabel="change of PD's win rate (points), 95 % interval",
+        title=f"One setting changed (band: +-{margin:g} points)",
+    )
     return figure
 
 
@@ -104,8 +125,17 @@ def plot_settings(means):
 def plot_kept_overlap(table):
     """Heat map: shared pairs of kept sets (Jaccard, %), rules and proxies' seeds."""
     figure, axes = plt.subplots(figsize=(0.6 * len(table) + 2.4, 0.5 * len(table) + 1.4))
-    sns.heatmap(100 * table, annot=True, fmt=".0f", cmap="Blues", vmin=0, vmax=100, ax=axes, cbar=False,
-                annot_kws={"fontsize": 9})  # fmt: skip
+    sns.heatmap(
+        100 * table,
+        annot=True,
+        fmt=".0f",
+        cmap="Blues",
+        vmin=0,
+        vmax=100,
+        ax=axes,
+        cbar=False,
+        annot_kws={"fontsize": 9},
+    )
     axes.set(title="Pairs that two kept sets share (Jaccard, %)")
     axes.tick_params(axis="x", rotation=60)
     axes.tick_params(axis="y", rotation=0)
@@ -128,8 +158,16 @@ def plot_conflict_levels(facts):
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.4), sharey=True)
     titles = {"conflict": "contradict the overall rating (%)", "gold_wrong": "are wrong by the truth (%)"}
     for axes, (column, title) in zip(panels, titles.items(), strict=True):
-        sns.barplot(shown, x=column, y="aspect", hue="level", palette=[GREY, BLUE, ORANGE], errorbar="sd", ax=axes,
-                    legend=axes is panels[1])  # fmt: skip
+        sns.barplot(
+            shown,
+            x=column,
+            y="aspect",
+            hue="level",
+            palette=[GREY, BLUE, ORANGE],
+            errorbar="sd",
+            ax=axes,
+            legend=axes is panels[1],
+        )
         axes.set(xlabel=f"labels that {title}", ylabel="")
     panels[1].legend(title="conflict level", loc="center left", bbox_to_anchor=(1.0, 0.5))
     most = spaced(facts.groupby("aspect")["conflict"].mean().idxmax())

@@ -4,12 +4,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from pdsel.checks import DataError
-from pdsel.human import MEAN, RULES
+from pdsel.experiments.human_ratings import MEAN, RULES
 from pdsel.plots.style import BLUE, COLORS, GREEN
 
 RULE_COLORS = COLORS | {"PD(rati.)": BLUE, "GAP": GREEN}  # PD from proxies is not in these figures: its colour is free
-RULE_NAMES = {"PD(rati.)": "PD(rati.): others agree", "GAP": "GAP: own gap is large", "ALL": "ALL: every label",
-              "RAND": "RAND: drawn", "PD(high)": "PD(high): others disagree"}  # fmt: skip
+RULE_NAMES = {
+    "PD(rati.)": "PD(rati.): others agree",
+    "GAP": "GAP: own gap is large",
+    "ALL": "ALL: every label",
+    "RAND": "RAND: drawn",
+    "PD(high)": "PD(high): others disagree",
+}
 AXIS = "labels that the judge confirms (%)"
 
 
@@ -19,7 +24,7 @@ def plot_human_agreement(table, share=0.3):
     Parameters
     ----------
     table : pandas.DataFrame
-        From `pdsel.human.agreement_table`; a column `data` names the file where several are stacked.
+        From `pdsel.experiments.human_ratings.agreement_table`; a column `data` names the file where several are stacked.
     share : float
         A share of the table. Small dots are the single aspects as labels, large ones their mean.
     """
@@ -37,11 +42,21 @@ def plot_human_agreement(table, share=0.3):
             axis.scatter(single, [row - 0.25] * len(single), s=10, color=RULE_COLORS[rule], alpha=0.6)
             axis.hlines(row, mean["low"], mean["high"], color=RULE_COLORS[rule], lw=4, alpha=0.5)
             axis.scatter(mean["value"], row, s=45, color=RULE_COLORS[rule], zorder=3)
-            axis.annotate(f"{mean['value']:.0f}", (mean["value"], row), xytext=(0, 7), textcoords="offset points",
-                          ha="center", fontsize=10)  # fmt: skip
+            axis.annotate(
+                f"{mean['value']:.0f}",
+                (mean["value"], row),
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=10,
+            )
         axis.axvline(50, color="black", lw=1, ls="--")
-        axis.set(yticks=range(len(RULES)), yticklabels=[RULE_NAMES[rule] for rule in reversed(RULES)],
-                 ylim=(-0.6, len(RULES) - 0.4), xlim=(floor, 104))  # fmt: skip
+        axis.set(
+            yticks=range(len(RULES)),
+            yticklabels=[RULE_NAMES[rule] for rule in reversed(RULES)],
+            ylim=(-0.6, len(RULES) - 0.4),
+            xlim=(floor, 104),
+        )
     legend = "bar: 95 % interval over prompts; small dots: single aspects as labels; dashed: chance"
     figure.supxlabel(f"{AXIS}, {100 * share:.0f} % kept\n{legend}", fontsize=11)
     figure.suptitle(_finding(shown), fontweight="bold", fontsize=12)

@@ -33,13 +33,23 @@ def plot_idea(margins, aspect, divergence, cut):
             left[agree] -= value
         axes.plot(divergence[pair], row, "D", color="black", ms=7)
         verdict = "keep" if divergence[pair] <= cut else "drop"
-        axes.text(1.02, row, verdict, transform=axes.get_yaxis_transform(), va="center", weight="bold",
-                  color=BLUE if verdict == "keep" else ORANGE)  # fmt: skip
+        axes.text(
+            1.02,
+            row,
+            verdict,
+            transform=axes.get_yaxis_transform(),
+            va="center",
+            weight="bold",
+            color=BLUE if verdict == "keep" else ORANGE,
+        )
     axes.axvline(0, color="black", lw=1)
-    axes.set(yticks=range(len(order)), yticklabels=[f"labelled on\n{spaced(aspect[pair])}" for pair in reversed(order)],
-             xlabel="PD (black diamond) = minus the sum of what the other aspects say\n"
-                    "blue: they agree with the label          orange: they contradict it",
-             title="Keep the pairs whose label the other aspects share")  # fmt: skip
+    axes.set(
+        yticks=range(len(order)),
+        yticklabels=[f"labelled on\n{spaced(aspect[pair])}" for pair in reversed(order)],
+        xlabel="PD (black diamond) = minus the sum of what the other aspects say\n"
+        "blue: they agree with the label          orange: they contradict it",
+        title="Keep the pairs whose label the other aspects share",
+    )
     axes.grid(axis="y", visible=False)
     return figure
 

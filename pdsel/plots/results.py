@@ -28,8 +28,11 @@ def plot_cost(table):
         axes.scatter(x, y, color=COLORS.get(method, "#777777"), s=60, zorder=3)
     axes.axhline(50, color="black", lw=1, ls="--")
     axes.margins(0.14)
-    axes.set(xlabel="seconds to train, proxies and scoring included", ylabel="win rate against SFT (%)",
-             title="What a win rate costs")  # fmt: skip
+    axes.set(
+        xlabel="seconds to train, proxies and scoring included",
+        ylabel="win rate against SFT (%)",
+        title="What a win rate costs",
+    )
     figure.draw_without_rendering()  # names are placed on the final axes
     name_points(axes, {method: (seconds[method], table.loc[method, "win_rate"]) for method in table.index})
     return figure

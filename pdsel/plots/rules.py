@@ -19,9 +19,9 @@ def plot_rule_overlap(similarity, tree):
     Parameters
     ----------
     similarity : pandas.DataFrame
-        Jaccard, in [0, 1], see `pdsel.rules.kept.overlap`.
+        Jaccard, in [0, 1], see `pdsel.rules.kept_sets.overlap`.
     tree : numpy.ndarray
-        See `pdsel.rules.kept.family_tree`.
+        See `pdsel.rules.kept_sets.family_tree`.
     """
     n = len(similarity)
     figure, (left, right) = plt.subplots(1, 2, figsize=(0.36 * n + 4.5, 0.31 * n + 1.4), width_ratios=[1, 4])
@@ -33,8 +33,20 @@ def plot_rule_overlap(similarity, tree):
     left.set(xlabel="1 - overlap", xlim=(1.0, 0), title="Families")
     left.grid(False)
     numbers = shown.round().map("{:.0f}".format).where((shown >= FAMILY) & ~np.eye(n, dtype=bool), "")
-    sns.heatmap(shown, annot=numbers, fmt="", cmap="Blues", vmin=0, vmax=100, ax=right, annot_kws={"fontsize": 6.5},
-                xticklabels=True, yticklabels=True, rasterized=True, cbar_kws={"shrink": 0.4, "aspect": 25})  # fmt: skip
+    sns.heatmap(
+        shown,
+        annot=numbers,
+        fmt="",
+        cmap="Blues",
+        vmin=0,
+        vmax=100,
+        ax=right,
+        annot_kws={"fontsize": 6.5},
+        xticklabels=True,
+        yticklabels=True,
+        rasterized=True,
+        cbar_kws={"shrink": 0.4, "aspect": 25},
+    )
     for text in [text for text in right.texts if not text.get_text()]:
         text.remove()
     right.set(title="Pairs that two kept sets share (Jaccard, %)", xlabel="", ylabel="")
@@ -47,8 +59,10 @@ def plot_rule_quality(quality):
     """Bars: wrong labels among the kept pairs, rule by rule, with all pairs' as a line. `quality`: see `kept_quality`."""
     rules = quality.drop("all pairs").sort_values("wrong", ascending=False)
     figure, axes = plt.subplots(figsize=(7, 0.23 * len(rules) + 1.2))
-    colors = [COLORS.get(name, ORANGE if row["wrong"] > quality.loc["all pairs", "wrong"] else "#b8c9de")
-              for name, row in rules.iterrows()]  # fmt: skip
+    colors = [
+        COLORS.get(name, ORANGE if row["wrong"] > quality.loc["all pairs", "wrong"] else "#b8c9de")
+        for name, row in rules.iterrows()
+    ]
     axes.barh(rules.index, rules["wrong"], color=colors)
     axes.axvline(quality.loc["all pairs", "wrong"], color="black", lw=1)
     axes.annotate("all pairs", (quality.loc["all pairs", "wrong"], len(rules) - 0.4), fontsize=9, ha="center")
@@ -74,8 +88,14 @@ def plot_league(table, title="The league"):
             axes.axvline(
                 shown.loc[name, "win_rate"], color="black", lw=0.8, ls=style, zorder=0, label=f"{name}'s win rate"
             )
-    axes.set(yticks=rows, yticklabels=shown.index, xlabel="against SFT (%), 95 % interval over seeds and prompts",
-             title=title, ylim=(-0.8, len(rows) - 0.2), xlim=(0, 100))  # fmt: skip
+    axes.set(
+        yticks=rows,
+        yticklabels=shown.index,
+        xlabel="against SFT (%), 95 % interval over seeds and prompts",
+        title=title,
+        ylim=(-0.8, len(rows) - 0.2),
+        xlim=(0, 100),
+    )
     axes.legend(loc="center left", fontsize=9)
     return figure
 
@@ -83,19 +103,35 @@ def plot_league(table, title="The league"):
 def plot_league_grid(grid):
     """Heat maps: win rate of every rule at every share (columns) and conflict level (panels), best mean first.
 
-    `grid`: see `pdsel.rules.league.league_grid`. What was not run is grey, with a dash.
+    `grid`: see `pdsel.experiments.league.league_grid`. What was not run is grey, with a dash.
     """
     wide = grid[grid["share"] < 1].pivot(index="method", columns=["conflict", "share"], values="win_rate")
     rules = wide.mean(axis=1).sort_values(ascending=False).index
     levels, shares = sorted(grid["conflict"].unique()), sorted({*grid["share"]} - {1.0})
     whole = grid[(grid["share"] == 1) & (grid["method"] == "ALL")].set_index("conflict")["win_rate"]
-    figure, panels = plt.subplots(1, len(levels), sharey=True, squeeze=False,
-                                  figsize=(3.2 + 0.75 * len(shares) * len(levels), 0.26 * len(rules) + 1.7))  # fmt: skip
+    figure, panels = plt.subplots(
+        1,
+        len(levels),
+        sharey=True,
+        squeeze=False,
+        figsize=(3.2 + 0.75 * len(shares) * len(levels), 0.26 * len(rules) + 1.7),
+    )
     span = {"vmin": np.floor(wide.loc[rules].min(axis=None)), "vmax": np.ceil(wide.loc[rules].max(axis=None))}
     for axes, level in zip(panels[0], levels, strict=True):
         shown = wide.reindex(index=rules, columns=[(level, share) for share in shares]).set_axis(shares, axis=1)
-        sns.heatmap(shown, annot=True, fmt=".0f", cmap="Blues", ax=axes, cbar=False, rasterized=True, yticklabels=True,
-                    annot_kws={"fontsize": 9}, xticklabels=[f"{100 * share:g}" for share in shares], **span)  # fmt: skip
+        sns.heatmap(
+            shown,
+            annot=True,
+            fmt=".0f",
+            cmap="Blues",
+            ax=axes,
+            cbar=False,
+            rasterized=True,
+            yticklabels=True,
+            annot_kws={"fontsize": 9},
+            xticklabels=[f"{100 * share:g}" for share in shares],
+            **span,
+        )
         for row, column in np.argwhere(shown.isna().to_numpy()):
             axes.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color="#777777")
         beside = f", ALL {whole[level]:.0f}" if level in whole.index else ""
@@ -123,8 +159,12 @@ def plot_rule_costs(table):
     figure, axes = plt.subplots(figsize=(7.5, 4.5))
     axes.scatter(shown["seconds"], shown[value], color=[BLUE if named else GREY for named in best], s=25)
     label = {"win_rate": "win rate against SFT (%)", "right": "right labels among the kept (%)"}[value]
-    axes.set(xscale="log", xlabel="seconds of the signals a rule needs on its own", ylabel=label,
-             title="What a rule costs and gives")  # fmt: skip
+    axes.set(
+        xscale="log",
+        xlabel="seconds of the signals a rule needs on its own",
+        ylabel=label,
+        title="What a rule costs and gives",
+    )
     axes.margins(0.08)
     figure.draw_without_rendering()  # names are placed on the final axes
     names = best | shown.index.isin(["PD", "RAND"])

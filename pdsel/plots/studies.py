@@ -21,11 +21,22 @@ def plot_proxy_grid(means):
     for axes, base in zip(panels[0], bases, strict=True):
         for number, kind in enumerate(kinds):
             rows = means[(means["base"] == base) & (means["kind"] == kind)].sort_values("share")
-            _with_interval(axes, np.arange(len(rows)) + 0.06 * (number - 1), 100 * rows["accuracy"],
-                           100 * rows["accuracy_low"], 100 * rows["accuracy_high"], KINDS[kind], kind)  # fmt: skip
+            _with_interval(
+                axes,
+                np.arange(len(rows)) + 0.06 * (number - 1),
+                100 * rows["accuracy"],
+                100 * rows["accuracy_low"],
+                100 * rows["accuracy_high"],
+                KINDS[kind],
+                kind,
+            )
         axes.axhline(50, color="black", lw=1, ls="--")
-        axes.set(title=f"{base} base", xticks=range(len(rows)), xticklabels=[f"{share:g}" for share in rows["share"]],
-                 xlabel="$p_r$, share of an aspect's pairs used")  # fmt: skip
+        axes.set(
+            title=f"{base} base",
+            xticks=range(len(rows)),
+            xticklabels=[f"{share:g}" for share in rows["share"]],
+            xlabel="$p_r$, share of an aspect's pairs used",
+        )
     best = means.loc[means.groupby(["base", "share"])["accuracy"].idxmax(), "kind"].value_counts()
     figure.suptitle(f"The {best.index[0]} reward is right most often in {best.iloc[0]} of {best.sum()} settings")
     panels[0][0].set(ylabel="right on the other aspects' pairs (%)", ylim=(45, 100))
@@ -51,8 +62,13 @@ def plot_length_study(means):
         axes.errorbar(rows["distance"], place, xerr=[below, above], fmt="o", color=KINDS[kind], capsize=3)
         none = rows.loc[rows["setting"] == "none", "distance"]
         axes.axvline(float(none.iloc[0]), color="black", lw=1, ls="--")
-        axes.set(yticks=place, yticklabels=rows["setting"], xlim=(0, None), title=kind,
-                 xlabel="distance to the truth's correlation\nwith length (dashed: no mitigation)")  # fmt: skip
+        axes.set(
+            yticks=place,
+            yticklabels=rows["setting"],
+            xlim=(0, None),
+            title=kind,
+            xlabel="distance to the truth's correlation\nwith length (dashed: no mitigation)",
+        )
     return figure
 
 
@@ -69,11 +85,22 @@ def plot_failures(means):
         (-0.18, "wrong_kept", BLUE, "kept by PD"),
     ]:
         value, low, high = (100 * rows[column + end].clip(0, 1) for end in ("", "_low", "_high"))
-        axes.barh(place + shift, value, 0.34, xerr=[value - low, high - value], color=color, label=label,
-                  error_kw={"lw": 1, "capsize": 2})  # fmt: skip
+        axes.barh(
+            place + shift,
+            value,
+            0.34,
+            xerr=[value - low, high - value],
+            color=color,
+            label=label,
+            error_kw={"lw": 1, "capsize": 2},
+        )
     worst = means.loc[means["wrong_kept"].idxmax()]
-    axes.set(yticks=place, yticklabels=rows["case"], xlabel="labels that are wrong by the truth (%)",
-             title=f"PD keeps most wrong labels in the case \"{worst['case']}\"")  # fmt: skip
+    axes.set(
+        yticks=place,
+        yticklabels=rows["case"],
+        xlabel="labels that are wrong by the truth (%)",
+        title=f'PD keeps most wrong labels in the case "{worst["case"]}"',
+    )
     axes.grid(axis="y", visible=False)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -92,8 +119,13 @@ def plot_weights(moved):
     axes.plot(range(len(moved)), 100 * moved["unmoved"], color="black", ls="--", label="kept with equal weights too")
     name = spaced(moved.index.name)
     axes.set_title(f"As {name} weighs more, {100 * (1 - moved['unmoved'].iloc[-1]):.0f} % of the kept pairs change")
-    axes.set(xticks=range(len(moved)), xticklabels=[f"{weight:g}" for weight in moved.index], ylim=(0, 102),
-             xlabel=f"weight of {name} (the others: 1)", ylabel="share of the kept pairs (%)")  # fmt: skip
+    axes.set(
+        xticks=range(len(moved)),
+        xticklabels=[f"{weight:g}" for weight in moved.index],
+        ylim=(0, 102),
+        xlabel=f"weight of {name} (the others: 1)",
+        ylabel="share of the kept pairs (%)",
+    )
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -104,11 +136,15 @@ def plot_uncertainty(scores, standard_error, cut):
     figure, axes = plt.subplots(figsize=(7, 3))
     side = pd.Series(np.where(scores.loc[distance.index] <= cut, "kept", "not kept"), index=distance.index)
     bins = np.arange(-REACH, REACH + 0.5, 0.5)
-    sns.histplot(x=distance, hue=side, hue_order=["kept", "not kept"], palette=[BLUE, GREY], bins=bins,
-                 multiple="stack", ax=axes)  # fmt: skip
+    sns.histplot(
+        x=distance, hue=side, hue_order=["kept", "not kept"], palette=[BLUE, GREY], bins=bins, multiple="stack", ax=axes
+    )
     axes.axvspan(-1, 1, color=ORANGE, alpha=0.25, lw=0)
     near = 100 * (distance.abs() < 1).mean()
-    axes.set(xlabel=f"(PD - cut) / standard error of PD  (shaded: within one; beyond {REACH} drawn at {REACH})",
-             ylabel="pairs", title=f"{near:.0f} % of all pairs are within one standard error of the cut")  # fmt: skip
+    axes.set(
+        xlabel=f"(PD - cut) / standard error of PD  (shaded: within one; beyond {REACH} drawn at {REACH})",
+        ylabel="pairs",
+        title=f"{near:.0f} % of all pairs are within one standard error of the cut",
+    )
     axes.get_legend().set_title("")
     return figure

@@ -17,10 +17,20 @@ SIDES = {
 
 def use_style():
     """One look for all figures."""
-    sns.set_theme(style="whitegrid", context="notebook", rc={
-        "figure.dpi": 110, "axes.titlesize": 12, "axes.titleweight": "bold", "axes.titlelocation": "left",
-        "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "pdsel", "figure.constrained_layout.use": True,
-    })  # fmt: skip
+    sns.set_theme(
+        style="whitegrid",
+        context="notebook",
+        rc={
+            "figure.dpi": 110,
+            "axes.titlesize": 12,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "svg.hashsalt": "pdsel",
+            "figure.constrained_layout.use": True,
+        },
+    )
 
 
 def save_figure(figure, path):

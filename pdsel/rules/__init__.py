@@ -16,7 +16,7 @@ import pandas as pd
 
 from pdsel.checks import DataError, refuse
 from pdsel.divergence import aligned, repeated
-from pdsel.rules import aspects, geometry, likelihood, margins, quality, text
+from pdsel.rules import aspects, baselines, geometry, likelihood, margins, rewards
 from pdsel.selection import select_rules
 
 
@@ -29,7 +29,7 @@ class Rule(NamedTuple):
 
 
 RULES = {
-    "RAND": Rule(text.chance, "lowest", "baseline"),
+    "RAND": Rule(baselines.chance, "lowest", "baseline"),
     "PD": Rule(aspects.divergence, "lowest", "2508.07638"),
     "PD(rati.)": Rule(aspects.divergence_of_ratings, "lowest", "2508.07638"),
     "PD(high)": Rule(aspects.divergence, "highest", "2508.07638"),
@@ -62,11 +62,11 @@ RULES = {
     "IFD(loss)": Rule(likelihood.loss_difficulty, "highest", "2308.12032"),
     "IFD(low)": Rule(likelihood.difficulty_margin, "lowest", "2308.12032"),
     "D-optimal": Rule(geometry.d_optimal, "lowest", "2503.01076"),
-    "length balance": Rule(text.length_balance, "lowest", "baseline"),
-    "shorter chosen": Rule(text.log_length_ratio, "lowest", "baseline"),
-    "chosen quality": Rule(quality.chosen_quality, "highest", "2508.18312"),
-    "sweet spot": Rule(quality.sweet_spot, "lowest", "2502.16825"),
-    "diversity, quality": Rule(quality.diversity_or_quality, "highest", "2508.10530"),
+    "length balance": Rule(baselines.length_balance, "lowest", "baseline"),
+    "shorter chosen": Rule(baselines.log_length_ratio, "lowest", "baseline"),
+    "chosen quality": Rule(rewards.chosen_quality, "highest", "2508.18312"),
+    "sweet spot": Rule(rewards.sweet_spot, "lowest", "2502.16825"),
+    "diversity, quality": Rule(rewards.diversity_or_quality, "highest", "2508.10530"),
 }
 
 
@@ -116,8 +116,12 @@ def score(name, signals, **options):
         ids.to_numpy().astype(str), kind="stable"
     )  # sums are taken in one order, so no bit depends on it
     wanted = needs(RULES[name].score)
-    refuse([need for need in wanted if need not in signals], f"rule {name!r}: signal", "is absent",
-           "compute it with pdsel.rules.store.Signals, or add it to the mapping")  # fmt: skip
+    refuse(
+        [need for need in wanted if need not in signals],
+        f"rule {name!r}: signal",
+        "is absent",
+        "compute it with pdsel.rules.store.Signals, or add it to the mapping",
+    )
     values = [_in_order(need, signals[need], ids[order], order, name) for need in wanted]
     scores = RULES[name].score(*values, **options).astype(float).rename(name)
     bad = scores.index[~np.isfinite(scores.to_numpy())]
@@ -155,8 +159,10 @@ def score_all(signals, names=None, **options):
     """
     names = available(signals) if names is None else list(names)
     known = {name: inspect.signature(RULES[name].score).parameters for name in names}
-    columns = {name: score(name, signals, **{key: value for key, value in options.items() if key in known[name]})
-               for name in names}  # fmt: skip
+    columns = {
+        name: score(name, signals, **{key: value for key, value in options.items() if key in known[name]})
+        for name in names
+    }
     return pd.DataFrame(columns).rename_axis("pair_id")
 
 
@@ -171,8 +177,10 @@ def describe(signals=None):
     >>> describe().loc["RAF", "needs"]
     'pooled'
     """
-    rows = {name: {"keeps": rule.keeps, "needs": ", ".join(needs(rule.score)), "source": rule.source}
-            for name, rule in RULES.items()}  # fmt: skip
+    rows = {
+        name: {"keeps": rule.keeps, "needs": ", ".join(needs(rule.score)), "source": rule.source}
+        for name, rule in RULES.items()
+    }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("rule")
     if signals is not None:
         table["seconds"] = [signals.seconds(*needs(RULES[name].score)) for name in table.index]

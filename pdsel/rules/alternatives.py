@@ -17,11 +17,11 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from pdsel.checks import DataError, refuse
+from pdsel.data.tables import check_pairs
 from pdsel.divergence import aligned, gap_order
 from pdsel.rules import needs
 from pdsel.rules.aspects import weighted_divergence
 from pdsel.rules.margins import BETA, implicit
-from pdsel.tables import check_pairs
 
 RECORD = "training.json"  # of a training, see `pdsel.training.training_log`
 SMOOTHING = 0.1  # how many labels robust DPO takes to be wrong
@@ -210,8 +210,12 @@ def train_alternative(name, pairs, signals, *, model, output_dir, **training):
     if name not in ALTERNATIVES:
         raise DataError(f"alternative={name!r}: use one of {list(ALTERNATIVES)}")
     wanted = needs(ALTERNATIVES[name].plan)
-    refuse([need for need in wanted if need not in signals], f"alternative {name!r}: signal", "is absent",
-           "compute it with pdsel.rules.store.Signals, or add it to the mapping")  # fmt: skip
+    refuse(
+        [need for need in wanted if need not in signals],
+        f"alternative {name!r}: signal",
+        "is absent",
+        "compute it with pdsel.rules.store.Signals, or add it to the mapping",
+    )
     plan = dict(ALTERNATIVES[name].plan(*(signals[need] for need in wanted)))
     return train_plan(plan, pairs, model=model, output_dir=output_dir, **training)
 

@@ -9,7 +9,7 @@ from pdsel.checks import DataError, refuse
 from pdsel.pairs import pair_id
 from pdsel.rules import Rule, needs
 from pdsel.rules.aspects import QUANTILE
-from pdsel.rules.quality import SPOT
+from pdsel.rules.rewards import SPOT
 from pdsel.selection import random_scores, select
 
 BUILT_ASPECT = "built"  # these pairs have no label of one aspect
@@ -93,14 +93,22 @@ def _table(samples, rows):
     """A pairs table from (prompt_id, position of chosen, position of rejected)."""
     prompts, responses = samples["prompt"].to_numpy(), samples["response"].to_numpy()
     table = [
-        {"prompt_id": prompt, "prompt": prompts[i], "chosen": responses[i], "rejected": responses[j], "aspect": BUILT_ASPECT}
-        for prompt, i, j in rows if i != j
-    ]  # fmt: skip
+        {
+            "prompt_id": prompt,
+            "prompt": prompts[i],
+            "chosen": responses[i],
+            "rejected": responses[j],
+            "aspect": BUILT_ASPECT,
+        }
+        for prompt, i, j in rows
+        if i != j
+    ]
     if not table:
         raise DataError("samples: no two of a prompt differ enough. Remedy: a lower threshold, or more samples")
     ids = [pair_id(row["prompt"], row["chosen"], row["rejected"], row["aspect"]) for row in table]
-    return Dataset.from_list([{"pair_id": name} | row for name, row in sorted(zip(ids, table, strict=True),
-                                                                              key=lambda item: item[0])])  # fmt: skip
+    return Dataset.from_list(
+        [{"pair_id": name} | row for name, row in sorted(zip(ids, table, strict=True), key=lambda item: item[0])]
+    )
 
 
 def _budgeted(table, size, seed):

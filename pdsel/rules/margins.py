@@ -91,7 +91,7 @@ def small_gap(probe_logps, reference_logps):
     """The implicit reward gap with its sign, lowest kept (2508.04149, as its released code sorts: `data_select`, argsort).
 
     The most negative come first, pairs that the probe ranks against their label. The code sums the log-probabilities of
-    padding, too, and passes no attention mask; ours do neither (see `pdsel.scoring.response_logps`).
+    padding, too, and passes no attention mask; ours do neither (see `pdsel.engine.scoring.response_logps`).
     """
     return implicit(probe_logps, reference_logps)
 

@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import torch
 
+from pdsel.engine.models import load_causal
+from pdsel.engine.scoring import BATCH_TOKENS, response_logps, score_texts
+from pdsel.experiments.proxy_studies import TRAINING
 from pdsel.generation import generate
-from pdsel.models import load_causal
 from pdsel.proxies import fit_proxies, fit_proxy, load_proxy, score_margins
+from pdsel.rules.baselines import words
 from pdsel.rules.margins import implicit
-from pdsel.rules.text import words
-from pdsel.scoring import BATCH_TOKENS, response_logps, score_texts
 from pdsel.selection import random_scores
-from pdsel.studies import TRAINING
 from pdsel.training import train_dpo
 
 POOLED_REWARD = {"kind": "implicit"} | TRAINING["implicit"]
@@ -28,8 +28,15 @@ SEED_SHARE = 0.3  # of the prompts whose pairs train the probe
 REPEATS = 2  # of the two-fold split behind the held-out losses
 SAMPLES, NEW_TOKENS = 8, 48  # a prompt, at temperature 1
 MAX_LENGTH = 1024  # tokens of a text that are read, as `response_logps` reads them
-SETTINGS = {"pooled": POOLED_REWARD, "proxies": PROXIES, "dpo": DPO, "seed share": SEED_SHARE, "repeats": REPEATS,
-            "samples": [SAMPLES, NEW_TOKENS], "max length": MAX_LENGTH}  # fmt: skip
+SETTINGS = {
+    "pooled": POOLED_REWARD,
+    "proxies": PROXIES,
+    "dpo": DPO,
+    "seed share": SEED_SHARE,
+    "repeats": REPEATS,
+    "samples": [SAMPLES, NEW_TOKENS],
+    "max length": MAX_LENGTH,
+}
 
 
 def aspect_models(pairs, base, seed, folder):
@@ -103,8 +110,13 @@ def unprompted_nll(pairs, base):
 
 def probe(pairs, base, seed, folder):
     """DPO on the pairs of a seed share of the prompts."""
-    train_dpo(pairs.select(np.flatnonzero(_draws(pairs, f"probe {seed}") < SEED_SHARE)), model=base, seed=seed,
-              output_dir=Path(folder, "model"), **DPO)  # fmt: skip
+    train_dpo(
+        pairs.select(np.flatnonzero(_draws(pairs, f"probe {seed}") < SEED_SHARE)),
+        model=base,
+        seed=seed,
+        output_dir=Path(folder, "model"),
+        **DPO,
+    )
 
 
 def _draws(pairs, seed):
@@ -132,8 +144,9 @@ def held_out_losses(pairs, base, seed, reference_logps, folder):
         second = _draws(pairs, f"fold {repeat} {seed}") < 0.5
         parts = []
         for held_out in (second, ~second):
-            path = train_dpo(pairs.select(np.flatnonzero(~held_out)), model=base, seed=seed,
-                             output_dir=Path(folder, "model"), **DPO)  # fmt: skip
+            path = train_dpo(
+                pairs.select(np.flatnonzero(~held_out)), model=base, seed=seed, output_dir=Path(folder, "model"), **DPO
+            )
             rest = pairs.select(np.flatnonzero(held_out))
             parts.append(
                 implicit(_both_sides(path, rest), reference_logps.loc[list(rest["pair_id"])], beta=DPO["beta"])
@@ -177,8 +190,9 @@ def sample_rewards(samples, sample_logps, pooled_model):
 
 def sample_opinions(samples, sample_logps, aspect_models):
     """Every aspect's reward of every sample, a column per aspect."""
-    return pd.DataFrame({aspect: _sample_rewards(proxy, samples, sample_logps)
-                         for aspect, proxy in _proxies(aspect_models).items()})  # fmt: skip
+    return pd.DataFrame(
+        {aspect: _sample_rewards(proxy, samples, sample_logps) for aspect, proxy in _proxies(aspect_models).items()}
+    )
 
 
 def _sample_rewards(proxy, samples, sample_logps):
@@ -186,7 +200,27 @@ def _sample_rewards(proxy, samples, sample_logps):
     return pd.Series(proxy.beta * (logps - sample_logps.to_numpy()), index=samples.index)
 
 
-SIGNALS = {function.__name__: function for function in (
-    words, aspect_models, margins, pooled_model, pooled_rewards, pooled, reference_logps, tokens, unprompted_nll, probe,
-    probe_logps, policy, policy_logps, held_out_losses, features, samples, sample_logps, sample_rewards, sample_opinions,
-)}  # fmt: skip
+SIGNALS = {
+    function.__name__: function
+    for function in (
+        words,
+        aspect_models,
+        margins,
+        pooled_model,
+        pooled_rewards,
+        pooled,
+        reference_logps,
+        tokens,
+        unprompted_nll,
+        probe,
+        probe_logps,
+        policy,
+        policy_logps,
+        held_out_losses,
+        features,
+        samples,
+        sample_logps,
+        sample_rewards,
+        sample_opinions,
+    )
+}

@@ -24,10 +24,14 @@ def write_rated(path, n_prompts, characters=CHARACTERS):
         for number in range(n_prompts):
             texts = [" ".join(rng.choice(words, characters // 9)) for _ in range(RESPONSES)]
             completions = [
-                {"model": f"m{i}", "response": text, "overall_score": float(rng.integers(1, 11)),
-                 "annotations": {aspect: {"Rating": str(rng.integers(1, 6))} for aspect in ASPECTS}}
+                {
+                    "model": f"m{i}",
+                    "response": text,
+                    "overall_score": float(rng.integers(1, 11)),
+                    "annotations": {aspect: {"Rating": str(rng.integers(1, 6))} for aspect in ASPECTS},
+                }
                 for i, text in enumerate(texts)
-            ]  # fmt: skip
+            ]
             file.write(
                 json.dumps({"source": "bench", "instruction": f"Question {number}?", "completions": completions}) + "\n"
             )
@@ -42,8 +46,15 @@ def measure_ratings(path):
         ratings, *reading = timed(load_ratings, path)
         read_mb = peak_mb()
         pairs, *pairing = timed(make_pairs, ratings)
-    return {"prompts": len(ratings), "pairs": len(pairs), "load_ratings": reading[0], "make_pairs": pairing[0],
-            "peak_mb_before": before, "peak_mb_read": read_mb, "peak_mb": peak_mb()}  # fmt: skip
+    return {
+        "prompts": len(ratings),
+        "pairs": len(pairs),
+        "load_ratings": reading[0],
+        "make_pairs": pairing[0],
+        "peak_mb_before": before,
+        "peak_mb_read": read_mb,
+        "peak_mb": peak_mb(),
+    }
 
 
 def ratings_table(n_prompts, *, run=fresh):

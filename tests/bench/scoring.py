@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from bench.measure import fresh, peak_mb, timed
-from pdsel.models import load_causal, load_tokenizer
+from pdsel.engine.models import load_causal, load_tokenizer
 from pdsel.pairs import pair_id
 from pdsel.proxies import Proxy, score_margins
 
@@ -61,9 +61,18 @@ def save_model(folder, *, seed):
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokens = {"pad_token": "<pad>", "eos_token": "<eos>", "unk_token": "<unk>"}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, padding_side="right", **tokens)
-    config = LlamaConfig(vocab_size=len(vocabulary), hidden_size=96, intermediate_size=288, num_hidden_layers=2,
-                         num_attention_heads=4, max_position_embeddings=MAX_LENGTH, initializer_range=0.05,
-                         bos_token_id=None, eos_token_id=1, pad_token_id=0)  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=96,
+        intermediate_size=288,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=MAX_LENGTH,
+        initializer_range=0.05,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(folder)
@@ -132,8 +141,11 @@ def measure_scoring(way, n_prompts, folder):
 
 def requested_tokens(pairs, n_proxies):
     """Tokens of everything asked for, repeats included: both responses of each pair, by each proxy and its reference."""
-    lengths = [sum(len(row[column].split()) for column in columns) + 1
-               for row in pairs for columns in [("prompt", "chosen"), ("prompt", "rejected")]]  # fmt: skip
+    lengths = [
+        sum(len(row[column].split()) for column in columns) + 1
+        for row in pairs
+        for columns in [("prompt", "chosen"), ("prompt", "rejected")]
+    ]
     return sum(lengths) * 2 * n_proxies
 
 

@@ -7,8 +7,8 @@ from bench.__main__ import main
 from bench.divergence import CASES, SHARE, draw_tables
 from bench.measure import here
 from bench.scoring import WAYS, draw_pairs, plain_logps, requested_tokens, save_model
+from pdsel.engine.scoring import response_logps
 from pdsel.pairs import pair_id
-from pdsel.scoring import response_logps
 
 
 def test_the_bench_runs_and_writes_its_tables(tmp_path):

@@ -11,13 +11,28 @@ from bench import throughput
 from bench.measure import here
 from bench.throughput import LLAMA_1B, WAYS, distinct_pairs, forward_flops, main, passes, peak_flops, throughput_table
 
-TINY = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-        "num_key_value_heads": 1, "head_dim": 8, "max_position_embeddings": 2048}  # fmt: skip
+TINY = {
+    "vocab_size": 64,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+    "max_position_embeddings": 2048,
+}
 
 
 def test_flops_of_a_llama_by_hand():
-    config = LlamaConfig(vocab_size=10, hidden_size=4, intermediate_size=8, num_hidden_layers=2, num_attention_heads=2,
-                         num_key_value_heads=1, head_dim=2)  # fmt: skip
+    config = LlamaConfig(
+        vocab_size=10,
+        hidden_size=4,
+        intermediate_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=2,
+    )
     query = output = 4 * 4
     key = value = 4 * 2
     layer = query + key + value + output + 3 * 4 * 8  # 144

@@ -22,14 +22,22 @@ from trl import DPOConfig, DPOTrainer
 
 from bench.measure import fresh
 from bench.scoring import MAX_LENGTH, draw_pairs, plain_logps, save_model
-from pdsel import processes
-from pdsel.models import device, load_causal, load_tokenizer
-from pdsel.scoring import encode, response_logps
+from pdsel.engine import processes
+from pdsel.engine.models import device, load_causal, load_tokenizer
+from pdsel.engine.scoring import encode, response_logps
 from pdsel.training import train_dpo, training_log
 
-LLAMA_1B = {"vocab_size": 128256, "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
-            "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "tie_word_embeddings": True,
-            "max_position_embeddings": MAX_LENGTH}  # fmt: skip
+LLAMA_1B = {
+    "vocab_size": 128256,
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "tie_word_embeddings": True,
+    "max_position_embeddings": MAX_LENGTH,
+}
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "4090": 165e12, "A10": 125e12}
 PAIRS, BATCH, RANK = 256, 8, 16
 
@@ -107,7 +115,7 @@ def reference_seconds():
 
 def score_pdsel(model, pairs, folder):
     net = load_causal(model).to(device())  # loaded before the clock starts, as for the trainers
-    from pdsel import scoring
+    from pdsel.engine import scoring
 
     load, scoring.load_causal = scoring.load_causal, lambda _: net
     start = time.perf_counter()
@@ -128,8 +136,16 @@ def score_plain(model, pairs, folder):
 
 def dpo_pdsel(model, pairs, folder, rank=None):
     with reference_seconds() as spent:
-        path = train_dpo(pairs, model=model, output_dir=f"{folder}/policy", beta=0.01, learning_rate=5e-7, batch_size=BATCH,
-                         max_length=MAX_LENGTH, lora_rank=rank)  # fmt: skip
+        path = train_dpo(
+            pairs,
+            model=model,
+            output_dir=f"{folder}/policy",
+            beta=0.01,
+            learning_rate=5e-7,
+            batch_size=BATCH,
+            max_length=MAX_LENGTH,
+            lora_rank=rank,
+        )
     return sum(spent) + training_log(path)["seconds"]
 
 
@@ -137,11 +153,24 @@ def dpo_trl(model, pairs, folder, rank=None):
     """TRL's own defaults (bf16 and checkpointing on a GPU, the reference in every step), but for length and batch."""
     cpu = device() == "cpu"
     plain = {"use_cpu": True, "bf16": False} if cpu else {}
-    config = DPOConfig(output_dir=f"{folder}/trl", report_to="none", save_strategy="no", max_length=MAX_LENGTH,
-                       per_device_train_batch_size=BATCH, num_train_epochs=1, disable_tqdm=True, **plain)  # fmt: skip
+    config = DPOConfig(
+        output_dir=f"{folder}/trl",
+        report_to="none",
+        save_strategy="no",
+        max_length=MAX_LENGTH,
+        per_device_train_batch_size=BATCH,
+        num_train_epochs=1,
+        disable_tqdm=True,
+        **plain,
+    )
     adapters = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules="all-linear") if rank else None
-    trainer = DPOTrainer(model, args=config, train_dataset=pairs.select_columns(["prompt", "chosen", "rejected"]),
-                         processing_class=load_tokenizer(model), peft_config=adapters)  # fmt: skip
+    trainer = DPOTrainer(
+        model,
+        args=config,
+        train_dataset=pairs.select_columns(["prompt", "chosen", "rejected"]),
+        processing_class=load_tokenizer(model),
+        peft_config=adapters,
+    )
     start = time.perf_counter()
     trainer.train()
     return time.perf_counter() - start
@@ -166,15 +195,29 @@ def measure(way, sizes, n_pairs, folder):
         torch.cuda.reset_peak_memory_stats()
     seconds = WAYS[way](model, pairs, folder)
     config, prompts = LlamaConfig(**sizes), list(pairs["prompt"])
-    lengths = [min(len(ids), MAX_LENGTH) for side in ("chosen", "rejected")
-               for ids, _ in encode(load_tokenizer(model), prompts, list(pairs[side]))]  # fmt: skip
+    lengths = [
+        min(len(ids), MAX_LENGTH)
+        for side in ("chosen", "rejected")
+        for ids, _ in encode(load_tokenizer(model), prompts, list(pairs[side]))
+    ]
     flops = passes(way) * sum(forward_flops(config, length) for length in lengths)
     name = torch.cuda.get_device_name() if gpu else "cpu"
-    return {"way": way, "device": name, "torch": torch.__version__, "trl": trl.__version__, "processes": processes.count(),
-            "model_parameters": sum(weight.numel() for weight in load_causal(model).parameters()), "pairs": len(pairs),
-            "batch": BATCH, "tokens": sum(lengths), "seconds": seconds, "tokens_a_second": sum(lengths) / seconds,
-            "tflops_a_second": flops / seconds / 1e12, "share_of_peak": flops / seconds / peak_flops(name),
-            "peak_gb": torch.cuda.max_memory_allocated() / 2**30 if gpu else math.nan}  # fmt: skip
+    return {
+        "way": way,
+        "device": name,
+        "torch": torch.__version__,
+        "trl": trl.__version__,
+        "processes": processes.count(),
+        "model_parameters": sum(weight.numel() for weight in load_causal(model).parameters()),
+        "pairs": len(pairs),
+        "batch": BATCH,
+        "tokens": sum(lengths),
+        "seconds": seconds,
+        "tokens_a_second": sum(lengths) / seconds,
+        "tflops_a_second": flops / seconds / 1e12,
+        "share_of_peak": flops / seconds / peak_flops(name),
+        "peak_gb": torch.cuda.max_memory_allocated() / 2**30 if gpu else math.nan,
+    }
 
 
 def throughput_table(sizes=LLAMA_1B, n_pairs=PAIRS, *, run=fresh):

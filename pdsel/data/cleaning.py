@@ -1,0 +1,184 @@
+"""What is wrong with rated prompts: refused in your own file; removed or mended, and counted, in public data."""
+
+import math
+
+from pdsel.checks import refuse
+from pdsel.data.layouts import prompt_id
+
+CONTAMINATION = "truthful_qa"  # the source whose prompts are a benchmark's own questions
+REMOVED = "removed: "
+
+
+OR = ", or load the file with clean=True"
+FAULTS = {  # in the order in which they are refused
+    "no prompt": ("prompt", "is null or empty", f"drop these prompts{OR}"),
+    "few": (
+        "responses",
+        "holds fewer than two responses",
+        f"a pair needs two: add responses or drop these prompts{OR}",
+    ),
+    "no response": ("responses", "holds a null or empty response", f"drop these responses{OR}"),
+    "broken": ("prompt or responses", "holds broken Unicode (half a surrogate pair)", f"mend the texts{OR}"),
+}
+
+
+def check_responses(rows):
+    """Refuse duplicate prompts, null or empty texts, and prompts that cannot give a pair.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        Read once, so that a stream will do.
+    """
+    names, found = [], {fault: {} for fault in FAULTS}
+    for row in rows:
+        names.append(row["prompt_id"])
+        for fault in _faults(row["prompt"], row["responses"]):
+            found[fault][row["prompt_id"]] = None
+    refuse_repeats(names)
+    for fault, message in FAULTS.items():
+        refuse(found[fault], *message)
+
+
+def refuse_repeats(names):
+    """Refuse ids that occur more than once."""
+    seen = set()
+    refuse(
+        dict.fromkeys(name for name in names if name in seen or seen.add(name)),
+        "prompt_id",
+        "occurs more than once",
+        f"merge or drop the repeated prompts{OR}",
+    )
+
+
+def _faults(prompt, responses):
+    if not isinstance(prompt, str) or not prompt.strip():
+        yield "no prompt"
+    if len(responses) < 2:
+        yield "few"
+    if any(not isinstance(text, str) or not text.strip() for text in responses):
+        yield "no response"
+    if not all(is_unicode(text) for text in [prompt, *responses] if isinstance(text, str)):
+        yield "broken"
+
+
+def mend_texts(raw, report):
+    """A raw prompt (UltraFeedback's layout) whose texts can be written: halves of surrogate pairs are replaced.
+
+    >>> report = {}
+    >>> mend_texts({"instruction": "a \\ud83d b", "completions": []}, report)["instruction"], report
+    ('a \ufffd b', {'mended: texts with broken Unicode': 1})
+    """
+    mended = dict(raw, instruction=_mended(raw.get("instruction"), report))
+    completions = raw.get("completions")
+    if isinstance(completions, list):
+        mended["completions"] = [
+            dict(completion, response=_mended(completion.get("response"), report))
+            if isinstance(completion, dict)
+            else completion
+            for completion in completions
+        ]
+    return mended
+
+
+def _mended(text, report):
+    if isinstance(text, str) and not is_unicode(text):
+        count(report, "mended: texts with broken Unicode")
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def is_unicode(text):
+    """Whether a text can be written: JSON may hold half of a surrogate pair, which no file of text can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def count(report, what, n=1):
+    """Add to a report's line."""
+    if n:
+        report[what] = report.get(what, 0) + n
+
+
+def text_key(row):
+    """What makes two rows the same prompt: the very same text."""
+    return prompt_id(row["prompt"]) if isinstance(row["prompt"], str) else ""
+
+
+def merge_prompts(rows):
+    """Rows of one prompt as one, with the responses of all; the first gives the id and the source."""
+    first, *others = rows
+    merged = dict(first)
+    for row in others:
+        both = {
+            aspect: ratings_of(merged, aspect) + ratings_of(row, aspect)
+            for aspect in merged["ratings"] | row["ratings"]
+        }
+        lists = {name: merged[name] + row[name] for name in ("responses", "models", "overall")}
+        merged |= lists | {"ratings": both}
+    return merged
+
+
+def ratings_of(row, aspect):
+    """A row's ratings on an aspect, NaN for a row that lacks it."""
+    return row["ratings"].get(aspect, [math.nan] * len(row["responses"]))
+
+
+def clean_responses(row, report):
+    """The row without empty and repeated responses (of equal texts the first stays), or `None` if no pair is left.
+
+    >>> report = {}
+    >>> row = {"responses": ["a", "", "a", "b"], "models": list("mnop"), "overall": [1, 2, 3, 4],
+    ...        "ratings": {"honesty": [1, 2, 3, 4]}}
+    >>> clean_responses(row | {"prompt": "q"}, report)["models"], report
+    (['m', 'p'], {'removed: empty responses': 1, 'removed: responses equal to another of their prompt': 1})
+    """
+    texts = row["responses"]
+    written = [i for i, text in enumerate(texts) if isinstance(text, str) and text.strip()]
+    kept = [i for i in written if texts.index(texts[i]) == i]
+    count(report, REMOVED + "empty responses", len(texts) - len(written))
+    count(report, REMOVED + "responses equal to another of their prompt", len(written) - len(kept))
+    if not isinstance(row["prompt"], str) or not row["prompt"].strip():
+        count(report, REMOVED + "prompts without text")
+        return None
+    if len(kept) < 2:
+        count(report, REMOVED + "prompts with fewer than two responses")
+        return None
+    lists = {name: [row[name][i] for i in kept] for name in ("responses", "models", "overall")}
+    return row | lists | {"ratings": {name: [values[i] for i in kept] for name, values in row["ratings"].items()}}
+
+
+def clean_rows(rows, occurrences, contaminated, report):
+    """The rows of a stream that can be used, repeated prompts merged (where the last of them was).
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        Parsed prompts.
+    occurrences : dict
+        Text key to how often the prompt occurs in the stream.
+    contaminated : set
+        Text keys of the prompts to leave out.
+    report : dict
+        Counts what was done.
+
+    Yields
+    ------
+    dict
+    """
+    waiting = {}
+    for row in rows:
+        key = text_key(row)
+        if key in contaminated:
+            count(report, REMOVED + "prompts of TruthfulQA, a benchmark")
+            continue
+        same = waiting.setdefault(key, [])
+        same.append(row)
+        if len(same) == occurrences[key]:
+            count(report, "merged: rows with a prompt seen before", len(same) - 1)
+            cleaned = clean_responses(merge_prompts(waiting.pop(key)), report)
+            if cleaned is not None:
+                yield cleaned

@@ -1,0 +1,200 @@
+"""Evaluation prompts: AlpacaEval's 805, the five open sets behind AW, any local file, and the notes world's five families.
+
+The five open sets are those that the paper's AW averages over. Their offline counterparts are the families of the notes
+world, each of which asks for something else.
+"""
+
+from pathlib import Path
+
+from datasets import Dataset, Features, Value, concatenate_datasets
+
+from pdsel.checks import DataError, refuse
+from pdsel.data.outputs import read_rows
+from pdsel.data.sources import fetch
+from pdsel.notesworld.world import FAMILIES, draw_prompts
+from pdsel.ratings import prompt_id
+
+FEATURES = Features({name: Value("string") for name in ("prompt_id", "prompt", "dataset")})
+FIELDS = ["instruction", "Instruction", "prompt", "question", "text", "turns", "conversations", "messages"]
+ALPACA_EVAL = ("tatsu-lab/alpaca_eval", "alpaca_eval.json", "57530fed23a308e771c06bba55cb49b7e7625711")
+LIMA = ("GAIR/lima", "test.jsonl", None)  # gated, so no revision could be looked up
+WIZARDLM = "https://github.com/nlpxucan/WizardLM/blob/ce0d433589335d419aa8101abd71685ae7d187f3/WizardLM/data/WizardLM_testset.jsonl"
+
+
+def load_prompts(name_or_path, *, revision=None, limit=None):
+    """Evaluation prompts as a table.
+
+    Parameters
+    ----------
+    name_or_path : str or Path
+        "alpaca_eval" (805 prompts), one of the open sets "vicuna" (80), "koala" (156), "self_instruct" (252), "lima"
+        (300, gated) and "wizardlm" (218, only as a local file), or a local `.json`, `.jsonl` or `.parquet` file.
+
+        The first four are one file, AlpacaEval's, which holds all of Vicuna's and Self-Instruct's prompts and 156 of
+        the 180 of Koala; for the others give the original `koala_test_set.jsonl`. LIMA's file needs a hub account
+        that has accepted its terms.
+
+        Of a row of a local file, the prompt is the first field it has of `instruction, Instruction, prompt, question,
+        text, turns, conversations, messages`. Of a conversation it is the first turn that isn't the system's. An
+        `input` (also of Self-Instruct's first instance) follows after an empty line.
+    revision : str, optional
+        The hub revision; by default the one that last changed AlpacaEval's file (June 2023), and LIMA's newest.
+    limit : int, optional
+        The first `limit` prompts.
+
+    Returns
+    -------
+    datasets.Dataset
+        `prompt_id, prompt, dataset` in the order of the file. A prompt that occurs twice stays twice (the size of a set
+        is part of its definition) and then has one `prompt_id`. `dataset` is the row's own where it names one
+        (AlpacaEval's: helpful_base, koala, oasst, selfinstruct, vicuna), else the name of the set or of the file.
+
+    Raises
+    ------
+    ValueError
+        Saying what to download where the hub cannot be reached, or naming the rows without a prompt.
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "mine.json")
+    ...     _ = path.write_text(json.dumps([{"instruction": "Translate.", "input": "Guten Tag"}, {"turns": ["Why?"]}]))
+    ...     load_prompts(path)["prompt"][:]
+    ['Translate.\\n\\nGuten Tag', 'Why?']
+    """
+    if limit is not None and limit < 1:
+        raise DataError(f"limit={limit}: read at least one prompt, or None for all")
+    if str(name_or_path) in SETS:
+        return _first(SETS[str(name_or_path)](revision), limit)
+    if Path(name_or_path).suffix == "":
+        raise DataError(
+            f"name_or_path={str(name_or_path)!r}: use one of {list(SETS)}, or the path of a .json, .jsonl or "
+            ".parquet file"
+        )
+    return _first(_prompts(name_or_path, Path(name_or_path).stem), limit)
+
+
+def family_prompts(n_each, *, seed=0):
+    """`n_each` held-out prompts of every family of the notes world, as a table like that of `load_prompts`.
+
+    >>> prompts = family_prompts(2)
+    >>> prompts["dataset"][:]
+    ['brief', 'brief', 'long', 'long', 'known', 'known', 'unknown', 'unknown', 'crowded', 'crowded']
+    """
+    return _table(
+        [(prompt, name) for name in FAMILIES for prompt in draw_prompts(n_each, split="eval", seed=seed, family=name)]
+    )
+
+
+def held_out_prompts(name_or_path, n=None):
+    """Prompts for win rates: `n` of "notesworld" (its evaluation split), or the first `n` of a set, see `load_prompts`.
+
+    >>> held_out_prompts("notesworld", 2).column_names
+    ['prompt_id', 'prompt', 'dataset']
+    """
+    if name_or_path == "notesworld":
+        if n is None:
+            raise DataError("n=None: the notes world has no last prompt. Remedy: give a number")
+        return _table([(prompt, "notesworld") for prompt in draw_prompts(n, split="eval", seed=0)])
+    return load_prompts(name_or_path, limit=n)
+
+
+def open_set_prompts(names, n_each=None):
+    """Prompts for winning scores: of every set the first `n_each`; "notesworld" stands for its five families."""
+    if not names:
+        raise DataError("names: no set of prompts. Remedy: give some of 'notesworld', the open sets, or files")
+    return concatenate_datasets(
+        [family_prompts(n_each) if name == "notesworld" else load_prompts(name, limit=n_each) for name in names]
+    )
+
+
+def _first(table, limit):
+    return table if limit is None else table.select(range(min(limit, len(table))))
+
+
+def _table(pairs):
+    """`(prompt, dataset)` pairs as a table."""
+    rows = [{"prompt_id": prompt_id(prompt), "prompt": prompt, "dataset": name} for prompt, name in pairs]
+    return Dataset.from_list(rows, features=FEATURES)
+
+
+def _prompts(path, name):
+    """The prompts of a file in any of the known layouts."""
+    rows = read_rows(path)
+    found = [_prompt(row) for row in rows]
+    refuse(
+        [i for i, prompt in enumerate(found) if not prompt.strip()],
+        f"{path}: prompt",
+        "missing or empty in row",
+        f"give one of {FIELDS}; the first row has {list(rows[0])}",
+    )
+    return _table([(prompt, str(row.get("dataset") or name)) for prompt, row in zip(found, rows, strict=True)])
+
+
+def _prompt(row):
+    """The prompt of a row, "" where there is none."""
+    field = next((name for name in FIELDS if row.get(name)), None)
+    parts = [_opening(row[field]) if field else "", row.get("input") or _first_input(row.get("instances"))]
+    return "\n\n".join(part for part in parts if isinstance(part, str) and part.strip())
+
+
+def _first_input(instances):
+    """The input of Self-Instruct's first instance, from a list of objects or, as Parquet has it, an object of lists."""
+    if isinstance(instances, list):
+        instances = instances[0] if instances else {}
+    given = (instances or {}).get("input")
+    return next(iter(given), "") if isinstance(given, list) else given
+
+
+def _opening(value):
+    """The text that opens a conversation: a text itself, or the first turn that isn't the system's."""
+    if isinstance(value, list):
+        turns = [
+            turn for turn in value if not (isinstance(turn, dict) and turn.get("role", turn.get("from")) == "system")
+        ]
+        return _opening(turns[0]) if turns else ""
+    if isinstance(value, dict):
+        return _opening(value.get("content") or value.get("value"))
+    return value if isinstance(value, str) else ""
+
+
+def _fetch(repository, file, pinned, revision):
+    page = f"https://huggingface.co/datasets/{repository}/blob/{revision or pinned or 'main'}/{file}"
+    remedy = f"download {page} and give the path of the file; a gated one asks to accept its terms first"
+    return fetch(repository, [file], revision or pinned, remedy)[0]
+
+
+def _alpaca_eval(revision):
+    return _prompts(_fetch(*ALPACA_EVAL, revision), "alpaca_eval")
+
+
+def _part(name):
+    """One of the sets that AlpacaEval consists of."""
+
+    def load(revision):
+        table = _alpaca_eval(revision)
+        kept = [i for i, found in enumerate(table["dataset"]) if found == name]
+        if not kept:
+            raise DataError(f"dataset: AlpacaEval's file holds no {name!r}. Remedy: leave revision at None")
+        return table.select(kept)
+
+    return load
+
+
+def _lima(revision):
+    return _prompts(_fetch(*LIMA, revision), "lima")
+
+
+def _wizardlm(revision):
+    raise DataError(f"wizardlm: on no hub that we know. Remedy: download {WIZARDLM} and give the path of the file")
+
+
+SETS = {
+    "alpaca_eval": _alpaca_eval,
+    "vicuna": _part("vicuna"),
+    "koala": _part("koala"),
+    "self_instruct": _part("selfinstruct"),
+    "wizardlm": _wizardlm,
+    "lima": _lima,
+}

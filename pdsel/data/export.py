@@ -1,0 +1,225 @@
+"""The selected pairs out: a folder that `load_dataset`, TRL and the hub take as it is."""
+
+import json
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
+from datasets import DatasetInfo
+from huggingface_hub import DatasetCardData
+
+from pdsel import __version__
+from pdsel.artifacts import digest, writing
+from pdsel.checks import DataError, refuse, require_columns
+from pdsel.data.tables import check_pairs
+
+COLUMNS = ["prompt", "chosen", "rejected", "aspect"]
+BATCH = 500  # pairs that are written at once
+SIZES = [(1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"), (np.inf, "1M<n<10M")]
+BY_DIVERGENCE = (
+    "Selected by *preference divergence* (PD, the column `pd`):\nnegative where the other aspects agree with the label."
+)
+HUB = "https://huggingface.co/datasets/"
+PAPER = (
+    "@article{zhang2025beyond, title={Beyond Single: A Data Selection Principle for LLM Alignment via Fine-Grained Preference "
+    "Signals}, author={Zhang, Jia and Liu, Yao and Zhang, Chen-Xi and Liu, Yi and Jin, Yi-Xuan and Guo, Lan-Zhe and Li, "
+    "Yu-Feng}, journal={arXiv:2508.07638}, year={2025}}"
+)
+CARD = """---
+{yaml}
+---
+
+# {name}
+
+{n} preference pairs, a label on one aspect each, best first. {rule}
+
+```python
+from datasets import load_dataset
+
+pairs = load_dataset("<this repository or folder>", split="train")  # as `train_dataset` of TRL's DPOTrainer
+```
+
+## How it was selected
+
+{facts}
+
+{aspects}
+
+## Source and licence
+
+{source}{homepage}
+
+Licence of the texts: {licence}. It is the source's; check that it allows what you plan.
+
+## Columns
+
+`prompt`, `chosen`, `rejected`; `aspect`, that of the label; `pd`, the score if there is one; `pair_id`, a digest of prompt,
+chosen, rejected and aspect. `train.parquet` and `train.jsonl` hold the same rows.
+
+## Digests
+
+{digests}
+
+## Citation
+
+```bibtex
+{citations}
+```
+
+Made with pdsel {version}.
+"""
+
+
+def export_preferences(
+    pairs, kept, folder, *, divergence=None, source=None, inputs=(), licence=None, name=None, **facts
+):
+    """Write the kept pairs as a dataset folder: `train.parquet`, `train.jsonl` (the same rows) and a card, `README.md`.
+
+    Parameters
+    ----------
+    pairs : datasets.Dataset
+        Pairs table, see `pdsel.make_pairs`; texts or chat messages.
+    kept : sequence of str
+        Their `pair_id`, as `pdsel.select` returns them: the order is kept, best first.
+    folder : str or Path
+        Best an empty one: all that is in it goes to the hub with `upload_folder`. It has no card while it is written.
+    divergence : pandas.Series, optional
+        PD by `pair_id`; becomes the column `pd` of the rows.
+    source : datasets.Dataset, optional
+        The ratings table: what was read, its licence, page and citation are in its `info`.
+    inputs : sequence of path
+        Files that the pairs come from; their SHA-256 goes onto the card.
+    licence : str, optional
+        As the hub writes it, such as "mit" or "cc-by-4.0". Default: that of the source, or else "unknown".
+    name : str, optional
+        Title of the card; default: the folder's name.
+    **facts
+        How the pairs were selected, in your words: `share=0.3, kind="implicit", model=..., seed=0`. Plain values.
+
+    Returns
+    -------
+    Path
+        The folder. `datasets.load_dataset(str(folder), split="train")` reads it, and `DPOTrainer` takes that as it is: a
+        row has `prompt, chosen, rejected`, which it needs, and `aspect, pd, pair_id`, which it ignores. To publish it, card
+        included: `huggingface_hub.HfApi().upload_folder(folder_path=folder, repo_id=..., repo_type="dataset")`, or
+        `load_dataset(...).push_to_hub(...)` for the rows alone.
+
+    Raises
+    ------
+    ValueError
+        For no or unknown or repeated ids, pairs that check_pairs refuses, or a kept pair without a divergence.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from datasets import Dataset
+    >>> pairs = Dataset.from_dict({"pair_id": ["a", "b"], "prompt": ["p", "q"], "chosen": ["x", "y"],
+    ...                            "rejected": ["u", "v"], "aspect": ["honesty"] * 2})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     written = export_preferences(pairs, ["b"], folder, share=0.5)
+    ...     sorted(path.name for path in written.iterdir()), (written / "train.jsonl").read_text()
+    (['README.md', 'train.jsonl', 'train.parquet'],
+     '{"prompt": "q", "chosen": "y", "rejected": "v", "aspect": "honesty", "pair_id": "b"}\\n')
+    """
+    folder, kept = Path(folder), list(kept)
+    positions = _positions(pairs, kept)
+    check_pairs(pairs.select(positions))
+    if divergence is not None:
+        divergence = divergence.reindex(kept)
+        refuse(divergence.index[divergence.isna()], "divergence", "is absent or NaN for pairs", "score all kept pairs")
+    (folder / "README.md").unlink(missing_ok=True)  # a folder without its card is unfinished
+    files = [folder / "train.parquet", folder / "train.jsonl"]
+    _write(pairs, positions, divergence, *files)
+    facts = {"pairs to choose from": len(pairs), "pairs kept": len(kept)} | facts
+    if divergence is not None:
+        facts |= {"PD of the pairs kept": f"{divergence.min():.4g} to {divergence.max():.4g}"}
+    rule = "How they were selected is below." if divergence is None else BY_DIVERGENCE
+    card = _card(
+        name or folder.resolve().name, pairs.select(positions), rule, source, licence, facts, [*inputs, *files]
+    )
+    with writing(folder / "README.md") as scratch:
+        scratch.write_text(card, encoding="utf-8")
+    return folder
+
+
+def _positions(pairs, kept):
+    """Where the kept pairs are in the table."""
+    require_columns(pairs.column_names, ["pair_id", *COLUMNS], "pairs table")
+    if not kept:
+        raise DataError("kept: no pair is kept. Remedy: a larger share")
+    repeated = pd.Index(kept)
+    refuse(repeated[repeated.duplicated()].unique(), "kept: pair_id", "occurs more than once", "give each id once")
+    position = {name: at for at, name in enumerate(pairs["pair_id"])}
+    refuse(
+        [name for name in kept if name not in position],
+        "kept: pair_id",
+        "is not in the pairs table",
+        "select from the scores of these pairs",
+    )
+    return [position[name] for name in kept]
+
+
+def _write(pairs, positions, divergence, parquet_file, jsonl_file):
+    """The same rows in both formats, a few at a time; a half-written file never bears the name."""
+    columns = pairs.select_columns([*COLUMNS, "pair_id"]).with_format("arrow")
+
+    def tables():
+        for start in range(0, len(positions), BATCH):
+            table = columns[positions[start : start + BATCH]].replace_schema_metadata(
+                None
+            )  # it has names of all columns
+            if divergence is not None:
+                values = divergence.iloc[start : start + BATCH].to_numpy(dtype=float)
+                table = table.add_column(len(COLUMNS), "pd", pa.array(values))
+            yield table
+
+    stream = tables()
+    first = next(stream)
+    with (
+        writing(parquet_file) as binary,
+        writing(jsonl_file) as text,
+        parquet.ParquetWriter(binary, first.schema) as writer,
+        open(text, "w", encoding="utf-8", newline="\n") as lines,
+    ):
+        for table in chain([first], stream):
+            writer.write_table(table)
+            lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
+
+
+def _card(name, pairs, rule, source, licence, facts, files):
+    """The dataset card: YAML that the hub and `load_dataset` read, then text for people."""
+    info = source.info if source is not None else DatasetInfo()
+    licence = licence or info.license or "unknown"
+    data = DatasetCardData(
+        pretty_name=name,
+        license=licence,
+        task_categories=["text-generation"],
+        size_categories=[next(label for most, label in SIZES if len(pairs) < most)],
+        source_datasets=[info.homepage.removeprefix(HUB)] if info.homepage.startswith(HUB) else None,
+        tags=["preference", "dpo", "trl", "preference-divergence"],
+        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}],
+    )
+    counts = pd.Series(pairs["aspect"][:]).value_counts().sort_index()
+    return CARD.format(
+        yaml=data.to_yaml(),
+        name=name,
+        n=len(pairs),
+        rule=rule,
+        facts=_table("fact", "value", facts),
+        aspects=_table("aspect", "pairs", counts),
+        source=info.description or "Not recorded.",
+        homepage=f"\n\n<{info.homepage}>" if info.homepage else "",
+        licence=licence,
+        digests=_table("file", "SHA-256", {Path(file).name: f"`{digest(file)}`" for file in files}),
+        citations="\n".join(filter(None, [PAPER, info.citation])),
+        version=__version__,
+    )
+
+
+def _table(key, value, rows):
+    """Pairs of values as a Markdown table."""
+    cells = [tuple(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) for row in dict(rows).items()]
+    return "\n".join(f"| {a} | {b} |" for a, b in [(key, value), ("---", "---"), *cells])

@@ -1,0 +1,180 @@
+"""The layouts that files of rated responses come in, each read as a stream of prompts in the layout of UltraFeedback."""
+
+import gzip
+import hashlib
+import json
+import math
+from itertools import chain, groupby, islice
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+
+from pdsel.checks import DataError, require_columns
+
+ABSENT = {"n/a", "na", "none", "null", "nan", ""}
+RATING_REMEDY = "give a finite number, a numeric string, or 'N/A' where the rating is absent"
+ATTRIBUTES = ["helpfulness", "correctness", "coherence", "complexity", "verbosity"]  # of HelpSteer and HelpSteer2
+
+
+def _jsonl(path):
+    with (gzip.open if path.name.endswith(".gz") else open)(path, "rt", encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise DataError(f"{path}, line {number}, is no JSON object ({error}); one prompt a line") from error
+
+
+def _parquet(path):
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=100):
+            yield from batch.to_pylist()
+
+
+READERS = {".jsonl": _jsonl, ".jsonl.gz": _jsonl, ".parquet": _parquet}
+
+
+def find_files(path_or_name):
+    """The files to read: the one that is named, or all of a folder in alphabetical order."""
+    path = Path(path_or_name)
+    files = sorted(file for file in path.iterdir() if _reader(file)) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"path_or_name: folder {path} holds no {', '.join(READERS)} file; check the path")
+    if not all(map(_reader, files)):
+        raise DataError(
+            f"path_or_name={str(path_or_name)!r}: give ultrafeedback, helpsteer or helpsteer2, or the path of a local "
+            ".jsonl or .parquet file (.jsonl.gz, too) in the layout of one of these data sets, or of a folder of such files"
+        )
+    if not path.exists():
+        raise DataError(f"path_or_name: no file at {path}; check the path (relative ones start at {Path.cwd()})")
+    return files
+
+
+def _reader(path):
+    return next((reader for suffix, reader in READERS.items() if path.name.endswith(suffix)), None)
+
+
+def is_helpsteer(row):
+    """Whether a row is one rated response, as in HelpSteer, rather than a prompt with all of its responses."""
+    return isinstance(row, dict) and {"prompt", "response"} <= set(row) and not set(ATTRIBUTES).isdisjoint(row)
+
+
+def first_row(files):
+    """The first row of the files, to tell the layout; `None` if they are empty."""
+    return next(chain.from_iterable(_reader(Path(file))(Path(file)) for file in files), None)
+
+
+def read_prompts(files):
+    """Every prompt of the files in UltraFeedback's layout, whatever layout they are in; nothing is checked or kept."""
+    for file in map(Path, files):
+        rows = _reader(file)(file)
+        first = list(islice(rows, 1))
+        rows = chain(first, rows)
+        yield from _grouped(rows) if first and is_helpsteer(first[0]) else rows
+
+
+def _grouped(rows):
+    """HelpSteer: consecutive rows with the same prompt are its responses."""
+
+    def checked():
+        for number, row in enumerate(rows, start=1):
+            require_object(row, number)
+            require_columns(row, ["prompt", "response"], f"row {number}")
+            yield row
+
+    for prompt, group in groupby(checked(), key=lambda row: row["prompt"]):
+        group = list(group)
+        completions = [
+            {
+                "model": row.get("model"),
+                "response": row["response"],
+                "overall_score": row.get("overall_score"),
+                "annotations": {name: row[name] for name in ATTRIBUTES if name in row},
+            }
+            for row in group
+        ]
+        named = {name: group[0].get(name) for name in ("prompt_id", "source")}
+        yield {"instruction": prompt, "completions": completions} | named
+
+
+def require_object(row, number):
+    """Refuse a row that is no JSON object."""
+    if not isinstance(row, dict):
+        raise DataError(
+            f"row {number} is no object but {type(row).__name__}. Remedy: one JSON object a line, a prompt each"
+        )
+
+
+def parse_prompt(raw, number, problems, source="unknown"):
+    """A row of the ratings table; a rating that is none goes to `problems` as (prompt_id, column, problem, remedy).
+
+    >>> raw = {"instruction": "Why?", "completions": [{"response": "So.", "annotations": {"honesty": {"Rating": "N/A"}}}]}
+    >>> parse_prompt(raw, 1, [])["ratings"]
+    {'honesty': [nan]}
+    """
+    require_object(raw, number)
+    require_columns(raw, ["instruction", "completions"], f"row {number}")
+    prompt = raw["instruction"]
+    name = raw.get("prompt_id") or prompt_id(str(prompt))
+    completions = raw["completions"] or []
+    if not isinstance(completions, list) or not all(map(_is_completion, completions)):
+        raise DataError(
+            f"completions: row {number} does not hold a list of objects with annotations. Remedy: write them as "
+            '[{"response": ..., "annotations": {aspect: {"Rating": ...}}}, ...]'
+        )
+    aspects = sorted({aspect for completion in completions for aspect in (completion.get("annotations") or {})})
+
+    def number_or_nan(value, column):
+        try:
+            return read_rating(value)
+        except DataError as error:
+            problems.append((name, column, str(error), RATING_REMEDY))
+            return math.nan
+
+    def rating(completion, aspect):
+        annotation = (completion.get("annotations") or {}).get(aspect)
+        value = annotation.get("Rating") if isinstance(annotation, dict) else annotation
+        return number_or_nan(value, f"ratings[{aspect!r}]")
+
+    return {
+        "prompt_id": name,
+        "prompt": prompt,
+        "responses": [completion.get("response") for completion in completions],
+        "models": [completion.get("model") or "unknown" for completion in completions],
+        "ratings": {aspect: [rating(completion, aspect) for completion in completions] for aspect in aspects},
+        "overall": [number_or_nan(completion.get("overall_score"), "overall") for completion in completions],
+        "source": raw.get("source") or source,
+    }
+
+
+def _is_completion(value):
+    return isinstance(value, dict) and isinstance(value.get("annotations") or {}, dict)
+
+
+def prompt_id(prompt):
+    """A digest of the prompt.
+
+    >>> prompt_id("Why is the sky blue?")
+    '09ea26793343ba6c'
+    """
+    return hashlib.sha256(prompt.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def read_rating(value):
+    """A rating as a float, NaN where absent; text, booleans and infinities are refused.
+
+    >>> read_rating("4"), read_rating(4.5), read_rating("N/A")
+    (4.0, 4.5, nan)
+    """
+    if value is None or (isinstance(value, str) and value.strip().lower() in ABSENT):
+        return math.nan
+    if isinstance(value, bool):
+        raise DataError("is a boolean")
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise DataError("is text") from error
+    if math.isinf(number):
+        raise DataError("is infinite")
+    return number

@@ -1,0 +1,175 @@
+"""Outputs in AlpacaEval's `model_outputs.json` layout: written so that `alpaca_eval --model_outputs` takes them, and read.
+
+The layout, a list of objects: `{"instruction", "output", "generator", "dataset", "datasplit"}`.
+"""
+
+import json
+from collections import defaultdict
+from itertools import repeat
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as parquet
+
+from pdsel.artifacts import writing
+from pdsel.checks import DataError, refuse
+
+COLUMNS = ["instruction", "output", "generator", "dataset", "datasplit"]
+
+
+def instruction_of(prompt):
+    """The text of a prompt by which its output is found again: of chat messages, what the user said last.
+
+    >>> instruction_of("Why?"), instruction_of([{"role": "system", "content": "Be brief."},
+    ...                                         {"role": "user", "content": "Why?"}])
+    ('Why?', 'Why?')
+    """
+    if isinstance(prompt, str):
+        return prompt
+    said = [turn["content"] for turn in prompt if turn["role"] == "user"]
+    if not said:
+        raise DataError(f"prompts: chat without a turn of the user: {prompt}. Remedy: end it with a user's message")
+    return said[-1]
+
+
+def save_outputs(path, prompts, outputs, *, generator, dataset="notesworld", datasplit="eval"):
+    """Write outputs in AlpacaEval's layout; returns the path.
+
+    Parameters
+    ----------
+    path : str or Path
+        A `.json` file, written whole or not at all.
+    prompts : list of str or of chat messages
+        The file holds one text: of several turns the user's last, so write several turns as one string where the
+        judge should read them. `alpaca_eval` joins two files by this text, so it compares repeated prompts crosswise.
+    outputs : list of str
+        One per prompt, in the same order. An empty output (also `None` or NaN) is written as "".
+    generator : str
+        The name of the model; `alpaca_eval` shows it in its leaderboard.
+    dataset : str or list of str
+        One for all, or one per prompt, such as `load_prompts(...)["dataset"]`.
+    datasplit : str
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = save_outputs(f"{folder}/outputs.json", ["Why?"], ["Because."], generator="me", dataset="hand")
+    ...     load_outputs(path).to_dict("records")
+    [{'instruction': 'Why?', 'output': 'Because.', 'generator': 'me', 'dataset': 'hand', 'datasplit': 'eval'}]
+    """
+    datasets = repeat(dataset, len(prompts)) if isinstance(dataset, str) else dataset
+    for name, values in {"outputs": outputs, "dataset": datasets}.items():
+        if not isinstance(values, repeat) and len(values) != len(prompts):
+            raise DataError(f"{name}: {len(values)} for {len(prompts)} prompts. Remedy: give one per prompt")
+    if Path(path).suffix != ".json":
+        raise DataError(f"path {path}: AlpacaEval reads a list of objects from .json. Remedy: name the file *.json")
+    outputs = [_output(output) for output in outputs]
+    refuse(
+        [i for i, output in enumerate(outputs) if not isinstance(output, str)],
+        "outputs",
+        "hold no text at position",
+        "give strings, as `generate` returns them",
+    )
+    rows = [
+        dict(zip(COLUMNS, [instruction_of(prompt), output, generator, name, datasplit], strict=True))
+        for prompt, output, name in zip(prompts, outputs, datasets, strict=True)
+    ]
+    with writing(path) as scratch:
+        scratch.write_text(json.dumps(rows, indent=1, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+def load_outputs(path):
+    """Outputs from a file in AlpacaEval's layout, in its order, repeated instructions included.
+
+    Parameters
+    ----------
+    path : str or Path
+        `.json` (a list of objects), `.jsonl` or `.parquet`. `instruction` and `output` are needed; the official files
+        often lack others, and then `generator` and `dataset` are "unknown" and `datasplit` is "eval".
+
+    Returns
+    -------
+    pandas.DataFrame
+        `instruction, output, generator, dataset, datasplit`, then any further columns; an absent output is "".
+
+    Raises
+    ------
+    ValueError
+        Naming the columns and rows, for an unreadable or empty file, missing columns, or an output that is no text.
+    """
+    rows = read_rows(path)
+    absent = {column for row in rows for column in ("instruction", "output") if column not in row}
+    refuse(
+        sorted(absent), f"{path}: column", "missing", f"rename or add it in every row; the first has {list(rows[0])}"
+    )
+    defaults = {"generator": "unknown", "dataset": "unknown", "datasplit": "eval"}
+    rows = [defaults | row | {"output": _output(row["output"])} for row in rows]
+    for column in ("instruction", "output"):
+        refuse(
+            [i for i, row in enumerate(rows) if not isinstance(row[column], str)],
+            f"{path}: {column}",
+            "is no text in row",
+            "write it as a string",
+        )
+    table = pd.DataFrame(rows)
+    return table[COLUMNS + [column for column in table if column not in COLUMNS]]
+
+
+def align_outputs(table, prompts):
+    """The output of every prompt, found by the prompt's text; where a prompt is repeated, its outputs in their order.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `load_outputs`; rows of other prompts are left out.
+    prompts : list of str or of chat messages
+
+    Raises
+    ------
+    ValueError
+        Naming the prompts without an output.
+
+    >>> table = pd.DataFrame({"instruction": ["a", "b", "a"], "output": ["1", "2", "3"]})
+    >>> align_outputs(table, ["b", "a", "a"])
+    ['2', '1', '3']
+    """
+    waiting = defaultdict(list)
+    for row in table[::-1].itertuples():  # the first on top
+        waiting[row.instruction].append(row.output)
+    texts = [instruction_of(prompt) for prompt in prompts]
+    found = [waiting[text].pop() if waiting[text] else None for text in texts]
+    refuse(
+        [repr(text) for text, output in zip(texts, found, strict=True) if output is None],
+        "outputs",
+        "missing for prompts",
+        "generate them too, or leave these prompts out",
+    )
+    return found
+
+
+def read_rows(path):
+    """The rows of a `.json` (list of objects), `.jsonl` or `.parquet` file as dicts."""
+    path = Path(path)
+    if path.suffix not in READERS:
+        raise DataError(f"path {str(path)!r}: the suffix says the format. Remedy: give {', '.join(READERS)}")
+    if not path.is_file():
+        raise DataError(f"path: no file at {path}; check the path (relative ones start at {Path.cwd()})")
+    try:
+        rows = READERS[path.suffix](path)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is no {path.suffix[1:]} ({error}). Remedy: write JSON objects") from error
+    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path} holds no rows. Remedy: write a list of JSON objects, or an object a line in .jsonl")
+    return rows
+
+
+READERS = {  # lines end at "\n" only: a JSON string may hold other line separators
+    ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
+    ".jsonl": lambda path: [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()],
+    ".parquet": lambda path: parquet.read_table(path).to_pylist(),
+}
+
+
+def _output(value):
+    """An absent output (null, NaN) is an empty one: the model said nothing."""
+    return "" if value is None or (isinstance(value, float) and value != value) else value

@@ -1,0 +1,141 @@
+"""Pairs as chat messages, and the pairs that are too long for a model: dropped once, for every method alike."""
+
+import re
+
+import pandas as pd
+
+from pdsel.checks import DataError
+from pdsel.data.tables import check_pairs
+from pdsel.engine.models import load_tokenizer, quiet
+from pdsel.engine.scoring import encode
+
+CHUNK = 1000  # rows that are held as text at once
+TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")  # what HelpSteer2 writes between the turns of a conversation
+
+
+def as_messages(pairs, *, system=None):
+    """The pairs with plain strings turned into chat messages, for a model that was taught to chat.
+
+    TRL and the scoring functions apply the tokenizer's template to messages, once; to strings they apply none. A row whose
+    prompt is a list of messages already keeps it, and its responses follow. A prompt of HelpSteer2 that is a conversation,
+    with its tags between the turns, becomes a message a turn.
+
+    Parameters
+    ----------
+    pairs : datasets.Dataset
+        Pairs table. A column of strings becomes one of messages; `pair_id` stays.
+    system : str, optional
+        A system message before every prompt that was a string; some templates (Gemma's) refuse one.
+
+    Returns
+    -------
+    datasets.Dataset
+
+    >>> from datasets import Dataset
+    >>> row = {"pair_id": ["a"], "prompt": ["Why?"], "chosen": ["So."], "rejected": ["No."], "aspect": ["honesty"]}
+    >>> as_messages(Dataset.from_dict(row))[0]["chosen"]
+    [{'role': 'assistant', 'content': 'So.'}]
+    """
+    check_pairs(pairs)
+    before = [] if system is None else [{"role": "system", "content": system}]
+
+    def turns(rows):
+        return {
+            "prompt": [[*before, *conversation(text)] if isinstance(text, str) else text for text in rows["prompt"]],
+            **{side: [_answer(text) for text in rows[side]] for side in ("chosen", "rejected")},
+        }
+
+    with quiet():
+        return pairs.map(turns, batched=True, batch_size=CHUNK)
+
+
+def token_counts(pairs, *, model):
+    """Tokens of prompt and response as the model reads them, template and special tokens included.
+
+    Parameters
+    ----------
+    pairs : datasets.Dataset
+        Pairs table, of strings or of chat messages.
+    model : str
+        Path or hub id whose tokenizer counts.
+
+    Returns
+    -------
+    pandas.DataFrame, shape (n, 2)
+        Index `pair_id`, columns `chosen` and `rejected`.
+    """
+    tokenizer = load_tokenizer(model)
+    counts = {"chosen": [], "rejected": []}
+    for start in range(0, len(pairs), CHUNK):
+        part = pairs.select(range(start, min(start + CHUNK, len(pairs))))
+        prompts = list(part["prompt"])
+        for side, found in counts.items():
+            found += [len(ids) for ids, _ in encode(tokenizer, prompts, list(part[side]))]
+    return pd.DataFrame(counts, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))
+
+
+def too_long(pairs, *, model, max_length):
+    """The ids of pairs with a side of more than `max_length` tokens, see `fitting`."""
+    counts = token_counts(pairs, model=model).max(axis=1)
+    return counts.index[counts > max_length]
+
+
+def fitting(pairs, *, model, max_length):
+    """The pairs of which both sides fit, and how many do not.
+
+    A trainer cuts long texts, or drops them, each in its own way: TRL's reward trainer drops a pair with a side over
+    `max_length`, its DPO trainer cuts the side, and a response that is cut has no end. Dropped here, before anything is
+    scored, selected or trained, the pool is the same for every method.
+
+    Parameters
+    ----------
+    pairs : datasets.Dataset
+        Pairs table, of strings or of chat messages.
+    model : str or list of str
+        Path or hub id of each model that will read the pairs (policy, proxies); a pair must fit all.
+    max_length : int
+        Tokens of prompt and response together; give the same to training and scoring. Proxies of kind "shared" read the
+        aspect's name besides: leave room for it there.
+
+    Returns
+    -------
+    (datasets.Dataset, pandas.Series)
+        The pairs that fit, in their order; and `n` (pairs given), `over` (dropped), `share` (of n), `longest` (tokens of
+        the longest side of any pair given).
+
+    Raises
+    ------
+    ValueError
+        If no pair fits, or for a bad pairs table.
+    """
+    check_pairs(pairs)
+    models = list(dict.fromkeys([model] if isinstance(model, str) else model))
+    longest = pd.concat([token_counts(pairs, model=each).max(axis=1) for each in models], axis=1).max(axis=1)
+    fits = (longest <= max_length).to_numpy()
+    report = pd.Series(
+        {"n": len(pairs), "over": int((~fits).sum()), "share": float((~fits).mean()), "longest": int(longest.max())},
+        dtype=object,
+    )
+    if not fits.any():
+        raise DataError(
+            f"max_length={max_length}: none of {len(pairs)} pairs fits; the shortest has {longest.min()} tokens. Remedy: "
+            "raise max_length"
+        )
+    return pairs.select(fits.nonzero()[0]), report
+
+
+def conversation(text):
+    """The messages of a prompt: one, or those of a conversation in HelpSteer2's notation that ends with the user.
+
+    >>> conversation("Hi\\n<extra_id_1>Assistant\\nHo!\\n<extra_id_1>User\\nWhy?")[1:]
+    [{'role': 'assistant', 'content': 'Ho!'}, {'role': 'user', 'content': 'Why?'}]
+    """
+    first, *rest = TURN.split(text)
+    roles, texts = ["user", *map(str.lower, rest[::2])], [first, *rest[1::2]]
+    if roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
+        return [{"role": "user", "content": text}]
+    return [{"role": role, "content": content} for role, content in zip(roles, texts, strict=True)]
+
+
+def _answer(text):
+    return [{"role": "assistant", "content": text}] if isinstance(text, str) else text

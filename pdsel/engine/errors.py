@@ -1,0 +1,106 @@
+"""What goes wrong in training, said so that one knows which knob to turn."""
+
+import importlib.util
+import re
+from contextlib import contextmanager
+
+import torch
+
+from pdsel.checks import DataError
+
+OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
+EIGHT_BIT = re.compile(r"8bit|bnb|paged|ademamix")  # names of optimisers that bitsandbytes provides
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on, with what to do about it."""
+
+
+def memory_advice(
+    *,
+    batch_size=None,
+    processes=1,
+    gradient_accumulation_steps=1,
+    gradient_checkpointing=False,
+    bf16=False,
+    max_length=None,
+    lora_rank=None,
+    optim="adamw_torch",
+):
+    """What to change in a training that ran out of memory, what costs least first.
+
+    Parameters are the values it ran with; `batch_size` is that of an optimiser step over all processes.
+
+    >>> memory_advice(batch_size=8, gradient_accumulation_steps=8, bf16=True, max_length=64, lora_rank=8)[0]
+    'gradient_checkpointing=True (now False): less memory for activations, about a third more time'
+    """
+    k = gradient_accumulation_steps
+    per_device = batch_size // (processes * k) if batch_size else None
+    lines = []
+    if per_device is None or per_device > 1:
+        lines.append(
+            f"gradient_accumulation_steps={2 * k} (now {k}, {per_device or '?'} pairs at a time on a device): the "
+            "same result from half as many at a time"
+        )
+    if not gradient_checkpointing:
+        lines.append("gradient_checkpointing=True (now False): less memory for activations, about a third more time")
+    if not bf16:
+        lines.append("bf16=True (now False), where the device has it: half the memory for activations")
+    if "8bit" not in str(optim) and lora_rank is None:
+        lines.append(f"optim='adamw_8bit' (now {optim!r}), with bitsandbytes: a quarter of the optimiser's memory")
+    if lora_rank is None:
+        lines.append("lora_rank=16 (now None, which trains every weight): hardly any gradients and optimiser states")
+    lines.append(
+        f"max_length (now {max_length}): lower, with pdsel.engine.chat.fitting, which drops the long pairs for all methods"
+    )
+    lines.append("accelerate='fsdp' or 'zero3': the weights and states split over several GPUs")
+    return lines
+
+
+@contextmanager
+def explained(advice):
+    """Turn running out of memory into a `TrainingError` that lists `advice()`, a list of str."""
+    try:
+        yield
+    except RuntimeError as error:  # torch.OutOfMemoryError is one
+        if not isinstance(error, torch.OutOfMemoryError) and not OUT_OF_MEMORY.search(str(error)):
+            raise
+        steps = "".join(f"\n- {line}" for line in advice())
+        raise TrainingError(f"Out of memory ({str(error).splitlines()[0]}). Remedy, cheapest first:{steps}") from error
+
+
+def check_optimiser(name):
+    """Refuse an optimiser of bitsandbytes where that is not installed."""
+    if name is not None and EIGHT_BIT.search(str(name)) and importlib.util.find_spec("bitsandbytes") is None:
+        raise DataError(
+            f"optim={name!r} needs bitsandbytes, which is not installed. Remedy: pip install bitsandbytes, or leave optim "
+            "out (AdamW of torch)"
+        )
+
+
+def check_weights(net):
+    """Refuse weights that are no numbers: a step may end in them while its loss was still finite."""
+    shards = {name: getattr(weight, "to_local", lambda w=weight: w)() for name, weight in net.named_parameters()}
+    bad = [name for name, shard in shards.items() if not torch.isfinite(shard).all()]
+    if bad:
+        raise TrainingError(f"{len(bad)} weights are not finite after training (first: {bad[0]}). {DIVERGED}")
+
+
+DIVERGED = (
+    "Nothing was saved. Remedy: lower learning_rate (a tenth is a good next try), lengthen the warm-up (warmup_steps), or "
+    "train in float32 (bf16=False); if it is the first step, look for broken texts or weights in the data and the start"
+)
+
+
+class StopsAtNaN:
+    """For a trainer: the first loss that is no finite number ends the run, before it reaches the weights."""
+
+    def training_step(self, *args, **kwargs):
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss).all():
+            rate = self.lr_scheduler.get_last_lr()[0]
+            raise TrainingError(
+                f"the loss is {loss.item()} at step {self.state.global_step + 1} of {self.state.max_steps}, learning rate "
+                f"{rate:.3g}. {DIVERGED}"
+            )
+        return loss

@@ -1,0 +1,156 @@
+"""TRL's trainers with what they lack: an offset per pair inside the sigmoid, and batches that mean the same however split.
+
+DPO has no column for an offset, but shifting the reference log-probability of the chosen response by `-offset / beta` is
+exact, with TRL's beta set to `scale * beta`: `-log sigma(scale * M + offset)`.
+"""
+
+from dataclasses import replace
+from typing import ClassVar
+
+import torch
+from datasets import Dataset, concatenate_datasets
+from trl import DPOTrainer, RewardTrainer, SFTTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
+
+from pdsel.engine.errors import StopsAtNaN
+from pdsel.engine.reference_cache import text_key
+
+BLANK = 1e3  # inside the sigmoid: a loss of exactly 0 in float32, and no gradient
+
+
+class OffsetCollator(DataCollatorForPreference):
+    """TRL's collator, carrying the offsets of the batch along."""
+
+    def torch_call(self, examples):
+        batch = super().torch_call(examples)
+        batch["offset"] = torch.tensor([example["offset"] for example in examples], dtype=torch.float32)
+        return batch
+
+
+class EqualPairs:
+    """For a trainer of pairs: every pair of an optimiser step weighs the same, however the step is split.
+
+    A step is split over processes and over rounds of gradient accumulation. The last one of an epoch may be short: then
+    the trainer averages means of unequal sizes, and accelerate fills the last round up with pairs from the start of the
+    epoch. Here the filling is blanked out, and every part is weighted by its size, so that the loss and its gradient are
+    those of one process without accumulation.
+    """
+
+    blanked: ClassVar = {"offset": BLANK}  # the column inside the sigmoid, and the value that silences a pair
+
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        batches, n_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        processes, rounds = self.args.world_size, self.args.gradient_accumulation_steps
+        if processes * rounds == 1 or not batches:
+            return batches, n_items
+        size = self.args.per_device_train_batch_size  # pairs of a process in a round
+        per_step, n = size * processes * rounds, len(self.train_dataset)
+        start = self.state.global_step % -(-n // per_step) * per_step  # of this step's pairs in the epoch
+        for turn, batch in enumerate(batches):
+            first = start + (turn * processes + self.args.process_index) * size
+            for column, value in self.blanked.items():
+                batch[column][max(0, n - first) :] = value
+                held = len(batch[column])
+            batch["weight"] = held * processes * len(batches) / min(per_step, n - start)
+        return batches, n_items
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        inputs = dict(inputs)
+        weight = inputs.pop("weight", None)
+        loss = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        if not self.model.training:
+            self._weigh_by_size(len(next(inputs[column] for column in self.blanked)))
+        return loss if weight is None else loss * weight
+
+    def _weigh_by_size(self, n):
+        """TRL averages the metrics of a held-out set over batches; the last one is smaller, so count each pair's."""
+        for values in self._metrics["eval"].values():
+            values.extend(values[-1:] * (n - 1))
+
+
+class PreciseSums:
+    """For a trainer: FSDP in bf16 rounds weights and activations only, not what the model returns, nor sums of gradients.
+
+    accelerate's policy rounds the outputs, too, and with them the log-probability of a response: around -300 the numbers of
+    bf16 lie 2 nats apart, and DPO is about differences of one.
+    """
+
+    def create_accelerator_and_postprocess(self):
+        super().create_accelerator_and_postprocess()
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        policy = getattr(plugin, "mixed_precision_policy", None)
+        if policy is not None and plugin.fsdp_version == 2:
+            plugin.mixed_precision_policy = replace(policy, output_dtype=None, reduce_dtype=torch.float32)
+
+
+class OffsetTrainer(StopsAtNaN, EqualPairs, PreciseSums, DPOTrainer):
+    """TRL's DPO with an offset per pair inside the sigmoid; logs the rewards of the policy, not the shifted ones.
+
+    Parameters
+    ----------
+    scale : float
+        What the implicit reward margin is multiplied by inside the sigmoid.
+    reference : pdsel.engine.reference_cache.ReferenceCache, optional
+        Where precomputed reference log-probabilities are found and kept.
+    """
+
+    def __init__(self, *args, scale=1, reference=None, **kwargs):
+        self.scale, self.reference = scale, reference
+        super().__init__(*args, **kwargs)
+        if self._precompute_engine is not None:  # ZeRO-3's engine for the reference: its hooks would trip training's
+            self._precompute_engine.destroy()
+            self._precompute_engine = None
+
+    def _compute_loss(self, model, inputs, return_outputs):
+        inputs = dict(inputs)
+        offset = inputs.pop("offset")
+        inputs["ref_chosen_logps"] = inputs["ref_chosen_logps"] - offset / self.beta
+        loss = super()._compute_loss(model, inputs, return_outputs)
+        everyones = self.accelerator.gather(offset)
+        if self.scale != 1 or everyones.any():
+            metrics = self._metrics["train" if self.model.training else "eval"]
+            shift = everyones.mean().item()
+            for name, moved in [("chosen", shift), ("rejected", 0.0), ("margins", shift)]:
+                metrics[f"rewards/{name}"][-1] = (metrics[f"rewards/{name}"][-1] - moved) / self.scale
+            if everyones.any():
+                metrics.pop("rewards/accuracies", None)  # it counts kappa * M + PD > 0, which is nobody's accuracy
+        return loss
+
+    def _precompute_ref_logps(self, dataset, name, batch_size):
+        if self.reference is None or self.args.ld_alpha is not None:  # LD-DPO's depend on the other response's length
+            return super()._precompute_ref_logps(dataset, name, batch_size)
+        columns = ["prompt_ids", "chosen_ids", "rejected_ids"]
+        keys = [
+            tuple(
+                text_key(row["prompt_ids"], row[f"{side}_ids"], self.args.max_length) for side in ("chosen", "rejected")
+            )
+            for row in dataset.select_columns(columns)
+        ]
+        known = self.reference.read()
+        self.accelerator.wait_for_everyone()  # nobody writes before everyone has read
+        missing = [row for row, texts in enumerate(keys) if not known.keys() >= set(texts)]
+        if missing:
+            found = super()._precompute_ref_logps(dataset.select(missing), name, batch_size)
+            logps = zip(found["ref_chosen_logps"], found["ref_rejected_logps"], strict=True)
+            computed = {
+                key: logp
+                for row, both in zip(missing, logps, strict=True)
+                for key, logp in zip(keys[row], both, strict=True)
+                if key not in known
+            }
+            if self.accelerator.is_main_process:
+                self.reference.write(computed)
+            known |= computed
+        chosen, rejected = ([known[key] for key in side] for side in zip(*keys, strict=True))
+        extra = Dataset.from_dict({"ref_chosen_logps": chosen, "ref_rejected_logps": rejected})
+        return concatenate_datasets([dataset, extra], axis=1)
+
+
+class MarginTrainer(StopsAtNaN, EqualPairs, PreciseSums, RewardTrainer):
+    """TRL's reward trainer; its margin is subtracted inside the sigmoid, so a pair is silenced by a negative one."""
+
+    blanked: ClassVar = {"margin": -BLANK}
+
+
+class ResponseTrainer(StopsAtNaN, PreciseSums, SFTTrainer):
+    """TRL's SFT trainer; its loss is averaged over the tokens of a step already, over processes and rounds alike."""

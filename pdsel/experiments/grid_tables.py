@@ -1,0 +1,165 @@
+"""The grid's results as files and tables: what notebook 11 writes, and 06 and the claims read."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from pdsel.artifacts import load_table, save_table
+from pdsel.evaluation import mean_over_prompts_and_seeds
+
+SETTINGS = ["method", "seed", "conflict", "share", "n_pairs", "max_steps"]
+PUBLISHED_LC = pd.DataFrame(  # Llama-3.1-8B, UltraFeedback; from a public summary of the paper
+    {0.1: [21.14, 24.73, 23.34, 26.11], 0.2: [18.07, 23.28, 22.62, 25.17], 0.3: [16.44, 20.99, 21.76, 24.71]},
+    index=pd.Index(["ALL", "DMPO", "RAF", "PD"], name="method"),
+)
+
+
+def is_grid(results):
+    """Whether a results folder holds a grid (`cells.csv`) rather than runs of the notebooks."""
+    return Path(results, "cells.csv").exists()
+
+
+def save_grid(results, studies, run, baseline, against_ova):
+    """Run the studies and write their tables.
+
+    Parameters
+    ----------
+    results : str or Path
+    studies : dict
+        Name to a list of (setting, cell), see `pdsel.experiments.grid_plan`.
+    run : callable
+        `run(cells)`, see `pdsel.experiments.grid.run_policies`.
+    baseline : pandas.DataFrame
+        SFT's outcomes, as those of a cell.
+    against_ova : callable
+        `against_ova(outcomes, cells)`: preferences on the families against OVA's outputs of the same seed and conflict.
+
+    Returns
+    -------
+    list of path
+    """
+    asked = [(study, setting, cell) for study, pairs in studies.items() for setting, cell in pairs]
+    distinct = {json.dumps(cell, sort_keys=True): cell for _, _, cell in asked}
+    outcomes, cells, kept = run(list(distinct.values()))
+    cells.index = pd.Index(distinct)
+    rows = [
+        {"study": study, "setting": setting} | cells.loc[json.dumps(cell, sort_keys=True)].to_dict()
+        for study, setting, cell in asked
+    ]
+    table = pd.DataFrame(rows)
+    table["proxies"] = [json.dumps(each, sort_keys=True) if isinstance(each, dict) else "" for each in table["proxies"]]
+    main = set(table.loc[table["study"].isin(["methods", "reseeded"]), "cell"])
+    kept = pd.concat(
+        [
+            pd.DataFrame({"cell": name, "rank": range(len(ids)), "pair_id": ids})
+            for name, ids in kept.items()
+            if name in main
+        ],
+        ignore_index=True,
+    )
+    held_out = outcomes[outcomes["dataset"] == "held out"].drop(columns=["dataset", "output"])
+    base = baseline.drop(columns=["dataset", "output"]).assign(cell="SFT")
+    tables = {
+        "cells.csv": table.drop(columns="families"),
+        "outcomes.parquet": pd.concat([held_out, base], ignore_index=True),
+        "families.parquet": against_ova(outcomes, table[table["study"] == "methods"]),
+        "kept.parquet": kept,
+    }
+    return [save_table(table, Path(results, name)) for name, table in tables.items()]
+
+
+def load_grid(results, study=None):
+    """Outcomes prompt by prompt with their cell's settings, SFT's among them for every seed and conflict level.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `study, setting, cell`, the columns of `SETTINGS`, `prompt_id, preference, win_rate` (percent), gold aspects,
+        `utility, characters, tokens`.
+    """
+    cells, outcomes = load_table(Path(results, "cells.csv")), load_table(Path(results, "outcomes.parquet"))
+    cells["setting"] = cells["setting"].fillna("")
+    if study:
+        cells = cells[cells["study"] == study]
+    world = cells[["study", "seed", "conflict", "n_pairs"]].drop_duplicates()
+    sft = world.assign(cell="SFT", method="SFT", setting="", share=0.0, max_steps=0)
+    known = pd.concat([cells[["study", "setting", "cell", *SETTINGS]], sft], ignore_index=True)
+    found = known.merge(outcomes, on="cell")
+    return found.assign(win_rate=100 * found["preference"])
+
+
+def load_families(results):
+    """Preferences against OVA on the five families of prompts, of the study of methods."""
+    cells = load_table(Path(results, "cells.csv"))
+    known = cells.loc[cells["study"] == "methods", ["cell", "method", "seed", "conflict"]]
+    table = load_table(Path(results, "families.parquet"))
+    sft = table[table["cell"] == "SFT"].drop(columns="cell").assign(method="SFT")
+    return pd.concat(
+        [known.merge(table.drop(columns=["seed", "conflict"]), on="cell").drop(columns="cell"), sft], ignore_index=True
+    )
+
+
+def means(outcomes, by, metric="win_rate"):
+    """The mean of a metric for every setting, with its interval over prompts and seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `by`, and `value, low, high, seeds`.
+
+    Examples
+    --------
+    >>> outcomes = pd.DataFrame({"method": "PD", "seed": [0, 0, 1, 1], "prompt_id": list("abab"), "win_rate": [1.0, 2, 3, 4]})
+    >>> means(outcomes, ["method"])[["method", "value", "seeds"]].values.tolist()
+    [['PD', 2.5, 2]]
+    """
+    rows = []
+    for names, group in outcomes.groupby(by, sort=False):
+        found = mean_over_prompts_and_seeds(group.pivot(index="seed", columns="prompt_id", values=metric))
+        rows.append(
+            dict(zip(by, names, strict=True))
+            | {"value": found.value, "low": found.low, "high": found.high, "seeds": group["seed"].nunique()}
+        )
+    return pd.DataFrame(rows)
+
+
+def kept_overlap(results, *, seed, conflict):
+    """Jaccard similarity of what the rules keep on one world, and of what PD keeps with proxies of other seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Square, in [0, 1]; rules in the order of the study, then the reseeded ones.
+    """
+    cells = load_table(Path(results, "cells.csv"))
+    where = (cells["seed"] == seed) & (cells["conflict"] == conflict) & cells["study"].isin(["methods", "reseeded"])
+    kept = load_table(Path(results, "kept.parquet")).groupby("cell")["pair_id"].agg(set)
+    sets = {
+        row["method"] if row["study"] == "methods" else row["setting"]: kept[row["cell"]]
+        for _, row in cells[where].iterrows()
+        if row["cell"] in kept.index
+    }
+    table = {a: {b: len(sets[a] & sets[b]) / len(sets[a] | sets[b]) for b in sets} for a in sets}
+    return pd.DataFrame(table).loc[list(sets), list(sets)]
+
+
+def conflict_rows(plain, level):
+    """Table 2 as text: win rate and length-controlled win rate per method and conflict level, the paper's LC beside them.
+
+    Parameters
+    ----------
+    plain, level : pandas.DataFrame
+        `method, conflict, value, low, high` of the two metrics.
+    """
+    rows = []
+    for method, group in plain.groupby("method", sort=False):
+        row = {"method": method}
+        for conflict, found in group.groupby("conflict"):
+            other = level[(level["method"] == method) & (level["conflict"] == conflict)].iloc[0]
+            text = "; LC ".join(f"{r['value']:.1f} [{r['low']:.1f}, {r['high']:.1f}]" for r in (found.iloc[0], other))
+            row[f"{100 * conflict:.0f} %"] = text
+        paper = PUBLISHED_LC.loc[method] if method in PUBLISHED_LC.index else None
+        row["paper: LC"] = "" if paper is None else ", ".join(f"{value:.2f}" for value in paper)
+        rows.append(row)
+    return pd.DataFrame(rows)

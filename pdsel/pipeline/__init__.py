@@ -1,0 +1,1 @@
+"""What `make` needs: profiles, costs, reports, text and commands."""
