@@ -18,7 +18,7 @@ from pdsel.evaluation.estimates import (
     winning_score,
 )
 from pdsel.evaluation.length_control import joint_difficulty, length_controlled_win_rate, preferences_at_equal_length
-from pdsel.evaluation.tables import measure, scored, tabulate, winning_scores
+from pdsel.evaluation.tables import means, measure, scored, tabulate, winning_scores
 
 __all__ = [
     "CONFIDENCE",
@@ -33,6 +33,7 @@ __all__ = [
     "joint_difficulty",
     "length_controlled_win_rate",
     "mean_over_prompts_and_seeds",
+    "means",
     "measure",
     "paired_difference",
     "preferences_at_equal_length",
