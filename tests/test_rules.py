@@ -486,8 +486,7 @@ def test_two_aspects_make_consensus_rules_one(signals):
 @pytest.mark.parametrize(("file", "limit"), [("topical_chat_usr.jsonl", None), ("summeval12.jsonl", 40)])
 def test_rules_that_need_ratings_only_on_what_people_rated(shared, file, limit):
     """One table for all of them; those it shares with the table of notebook 10 are the same to the bit."""
-    from pdsel.experiments.human_ratings import MEAN, agreement_table
-    from pdsel.experiments.rules_on_ratings import field_scores
+    from pdsel.experiments.human_ratings import MEAN, agreement_table, field_scores
     from pdsel.ratings import load_ratings
 
     rated = load_ratings(shared / file, limit=limit)
