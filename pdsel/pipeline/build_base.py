@@ -22,7 +22,7 @@ from pdsel.generation import generate
 from pdsel.notesworld import BASE_MODEL
 from pdsel.notesworld.people import draw_responders, respond
 from pdsel.notesworld.world import ATTRIBUTES, FILLER, HEDGE, UNKNOWN, draw_prompts
-from pdsel.pipeline.report import markdown
+from pdsel.pipeline.text import markdown
 from pdsel.training import demonstrations, train_sft, training_log
 
 EXAMPLES = 192_000

@@ -130,12 +130,22 @@ def jobs(profile):
         Rule to number, in Snakemake's order.
     """
     with tempfile.TemporaryDirectory() as nothing_yet:
-        command = [sys.executable, "-m", "snakemake", "--snakefile", NOTEBOOKS / "Snakefile", "--cores", "1", "--nolock"]
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            NOTEBOOKS / "Snakefile",
+            "--cores",
+            "1",
+            "--nolock",
+        ]
         settings = [f"profile={profile_path(profile).resolve()}", f"results={nothing_yet}"]
         run = subprocess.run([*command, "--dry-run", "--config", *settings], cwd=ROOT, capture_output=True, text=True)
-    listed = re.search(r"^job +count\n-.*\n((?:\w+ +\d+\n)+)", run.stdout + run.stderr, re.MULTILINE)
+    printed = run.stdout + run.stderr
+    listed = re.search(r"^job +count\n-.*\n((?:\w+ +\d+\n)+)", printed, re.MULTILINE)
     if run.returncode or listed is None:
-        raise DataError(f"profile {profile}: Snakemake cannot build its graph:\n{run.stderr}")
+        raise DataError(f"profile {profile}: Snakemake cannot build its graph:\n{printed.strip()}")
     counts = dict(line.split() for line in listed[1].splitlines())
     return {rule: int(count) for rule, count in counts.items() if rule not in ("all", "total")}
 
@@ -516,11 +526,20 @@ def _judge(needed):
 def plans(profiles, *, throughput=THROUGHPUT):
     """What profiles take, side by side, and where the numbers are from: the blocks of README.
 
+    Parameters
+    ----------
+    profiles : sequence of str
+        Names or paths, see `read_profile`.
+    throughput : str or Path
+        See `shares_of_peak`.
+
     Returns
     -------
     dict
         `plans`, a Markdown table with a row per profile, and `plans_basis`, a sentence.
     """
+    if not profiles:
+        return {}
     shares, basis = shares_of_peak(throughput)
     rows = [_row(profile, costs(read_profile(profile), shares=shares)) for profile in profiles]
     return {"plans": markdown(pd.DataFrame(rows)), "plans_basis": basis}

@@ -240,7 +240,9 @@ def proxy_rows(proxies):
     tokens_of_seed = proxies.groupby([*setting, "seed"], sort=False)["n_tokens"].sum()
     tokens = tokens_of_seed.groupby(setting, sort=False).mean()
     rows = []
-    for row in over_seeds(proxies, setting, ["accuracy", "calibration_error", "spearman", "wrong_kept"]).to_dict("records"):
+    for row in over_seeds(proxies, setting, ["accuracy", "calibration_error", "spearman", "wrong_kept"]).to_dict(
+        "records"
+    ):
         rows.append(
             {
                 "base": row["base"],
