@@ -27,10 +27,11 @@ from pdsel.notesworld import BASE_MODEL, draw_prompts, model_path
 from pdsel.pairs import flip_labels
 from pdsel.proxies import fit_proxies, fit_proxy, score_margins
 from pdsel.ratings import prompt_id
-from pdsel.rules import needs
+from pdsel.rules import RULES, needs, score_all
 from pdsel.rules.alternatives import ALTERNATIVES, train_alternative
+from pdsel.rules.methods import FULL, SELECTED
 from pdsel.rules.store import Signals, pairs_for
-from pdsel.selection import FULL, POOLED, RULES, select
+from pdsel.selection import POOLED, select
 from pdsel.training import train_dmpo, training_log
 
 PAIRS, SHARE, QUANTILE = 2400, 0.3, 0.9
@@ -95,7 +96,7 @@ def policy_cell(
     method : str
         Its name in the tables.
     rule : str
-        One of `pdsel.selection.FULL` (all pairs) or `RULES` (the kept ones), or any of `pdsel.rules`.
+        One of `pdsel.rules.methods.FULL` (all pairs), or any of `pdsel.rules` (the kept ones).
     seed : int
         Of the world, the selection and the training.
     conflict, n_pairs
@@ -131,11 +132,14 @@ def policy_cell(
     )
     data, scores, kept = pairs, None, []
     signals = Signals(pairs, base=BASE_MODEL, seed=seed, folder=kept_in)
-    if rule in RULES or rule == "DMPO":
-        score, end = RULES["PD" if rule == "DMPO" else rule]
-        scores = score(pairs, margins, seed, quantile)
-    if rule in RULES:
-        kept = list(select(scores, share, keep=end))
+    if rule in SELECTED or rule == "DMPO":
+        name = "PD" if rule == "DMPO" else rule
+        given = {"pairs": pairs}
+        if margins is not None:
+            given |= {"pooled": margins[POOLED]} if rule == "RAF" else {"margins": margins}
+        scores = score_all(given, [name], seed=seed, quantile=quantile)[name]
+    if rule in SELECTED:
+        kept = list(select(scores, share, keep=RULES[rule].keeps))
         data = pairs.select(sorted(map(list(pairs["pair_id"]).index, kept)))
     elif rule not in FULL:
         data, kept, selection_seconds = pairs_for(rule, signals, share=share, seed=seed)

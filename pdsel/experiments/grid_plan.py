@@ -1,7 +1,7 @@
 """What the grid is made of: a list per question, of names of settings (where there are several) and cells to run."""
 
 from pdsel.experiments.grid import BALANCED, CLASSIFIER, IMPLICIT, METHODS, SHARE, cell
-from pdsel.selection import FULL
+from pdsel.rules.methods import FULL
 
 CONFLICTS = [0.1, 0.2, 0.3]
 HIGHEST = 0.3  # where the questions beside the main table are asked

@@ -4,7 +4,8 @@ import pandas as pd
 
 from pdsel.evaluation.judges.gold import gold_gaps
 from pdsel.experiments.grid import BALANCED, PAIRS, QUANTILE, SHARE, rewards, world
-from pdsel.selection import RULES, select
+from pdsel.rules import score_all
+from pdsel.selection import select
 
 
 def pair_facts(seeds, conflicts, cells):
@@ -21,17 +22,16 @@ def pair_facts(seeds, conflicts, cells):
     pandas.DataFrame
         `seed, conflict_level, aspect, conflict` (of label and overall rating), `gold_wrong`, `PD`, `kept` (by PD).
     """
-    score, end = RULES["PD"]
     frames = []
     for seed in seeds:
         for level in conflicts:
             pairs = world(seed, level, PAIRS)
             margins, _ = rewards(pairs, seed, level, BALANCED, pooled=False, kept_in=cells)
-            scores = score(pairs, margins, seed, QUANTILE)
+            scores = score_all({"pairs": pairs, "margins": margins}, ["PD"], quantile=QUANTILE)["PD"]
             table = pairs.select_columns(["pair_id", "aspect", "conflict"]).to_pandas().set_index("pair_id")
             table["gold_wrong"] = gold_gaps(pairs)["utility"] < 0
             table["PD"] = scores.astype("float32")
-            table["kept"] = table.index.isin(select(scores, SHARE, keep=end))
+            table["kept"] = table.index.isin(select(scores, SHARE))
             frames.append(table.reset_index(drop=True).assign(seed=seed, conflict_level=level))
     found = pd.concat(frames, ignore_index=True)
     return found[["seed", "conflict_level", "aspect", "conflict", "gold_wrong", "PD", "kept"]]
