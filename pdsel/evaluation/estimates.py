@@ -1,5 +1,6 @@
 """Who wins, by how much, and how sure we are: metrics with 95 % intervals over prompts."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,16 +28,47 @@ class Estimate:
     n: int
 
     def __str__(self):
-        return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
+        return interval(self.value, self.low, self.high)
 
     @property
     def signed(self):
-        """As a difference.
+        """The text of a difference: every number carries its sign.
 
         >>> Estimate(1.5, 0.5, 0.5, 2.5, "by hand", 9).signed
         '+1.5 [+0.5, +2.5]'
         """
-        return f"{self.value:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+        return interval(self.value, self.low, self.high, signed=True)
+
+
+def interval(value, low, high, *, digits=1, signed=False):
+    """A number and its 95 % interval as text, or the number alone where the interval is NaN.
+
+    Parameters
+    ----------
+    value, low, high : float
+        In one unit.
+    digits : int
+        How many digits follow the decimal point.
+    signed : bool
+        Whether every number carries its sign, as a difference should.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> interval(52.345, 48.1, 56.62)
+    '52.3 [48.1, 56.6]'
+    >>> interval(0.5, 0.25, 0.75, digits=2, signed=True)
+    '+0.50 [+0.25, +0.75]'
+    >>> interval(0.5, float("nan"), float("nan"))
+    '0.5'
+    """
+    style = f"{'+' if signed else ''}.{digits}f"
+    if math.isnan(low) or math.isnan(high):
+        return f"{value:{style}}"
+    return f"{value:{style}} [{low:{style}}, {high:{style}}]"
 
 
 def win_rate(preference):

@@ -4,9 +4,10 @@ import pandas as pd
 
 from pdsel.checks import DataError
 from pdsel.evaluation import mean_over_prompts_and_seeds
+from pdsel.notesworld.settings import CONFLICT as HIGH
+from pdsel.notesworld.settings import LOW_CONFLICT as LOW
 
 MARGIN = 2.0  # points of win rate that we call no difference, for "at least" and "hardly changes"
-HIGH, LOW = 0.3, 0.1  # conflict levels
 
 VERDICTS = {  # test: when it holds, and when it does not; neither is inconclusive
     "above": (lambda found: found.low > 0, lambda found: found.high < 0),

@@ -21,9 +21,10 @@ from tqdm.auto import tqdm
 from pdsel.artifacts import save_table, writing
 from pdsel.data.eval_prompts import family_prompts
 from pdsel.evaluation.judges.gold import gold_gaps, gold_judge, gold_scores
-from pdsel.experiments.proxy_studies import TRAINING, make_world
+from pdsel.experiments.proxy_studies import make_world
 from pdsel.generation import generate
 from pdsel.notesworld import BASE_MODEL, draw_prompts, model_path
+from pdsel.notesworld.settings import BALANCED, CLASSIFIER, DPO, IMPLICIT, NEW_TOKENS, PAIRS, QUANTILE, SHARE, SHARED
 from pdsel.pairs import flip_labels
 from pdsel.proxies import fit_proxies, fit_proxy, score_margins
 from pdsel.ratings import prompt_id
@@ -34,13 +35,7 @@ from pdsel.rules.store import Signals, pairs_for
 from pdsel.selection import POOLED, select
 from pdsel.training import train_dmpo, training_log
 
-PAIRS, SHARE, QUANTILE = 2400, 0.3, 0.9
-N_PROMPTS, N_FAMILY, NEW_TOKENS = 500, 100, 48
-IMPLICIT, SHARED, CLASSIFIER = ({"kind": kind} | TRAINING[kind] for kind in ("implicit", "shared", "classifier"))
-BALANCED = IMPLICIT | {
-    "length_balance": 0.25
-}  # on validation worlds the nearest to the truth's correlation with length
-DPO = {"beta": 0.1, "learning_rate": 2e-4}  # by `pdsel.experiments.grid_plan.choose`, on validation worlds
+N_PROMPTS, N_FAMILY = 500, 100
 METHODS = {  # name in the tables: how the cell differs from the method of that name
     **{name: {} for name in ("OVA", "AVG", "ALL", "RAND", "PD(rati.)")},
     "DMPO": {"proxies": BALANCED},

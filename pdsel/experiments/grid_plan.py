@@ -1,16 +1,24 @@
 """What the grid is made of: a list per question, of names of settings (where there are several) and cells to run."""
 
-from pdsel.experiments.grid import BALANCED, CLASSIFIER, IMPLICIT, METHODS, SHARE, cell
+from pdsel.experiments.grid import METHODS, cell
+from pdsel.notesworld.settings import (
+    BALANCED,
+    CLASSIFIER,
+    CONFLICT,
+    CONFLICTS,
+    IMPLICIT,
+    LARGE_PAIRS,
+    LOW_CONFLICT,
+    SHARE,
+)
 from pdsel.rules.methods import FULL
 
-CONFLICTS = [0.1, 0.2, 0.3]
-HIGHEST = 0.3  # where the questions beside the main table are asked
-LOWEST, FLIPPED = 0.1, 0.25  # a quarter turned around makes 10 % conflict 30 %: .75 x .1 + .25 x .9
+HIGHEST = CONFLICT  # where the questions beside the main table are asked
+LOWEST, FLIPPED = LOW_CONFLICT, 0.25  # a quarter turned around makes 10 % conflict 30 %: .75 x .1 + .25 x .9
 SHARES = [0.1, 0.2, 0.3, 0.5, 0.7]  # 1 is ALL
 VALIDATION_SEEDS = [101, 102]  # worlds that no table shows
 BETAS, RATES = [0.05, 0.1, 0.3], [1e-4, 2e-4, 4e-4, 8e-4]
 BALANCES = [None, 0.25, 0.5, 1.0]
-LARGE_PAIRS = 8000
 ALL_STEPS = 75  # of ALL: 2 400 pairs in batches of 32
 
 

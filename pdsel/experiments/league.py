@@ -8,12 +8,12 @@ import pandas as pd
 from pdsel.artifacts import load_table, save_table
 from pdsel.evaluation import compare_methods, scored
 from pdsel.experiments.grid_tables import means
+from pdsel.notesworld.settings import CONFLICT, LOW_CONFLICT, SHARE
 from pdsel.rules import RULES
 from pdsel.rules.alternatives import ALTERNATIVES
 from pdsel.rules.built import BUILT
 
-SHARES, CONFLICTS = [0.1, 0.3, 0.5], [0.1, 0.3]
-SHARE, CONFLICT = 0.3, 0.3  # of the league table
+SHARES, CONFLICTS = [0.1, SHARE, 0.5], [LOW_CONFLICT, CONFLICT]  # the league table's are SHARE and CONFLICT
 OTHERS = ["ALL", *[name for name in ALTERNATIVES if name != "DPO"]]  # on all pairs; plain DPO on them is ALL
 FILES = ["cells.csv", "outcomes.parquet"]
 

@@ -67,9 +67,24 @@ def plot_length(gaps):
     axes.set(
         ylabel="",
         xlabel="length of chosen minus rejected (words, mean and 95 % interval)",
-        title=f"{means.idxmax()} labels favour length, {means.idxmin()} brevity",
+        title=_length_title(means),
     )
     return figure
+
+
+def _length_title(means):
+    """What the mean length gaps of the aspects (a Series) say.
+
+    >>> _length_title(pd.Series({"helpfulness": 2.0, "honesty": -1.0}))
+    'helpfulness labels favour length, honesty brevity'
+    >>> _length_title(pd.Series({"helpfulness": 2.0, "honesty": 1.0}))
+    'Labels of every aspect favour length, helpfulness most'
+    """
+    if means.min() > 0:
+        return f"Labels of every aspect favour length, {means.idxmax()} most"
+    if means.max() < 0:
+        return f"Labels of every aspect favour brevity, {means.idxmin()} most"
+    return f"{means.idxmax()} labels favour length, {means.idxmin()} brevity"
 
 
 def plot_proxies(quality, *, against="the raters"):
@@ -133,7 +148,8 @@ def plot_divergence(scores, cut):
         axes.get_legend().set_title("")
     else:
         axes.hist(scores["PD"], bins=bins, color=BLUE)
-        axes.set_title("Most pairs are near consensus or conflict?")
+        kept = 100 * (scores["PD"] <= cut).mean()
+        axes.set_title(f"PD keeps the {kept:.0f} % of the pairs with the lowest values")
     axes.axvline(cut, color="black", lw=1.5)
     axes.annotate("kept", (cut, axes.get_ylim()[1] * 0.86), xytext=(-8, 0), textcoords="offset points", ha="right")
     axes.set(xlabel="preference divergence PD  (negative: the other aspects agree with the label)", ylabel="pairs")

@@ -19,11 +19,13 @@ def plot_proxy_grid(means):
     figure, panels = plt.subplots(1, len(bases), figsize=(4.6 * len(bases), 3.6), sharey=True, squeeze=False)
     kinds = [kind for kind in KINDS if kind in set(means["kind"])]
     for axes, base in zip(panels[0], bases, strict=True):
+        of_base = means[means["base"] == base]
+        shares = np.unique(of_base["share"])
         for number, kind in enumerate(kinds):
-            rows = means[(means["base"] == base) & (means["kind"] == kind)].sort_values("share")
+            rows = of_base[of_base["kind"] == kind].sort_values("share")
             _with_interval(
                 axes,
-                np.arange(len(rows)) + 0.06 * (number - 1),
+                np.searchsorted(shares, rows["share"]) + 0.06 * (number - 1),
                 100 * rows["accuracy"],
                 100 * rows["accuracy_low"],
                 100 * rows["accuracy_high"],
@@ -33,8 +35,8 @@ def plot_proxy_grid(means):
         axes.axhline(50, color="black", lw=1, ls="--")
         axes.set(
             title=f"{base} base",
-            xticks=range(len(rows)),
-            xticklabels=[f"{share:g}" for share in rows["share"]],
+            xticks=range(len(shares)),
+            xticklabels=[f"{share:g}" for share in shares],
             xlabel="$p_r$, share of an aspect's pairs used",
         )
     best = means.loc[means.groupby(["base", "share"])["accuracy"].idxmax(), "kind"].value_counts()

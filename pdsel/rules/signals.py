@@ -13,20 +13,18 @@ import torch
 
 from pdsel.engine.models import load_causal
 from pdsel.engine.scoring import BATCH_TOKENS, response_logps, score_texts
-from pdsel.experiments.proxy_studies import TRAINING
 from pdsel.generation import generate
+from pdsel.notesworld.settings import BALANCED, DPO, IMPLICIT, NEW_TOKENS
 from pdsel.proxies import fit_proxies, fit_proxy, load_proxy, score_margins
 from pdsel.rules.baselines import words
 from pdsel.rules.margins import implicit
 from pdsel.selection import random_scores
 from pdsel.training import train_dpo
 
-POOLED_REWARD = {"kind": "implicit"} | TRAINING["implicit"]
-PROXIES = POOLED_REWARD | {"length_balance": 0.25}
-DPO = {"beta": 0.1, "learning_rate": 2e-4}  # of probes and policy, the grid's
+POOLED_REWARD, PROXIES = IMPLICIT, BALANCED
 SEED_SHARE = 0.3  # of the prompts whose pairs train the probe
 REPEATS = 2  # of the two-fold split behind the held-out losses
-SAMPLES, NEW_TOKENS = 8, 48  # a prompt, at temperature 1
+SAMPLES = 8  # a prompt, at temperature 1
 MAX_LENGTH = 1024  # tokens of a text that are read, as `response_logps` reads them
 SETTINGS = {
     "pooled": POOLED_REWARD,
