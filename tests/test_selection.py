@@ -7,6 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
+from pdsel.data.gaps import rating_gaps
 from pdsel.pairs import relabel
 from pdsel.selection import FULL, POOLED, RULES, random_scores, score_rules, select, select_rules, training_pairs
 
@@ -182,8 +183,7 @@ def test_random_scores_are_uniform_and_free_of_the_seeds_order():
 def margins(pairs):
     """Margins as proxies would give them: the rating gaps with noise, and one pooled reward."""
     rng = np.random.default_rng(0)
-    aspects = ["helpfulness", "honesty", "instruction_following", "truthfulness"]
-    gaps = pd.DataFrame(list(pairs["rating_gaps"]), columns=aspects, index=list(pairs["pair_id"]))
+    gaps = rating_gaps(pairs)
     noisy = gaps + rng.normal(size=gaps.shape)
     return noisy.assign(**{POOLED: rng.normal(size=len(gaps))})
 
