@@ -14,13 +14,11 @@ import papermill
 import pytest
 
 from pdsel.artifacts import digest
-from pdsel.evaluation import Estimate
+from pdsel.evaluation import Estimate, means
 from pdsel.experiments import grid
 from pdsel.experiments import grid_plan as plan
-from pdsel.experiments.claims import MARGIN, by_condition, claims, contrast, judged, of, verdict
-from pdsel.experiments.followups import harder, reasons
-from pdsel.experiments.grid_tables import conflict_rows, is_grid, load_families, load_grid, means, save_grid
-from pdsel.experiments.gridpairs import pair_facts
+from pdsel.experiments.claims import MARGIN, by_condition, claims, contrast, harder, judged, of, reasons, verdict
+from pdsel.experiments.grid_tables import conflict_rows, is_grid, load_families, load_grid, save_grid
 from pdsel.rules.methods import FULL, SELECTED
 from pdsel.selection import random_scores, select
 
@@ -127,9 +125,9 @@ def test_the_grids_files_come_back_as_tables(stored, tmp_path):
 
 def test_the_pairs_behind_the_grid(stored, monkeypatch):
     folder, cells, (_, table, _) = stored
-    monkeypatch.setattr("pdsel.experiments.gridpairs.PAIRS", 60)
-    monkeypatch.setattr("pdsel.experiments.gridpairs.BALANCED", cells[-1]["proxies"])
-    facts = pair_facts([0], [0.3], folder)
+    monkeypatch.setattr("pdsel.experiments.grid.PAIRS", 60)
+    monkeypatch.setattr("pdsel.experiments.grid.BALANCED", cells[-1]["proxies"])
+    facts = grid.pair_facts([0], [0.3], folder)
     assert len(facts) == 60 and facts["kept"].sum() == 18 and facts["conflict"].sum() == 18
     assert facts.loc[facts["kept"], "PD"].max() <= facts.loc[~facts["kept"], "PD"].min()
     wrong = table.set_index("method")["wrong_labels"]

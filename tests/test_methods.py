@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pdsel.data.gaps import rating_gaps
 from pdsel.pairs import relabel
 from pdsel.rules import RULES, keep_all, score_all
 from pdsel.rules.methods import FULL, SELECTED, training_pairs
@@ -13,8 +14,7 @@ from pdsel.rules.methods import FULL, SELECTED, training_pairs
 def margins(pairs):
     """Margins as proxies would give them: the rating gaps with noise, and one pooled reward."""
     rng = np.random.default_rng(0)
-    aspects = ["helpfulness", "honesty", "instruction_following", "truthfulness"]
-    gaps = pd.DataFrame(list(pairs["rating_gaps"]), columns=aspects, index=list(pairs["pair_id"]))
+    gaps = rating_gaps(pairs)
     noisy = gaps + rng.normal(size=gaps.shape)
     return noisy.assign(pooled=rng.normal(size=len(gaps)))
 

@@ -29,7 +29,7 @@ _attach = lazy_loader.attach(
             "winning_score",
         ],
         "length_control": ["joint_difficulty", "length_controlled_win_rate", "preferences_at_equal_length"],
-        "tables": ["measure", "scored", "tabulate", "winning_scores"],
+        "tables": ["means", "measure", "scored", "tabulate", "winning_scores"],
     },
 )
 __getattr__, __dir__, __all__ = _attach

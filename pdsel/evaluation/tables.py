@@ -94,6 +94,30 @@ def measure(outcomes, *, baseline="SFT"):
     return found
 
 
+def means(outcomes, by, metric="win_rate"):
+    """The mean of a metric for every setting, with its interval over prompts and seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `by`, and `value, low, high, seeds`.
+
+    Examples
+    --------
+    >>> outcomes = pd.DataFrame({"method": "PD", "seed": [0, 0, 1, 1], "prompt_id": list("abab"), "win_rate": [1.0, 2, 3, 4]})
+    >>> means(outcomes, ["method"])[["method", "value", "seeds"]].values.tolist()
+    [['PD', 2.5, 2]]
+    """
+    rows = []
+    for names, group in outcomes.groupby(by, sort=False):
+        found = mean_over_prompts_and_seeds(group.pivot(index="seed", columns="prompt_id", values=metric))
+        rows.append(
+            dict(zip(by, names, strict=True))
+            | {"value": found.value, "low": found.low, "high": found.high, "seeds": group["seed"].nunique()}
+        )
+    return pd.DataFrame(rows)
+
+
 def winning_scores(outcomes):
     """The winning score of every method on every prompt set, and their mean (the paper's AW).
 
