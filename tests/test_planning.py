@@ -110,7 +110,9 @@ def test_seconds_of_generating_by_hand():
 def test_sizes_are_known_counted_or_asked_for():
     assert find_model("meta-llama/Llama-3.2-1B").parameters == 1.236e9
     assert find_model("notesworld").parameters == 371_808
-    with pytest.raises(ValueError, match=r"model no/such: its config cannot be read.*MODELS in pdsel/pipeline/compute\.py"):
+    with pytest.raises(
+        ValueError, match=r"model no/such: its config cannot be read.*MODELS in pdsel/pipeline/compute\.py"
+    ):
         find_model("no/such")
     with pytest.raises(ValueError, match=r"gpu 'abacus' is unknown\. Remedy: use one of \['A10G'"):
         find_gpu("abacus")

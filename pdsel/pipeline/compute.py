@@ -10,7 +10,7 @@ from math import ceil
 from pdsel.checks import DataError
 from pdsel.data.subsets import capacity
 from pdsel.notesworld import model_path
-from pdsel.selection import FULL
+from pdsel.rules.methods import FULL
 
 GB = 1e9
 MASTER = 4  # bytes of a weight in training, and of one that is saved
