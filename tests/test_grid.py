@@ -17,7 +17,7 @@ from pdsel.artifacts import digest
 from pdsel.evaluation import Estimate, means
 from pdsel.experiments import grid
 from pdsel.experiments import grid_plan as plan
-from pdsel.experiments.claims import MARGIN, by_condition, claims, contrast, harder, judged, of, reasons, verdict
+from pdsel.experiments.claims import MARGIN, at, by_condition, estimate, evaluate_claims, harder, joint_verdict, minus, paper_claims, reasons, verdict
 from pdsel.experiments.grid_tables import conflict_rows, is_grid, load_families, load_grid, save_grid
 from pdsel.selection import FULL, RULES, select
 
@@ -200,14 +200,14 @@ def made_up(strength=STRENGTH, n=60, noise=0.5):
 
 
 def test_all_claims_hold_where_they_are_true():
-    page = judged(made_up())
+    page = evaluate_claims(made_up())
     assert len(page) == 10
     assert page["verdict"].tolist() == ["holds"] * 10
 
 
 def test_claims_fall_where_they_are_false():
     strength = STRENGTH | {"RAND": 85, "ALL": 90, "PD(high)": 55, "PD(nl)": 80, "DMPO": 95}
-    page = judged(made_up(strength)).set_index("claim")["verdict"]
+    page = evaluate_claims(made_up(strength)).set_index("claim")["verdict"]
     falls = [sentence for sentence, said in page.items() if said == "does not hold"]
     assert [text.split()[0] for text in falls] == ["PD", "PD's", "The", "DMPO", "There"]
     assert page["PD gains from length mitigation"] == "inconclusive"
@@ -226,7 +226,7 @@ def test_follow_ups_say_what_the_outcomes_say():
     )
     overlap = pd.DataFrame({"PD": {"RAF": 0.25}})
     why = reasons(outcomes, cells, facts, overlap)
-    assert set(why) <= {sentence for sentence, _ in claims(0.3)}
+    assert set(why) <= {claim.sentence for claim in paper_claims(0.3)}
     assert "12.0 % of RAF's" in why["PD beats filtering by one pooled reward"]
     assert "share 25 % of the pairs" in why["PD beats filtering by one pooled reward"]
     conflict = why["Conflict hurts ALL, not PD"]
@@ -259,12 +259,12 @@ def test_a_contrast_by_hand():
             "win_rate": [80.0, 90, 70, 80, 50, 60, 50, 60],
         }
     )
-    found = contrast(outcomes, [(1, of("PD")), (-1.1, of("OVA"))], constant=5)
+    found = estimate(outcomes, minus(at("PD"), at("OVA"), factor=1.1), constant=5)
     assert found.value == pytest.approx(80 - 60.5 + 5)
     with pytest.raises(ValueError, match="finds no policy"):
-        contrast(outcomes, [(1, of("RAF"))])
+        estimate(outcomes, [(1, at("RAF"))])
     with pytest.raises(ValueError, match="several policies of one seed"):
-        contrast(pd.concat([outcomes, outcomes]), [(1, of("PD"))])
+        estimate(pd.concat([outcomes, outcomes]), [(1, at("PD"))])
 
 
 @pytest.mark.parametrize(
@@ -283,22 +283,21 @@ def test_a_contrast_by_hand():
     ],
 )
 def test_verdicts(test, low, high, said):
-    estimate = Estimate((low + high) / 2, 1.0, low, high, "by hand", 10)
-    assert verdict([(estimate, test)]) == said
+    assert verdict(Estimate((low + high) / 2, 1.0, low, high, "by hand", 10), test) == said
 
 
 def test_one_part_that_fails_decides_and_all_must_hold():
-    good, open_, bad = (Estimate(0.0, 1.0, low, high, "", 1) for low, high in [(1, 2), (-1, 1), (-2, -1)])
-    assert verdict([(good, "above"), (open_, "above")]) == "inconclusive"
-    assert verdict([(good, "above"), (open_, "above"), (bad, "above")]) == "does not hold"
+    assert joint_verdict(["holds", "holds"]) == "holds"
+    assert joint_verdict(["holds", "inconclusive"]) == "inconclusive"
+    assert joint_verdict(["holds", "inconclusive", "does not hold"]) == "does not hold"
 
 
 def test_every_claim_names_policies_of_the_plan():
-    named = {
-        (where["study"], where["method"]) for _, parts in claims(0.3) for _, terms, _, _ in parts for _, where in terms
-    }
     known = {"methods": plan.methods([0]), "shares": plan.shares([0]), "sensitivity": plan.sensitivity([0], "base")}
-    assert named <= {(study, cell["method"]) for study, cells in known.items() for _, cell in cells}
+    planned = {(study, cell.method) for study, cells in known.items() for _, cell in cells}
+    for claim in paper_claims(0.3):
+        for part in claim.parts:
+            assert {(where["study"], where["method"]) for _, where in part.terms} <= planned
 
 
 def test_table_2_has_the_papers_numbers_beside_ours():
