@@ -21,7 +21,7 @@ from pdsel.notesworld.settings import (
     SHARE,
     SHARED,
 )
-from pdsel.selection import FULL
+from pdsel.rules.methods import FULL
 
 # With a quarter of the labels turned around, a conflict of 10 % becomes 30 %: .75 x .1 + .25 x .9.
 FLIPPED = 0.25
