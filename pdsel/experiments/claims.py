@@ -438,7 +438,8 @@ def _kinds_of_conflict(outcomes, facts):
 
 def _more_steps(outcomes):
     change = {
-        method: estimate(outcomes, minus(at(method, study="equal steps"), at(method))).signed for method in ("PD", "RAND")
+        method: estimate(outcomes, minus(at(method, study="equal steps"), at(method))).signed
+        for method in ("PD", "RAND")
     }
     return (
         f"Steps count beside pairs: with as many as ALL takes, the win rate at a share of {100 * SHARE:.0f} % changes by "
