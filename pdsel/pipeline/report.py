@@ -153,7 +153,7 @@ def findings(outcomes, conflict):
         for name, metric in {"win rate": "win_rate", "at equal length": "length_controlled_win_rate"}.items():
             difference = paired_difference(prompts, better, worse, metric=metric)
             row[f"{name} (points)"] = f"{better} - {worse}: {difference.signed}"
-            row[f"{name}: verdict"] = verdict([(difference, test)])
+            row[f"{name}: verdict"] = verdict(difference, test)
         rows.append(row)
     return pd.DataFrame(rows)
 
