@@ -318,8 +318,6 @@ def test_what_a_profile_leaves_out_is_the_notebooks_own(tmp_path):
 def test_a_paid_judge_without_a_price_is_not_a_reward_model(tmp_path):
     own = tmp_path / "own.yaml"
     own.write_text("extends: paper\n05_evaluation: {llm_options: {concurrency: 4}}\n")
-    for name in ("paper", "small"):
-        (tmp_path / f"{name}.yaml").write_text((ROOT / "notebooks" / "profiles" / f"{name}.yaml").read_text())
     assert "117114 questions, price unknown |" in plans([str(own)], throughput=NOTHING)["plans"]
     own.write_text("extends: paper\n05_evaluation: {llm_options: {price_per_million: 0}}\n")
     assert "117114 questions, 0 dollars |" in plans([str(own)], throughput=NOTHING)["plans"]
@@ -336,7 +334,6 @@ def test_a_plan_says_it_all():
 def test_a_plan_says_what_does_not_fit(tmp_path):
     own = tmp_path / "own.yaml"
     own.write_text("extends: small\nhardware: {gpu: A10G}\n04_dpo: {batch_size: 512}\n")
-    (tmp_path / "small.yaml").write_text((ROOT / "notebooks" / "profiles" / "small.yaml").read_text())
     text = plan(str(own), throughput=NOTHING)
     assert "TOO MUCH for 24 GB: dpo. Remedy: more gradient_accumulation_steps, or a larger GPU." in text
     assert "Judge: Skywork/Skywork-Reward-Llama-3.1-8B-v0.2 (a reward model)." in text

@@ -6,7 +6,6 @@ profile leaves out is read from the notebooks, and everything else follows from 
 otherwise assumed.
 """
 
-import ast
 import inspect
 import re
 import subprocess
@@ -40,7 +39,7 @@ from pdsel.pipeline.compute import (
     selection_flops,
     training_memory,
 )
-from pdsel.pipeline.profiles import load_profile
+from pdsel.pipeline.profiles import find_profile, load_profile, notebook_defaults
 from pdsel.pipeline.text import PUBLISHED, markdown
 
 ROOT = Path(__file__).parents[2]
@@ -93,27 +92,11 @@ def read_profile(profile):
     Raises
     ------
     ValueError
-        As `load_profile`.
+        As `find_profile` and `load_profile`.
     """
-    sections = load_profile(profile_path(profile), notebooks=NOTEBOOKS)
-    defaults = {stage: _defaults(NOTEBOOKS / f"{stage}.ipynb") for stage in STAGES}
+    sections = load_profile(find_profile(profile), notebooks=NOTEBOOKS)
+    defaults = {stage: notebook_defaults(NOTEBOOKS / f"{stage}.ipynb") for stage in STAGES}
     return sections | {stage: defaults[stage] | (sections.get(stage) or {}) for stage in STAGES}
-
-
-def profile_path(profile):
-    """The file of a profile that is given by its name or by a path.
-
-    >>> profile_path("mini").name, str(profile_path("my/own.yaml"))
-    ('mini.yaml', 'my/own.yaml')
-    """
-    return Path(profile) if str(profile).endswith(".yaml") else NOTEBOOKS / "profiles" / f"{profile}.yaml"
-
-
-def _defaults(notebook):
-    """The parameters of a notebook, name to value."""
-    from papermill import inspect_notebook  # slow to import
-
-    return {name: ast.literal_eval(found["default"]) for name, found in inspect_notebook(str(notebook)).items()}
 
 
 def jobs(profile):
@@ -140,7 +123,7 @@ def jobs(profile):
             "1",
             "--nolock",
         ]
-        settings = [f"profile={profile_path(profile).resolve()}", f"results={nothing_yet}"]
+        settings = [f"profile={find_profile(profile).resolve()}", f"results={nothing_yet}"]
         run = subprocess.run([*command, "--dry-run", "--config", *settings], cwd=ROOT, capture_output=True, text=True)
     printed = run.stdout + run.stderr
     listed = re.search(r"^job +count\n-.*\n((?:\w+ +\d+\n)+)", printed, re.MULTILINE)
@@ -475,7 +458,7 @@ def plan(profile, *, throughput=THROUGHPUT):
     sections = read_profile(profile)
     counted = jobs(profile)
     listed = ", ".join(f"{n} {rule}" for rule, n in counted.items())
-    first = f"Profile {profile_path(profile).stem}: {sum(counted.values())} jobs ({listed})."
+    first = f"Profile {find_profile(profile).stem}: {sum(counted.values())} jobs ({listed})."
     if "hardware" not in sections:
         return f"{first}\n{NO_HARDWARE}"
     shares, basis = shares_of_peak(throughput)
@@ -547,7 +530,7 @@ def plans(profiles, *, throughput=THROUGHPUT):
 
 def _row(profile, needed):
     return {
-        "profile": f"`{profile_path(profile).stem}`",
+        "profile": f"`{find_profile(profile).stem}`",
         "GPUs": f"{needed.work['gpus'].max()} x {needed.gpu}",
         "memory on each (GB)": f"{needed.work['memory'].max():.0f}",
         "GPU hours": f"{needed.work['gpu_hours'].sum():.0f}",
