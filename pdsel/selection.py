@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from pdsel.checks import DataError, refuse
-from pdsel.divergence import aligned, preference_divergence, rating_divergence, repeated, scale_margins
+from pdsel.checks import DataError, refuse, refuse_repeated
+from pdsel.divergence import aligned, preference_divergence, rating_divergence, scale_margins
 from pdsel.pairs import relabel
 
 
@@ -56,7 +56,7 @@ def select(scores, share, *, keep="lowest", standard_error=None):
         raise DataError(f"keep={keep!r}: use 'lowest' or 'highest'")
     if isinstance(share, bool | str) or not 0 < share <= 1:
         raise DataError(f"share={share} is not in (0, 1]: it is the fraction of pairs to keep, such as 0.3")
-    refuse(repeated(scores.index), "scores: pair_id", "occurs more than once", "drop repeats")
+    refuse_repeated(scores.index, "scores: pair_id", "occurs more than once", "drop repeats")
     values = scores.to_numpy(dtype=float)
     refuse(
         scores.index[np.isnan(values)], f"scores ({scores.name or 'unnamed'})", "is NaN", "score or drop these pairs"
