@@ -16,6 +16,7 @@ _attach = lazy_loader.attach(
             "duels",
             "head_to_head",
             "mean_over_prompts_and_seeds",
+            "p_value_text",
             "paired_difference",
         ],
         "estimates": [

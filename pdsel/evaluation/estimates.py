@@ -16,8 +16,8 @@ CONFIDENCE = 0.95
 class Estimate:
     """A number with its uncertainty.
 
-    `value, standard_error, low, high` share one unit (percent for win rates); `low` and `high` bound the 95 % interval;
-    `variant` says how it was computed, `n` from how many prompts.
+    `value, standard_error, low, high` share one unit (percent for win rates). `low` and `high` bound the 95 % interval,
+    `variant` says how the number was computed, and `n` from how many prompts.
     """
 
     value: float
@@ -72,7 +72,7 @@ def interval(value, low, high, *, digits=1, signed=False):
 
 
 def win_rate(preference):
-    """How often the model beats the baseline, ties counted half.
+    """How often the model beats the baseline; a tie counts half.
 
     Parameters
     ----------
@@ -82,12 +82,12 @@ def win_rate(preference):
     Returns
     -------
     Estimate
-        In percent; standard error of the mean, interval by bootstrap over prompts.
+        In percent, with the standard error of the mean and an interval by bootstrap over prompts.
 
     Raises
     ------
     ValueError
-        For no prompts, NaN, or values outside [0, 1].
+        If there are no prompts, or values that are NaN or outside [0, 1].
 
     Examples
     --------
@@ -103,7 +103,7 @@ def winning_score(preference):
     Parameters
     ----------
     preference : array-like, shape (n,)
-        In [0, 1]; above one half is a win, below a loss.
+        In [0, 1]; a value above one half is a win, one below it a loss.
 
     Examples
     --------
@@ -116,7 +116,7 @@ def winning_score(preference):
 
 
 def bootstrap_mean(values, *, variant="mean, bootstrap over prompts", seed=0):
-    """The mean of `values` with a percentile bootstrap interval over them, as `Estimate`.
+    """The mean of `values` with a percentile bootstrap interval over them, as an `Estimate`.
 
     >>> bootstrap_mean([0.5, 0.5, 0.5]).low
     0.5
@@ -140,7 +140,7 @@ def bootstrap_mean(values, *, variant="mean, bootstrap over prompts", seed=0):
 
 
 def from_alpaca_eval(preference):
-    """AlpacaEval's preferences (1 baseline wins, 2 model wins, 0 and 1.5 draws) as probabilities.
+    """AlpacaEval's preferences (1: the baseline wins, 2: the model wins, 0 and 1.5: a draw) as probabilities.
 
     >>> from_alpaca_eval([1, 2, 0, 1.5, 1.25]).tolist()
     [0.0, 1.0, 0.5, 0.5, 0.25]
@@ -150,6 +150,7 @@ def from_alpaca_eval(preference):
 
 
 def checked_preferences(preference):
+    """The preferences as an array of shape (n,), refused unless all are in [0, 1]."""
     values = np.asarray(preference, dtype=float)
     if values.ndim != 1 or len(values) == 0:
         raise DataError(f"preference: shape {values.shape}; give one value per prompt, at least one")
