@@ -17,7 +17,7 @@ from pdsel.data.store import Store
 from pdsel.rules import RULES, needs, score_all
 from pdsel.rules.built import BUILT, build
 from pdsel.rules.margins import implicit
-from pdsel.rules.signals import SIGNALS
+from pdsel.rules.signals import POOLED_REWARD, PROXIES, SIGNALS
 from pdsel.selection import select
 
 
@@ -42,6 +42,9 @@ class Signals(Mapping):
     seed : int
     folder : str or Path
         Where signals are kept, see `pdsel.data.store`: a table or a folder of models each, and the seconds it took.
+    proxies, pooled_reward : dict
+        How the aspects' proxies and the one reward on all pairs are trained: keywords of `pdsel.fit_proxies` and
+        `pdsel.fit_proxy`. A `model` among them wins over `base`, and a `seed` over `seed`.
     **given
         Values of signals that are known already; they cost nothing here.
 
@@ -53,9 +56,10 @@ class Signals(Mapping):
     (True, True, False, 1.0)
     """
 
-    def __init__(self, pairs, *, base, seed=0, folder, **given):
-        values = {"pairs": pairs, "base": str(base), "seed": seed} | given
-        self._known = {name: Known(value, given=True) for name, value in values.items()}
+    def __init__(self, pairs, *, base, seed=0, folder, proxies=PROXIES, pooled_reward=POOLED_REWARD, **given):
+        values = {"pairs": pairs, "base": str(base), "seed": seed, "proxies": proxies, "pooled_reward": pooled_reward}
+        self._known = {name: Known(value, given=True) for name, value in (values | given).items()}
+        self._model_digests = {}
         self.folder = Path(folder)
         order = np.argsort(np.array(list(pairs["pair_id"]), dtype=str), kind="stable")
         self._sorted_pairs = pairs.select(order) if hasattr(pairs, "select") else pairs
@@ -126,17 +130,21 @@ class Signals(Mapping):
         if need == "pairs":
             return self._pairs_digest
         if need == "base":
-            return self._base_digest
+            return self._model_digest(self["base"])
         if need == "seed":
-            return self._known["seed"].value
+            return self["seed"]
+        if need in ("proxies", "pooled_reward"):
+            training = self[need]
+            return training | {"model": self._model_digest(training["model"])} if "model" in training else training
         if self._is_given(need):
             return _value_digest(self._known[need].value)
         return self._store(need).path(need, self._settings(need)).name
 
-    @cached_property
-    def _base_digest(self):
-        """Taken once: it reads the whole model."""
-        return model_digest(self._known["base"].value)
+    def _model_digest(self, model):
+        """Taken once a model, since it reads all of its files."""
+        if model not in self._model_digests:
+            self._model_digests[model] = model_digest(model)
+        return self._model_digests[model]
 
     @cached_property
     def _pairs_digest(self):
@@ -145,8 +153,10 @@ class Signals(Mapping):
         return _digest([[name, *map(str, self._sorted_pairs[name])] for name in names])
 
 
-def pairs_for(rule, signals, *, share, seed=0):
+def pairs_for(rule, signals, *, share, **options):
     """The pairs that any rule of `RULES` keeps or of `BUILT` builds, and what they cost.
+
+    Options, such as `seed` and `quantile`, reach the rules that have them; of those that build, the seed alone.
 
     Returns
     -------
@@ -154,15 +164,16 @@ def pairs_for(rule, signals, *, share, seed=0):
         In the order of the pairs table; kept ids, best first (none of a table built anew); seconds of the signals.
     """
     if rule in BUILT:
-        return build(rule, signals, share=share, seed=seed), [], signals.seconds(*needs(BUILT[rule].score))
-    scores = score_all(signals, [rule], seed=seed)[rule]
+        built = build(rule, signals, share=share, seed=options.get("seed", 0))
+        return built, [], signals.seconds(*needs(BUILT[rule].score))
+    scores = score_all(signals, [rule], **options)[rule]
     kept = select(scores, share, keep=RULES[rule].keeps)
     kept_rows = np.flatnonzero(scores.index.isin(kept))
     return signals["pairs"].select(kept_rows), list(kept), signals.seconds(*needs(RULES[rule].score))
 
 
 def inputs_of(name):
-    """What a signal is computed from: other signals, or `pairs`, `base` and `seed`.
+    """What a signal is computed from: other signals, or what is given.
 
     >>> inputs_of("pooled")
     ['pooled_rewards']
