@@ -1,5 +1,6 @@
 """The league: the cells it asks for, policies of any rule and loss, its table and recommendations, kept sets and figures."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,8 +11,9 @@ from datasets import Dataset
 from pdsel import plots
 from pdsel.evaluation import paired_difference
 from pdsel.evaluation.judges import gold_gaps
-from pdsel.experiments import grid, league, league_report
+from pdsel.experiments import grid, league, league_tables
 from pdsel.experiments import grid_plan as plan
+from pdsel.notesworld.settings import DPO
 from pdsel.plots.style import use_style
 from pdsel.rules import RULES, available, keep_all, needs
 from pdsel.rules.alternatives import ALTERNATIVES
@@ -20,30 +22,31 @@ from pdsel.rules.kept_sets import family_tree, kept_quality, overlap
 from pdsel.rules.signals import SIGNALS
 
 
-def settings(cells):
-    return [each for _, each in cells]
+def cells_of(asked):
+    return [cell for _, cell in asked]
 
 
 def test_methods_of_the_grid_keep_their_cells():
     """What the grid has computed is not computed again, and no digest has moved."""
-    ours = {grid.digest_of(each): each for each in settings(league.cells([0, 1], shares=[0.1, 0.3, 0.5]))}
-    theirs = [each for each in settings(plan.methods([0, 1], [0.3])) if each["method"] in {"ALL", *RULES}]
-    theirs += [each for each in settings(plan.shares([0, 1])) if each["share"] in (0.1, 0.5)]
-    assert len(theirs) > 15 and {grid.digest_of(each) for each in theirs} <= set(ours)
-    assert not any("loss" in each for each in theirs)
-    assert grid.digest_of(grid.cell("PD", seed=0, conflict=0.3, families=True)) == PINNED
+    ours = {cell.name for cell in cells_of(league.cells([0, 1], shares=[0.1, 0.3, 0.5]))}
+    theirs = [cell for cell in cells_of(plan.methods([0, 1], [0.3])) if cell.method in {"ALL", *RULES}]
+    theirs += [cell for cell in cells_of(plan.shares([0, 1])) if cell.share in (0.1, 0.5)]
+    assert len(theirs) > 15 and {cell.name for cell in theirs} <= ours
+    assert all(cell.loss is None for cell in theirs)
+    assert plan.cell("PD", seed=0, conflict=0.3, families=True).name == PINNED
 
 
 PINNED = "7d383cd6c9d1262b"  # computed before any rule but the paper's could be a cell's
 
 
 def test_every_rule_and_loss_has_a_cell_of_the_same_training():
-    asked = settings(league.cells([3], shares=[0.3], conflicts=[0.1]))
-    assert [each["method"] for each in asked] == [*RULES, *BUILT, "ALL", *[n for n in ALTERNATIVES if n != "DPO"]]
-    for each in asked:
-        assert {name: each[name] for name in grid.DPO} == grid.DPO and each["seed"] == 3 and each["conflict"] == 0.1
-        assert each["share"] == (1.0 if each["method"] in league.OTHERS else 0.3)
-    assert len({grid.digest_of(each) for each in asked}) == len(asked)
+    asked = cells_of(league.cells([3], shares=[0.3], conflicts=[0.1]))
+    assert [cell.method for cell in asked] == [*RULES, *BUILT, "ALL", *[n for n in ALTERNATIVES if n != "DPO"]]
+    for cell in asked:
+        assert {"beta": cell.beta, "learning_rate": cell.learning_rate} == DPO
+        assert (cell.seed, cell.conflict) == (3, 0.1)
+        assert cell.share == (1.0 if cell.method in league.OTHERS else 0.3)
+    assert len({cell.name for cell in asked}) == len(asked)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +58,7 @@ def tiny_run(tmp_path_factory):
         folder = tmp_path_factory.mktemp("league")
         names = ["RAND", "SeRA", "RS-DPO", "R-DPO", "ALL"]
         asked = [
-            ("", each | {"n_pairs": 60, "max_steps": 2, "families": False})
-            for _, each in league.cells([0], names=names)
+            ("", replace(cell, n_pairs=60, max_steps=2, families=False)) for _, cell in league.cells([0], names=names)
         ]
         run = partial(grid.run_policies, folder=folder / "cells")
         league.save_league(folder, asked, run, grid.baseline_outcomes())
@@ -126,7 +128,7 @@ def test_the_league_table_is_the_means_and_paired_differences(made_up):
     expected = paired_difference(ours, "SeRA", "PD", metric="win_rate")
     assert table.loc["SeRA", "minus PD"] == pytest.approx(expected.value)
     assert table.loc["SeRA", "p PD"] < 0.05 and np.isnan(table.loc["PD", "minus PD"])
-    text = league_report.league_rows(table).set_index("rule")
+    text = league_tables.league_rows(table).set_index("rule")
     assert (
         text.loc["SeRA", "- PD"].endswith("*")
         and text.loc["PD", "- PD"] == ""
@@ -142,8 +144,8 @@ def test_a_league_without_those_it_is_compared_with(made_up, absent):
     whole = league.league_table(*made_up)
     assert [f"minus {name}" in table for name in ("PD", "RAND")] == [name not in absent for name in ("PD", "RAND")]
     pd.testing.assert_series_equal(table["win_rate"], whole.loc[table.index, "win_rate"])
-    assert len(league_report.league_rows(table)) == len(table) and len(league_report.recommend(table)) == len(
-        league_report.SITUATIONS
+    assert len(league_tables.league_rows(table)) == len(table) and len(league_tables.recommend(table)) == len(
+        league_tables.SITUATIONS
     )
     alone = league.league_table(outcomes, cells, against=["ALL"])
     assert ("minus ALL" in alone) == (len(table) > 1)
@@ -165,13 +167,13 @@ def test_methods_of_other_seeds_are_not_compared(made_up):
     table = league.league_table(outcomes, cells)
     assert table["seeds"].to_dict() == {"PD": 3, "ALL": 3, "RAND": 3, "SeRA": 1}
     assert np.isnan(table.loc["SeRA", "minus PD"]) and table.loc["RAND", "minus PD"] == pytest.approx(-10, abs=1)
-    text = league_report.league_rows(table).set_index("rule")["- PD"]
+    text = league_tables.league_rows(table).set_index("rule")["- PD"]
     assert text["SeRA"] == text["PD"] == "" and text["RAND"].startswith("-")
 
 
 def test_recommendations_use_only_what_one_has(made_up):
     table = league.league_table(*made_up)
-    found = league_report.recommend(table).set_index("situation")
+    found = league_tables.recommend(table).set_index("situation")
     first = found["1."]
     assert first["no ratings"].startswith("RAND"), "SeRA is worse, PD needs aspects, ALL is no rule"
     assert first["each pair rated on one aspect"].startswith("PD (")
@@ -182,13 +184,11 @@ def test_recommendations_use_only_what_one_has(made_up):
         else "length-controlled win rate, %"
         if name == "raters who favour long answers"
         else "win rate, %"
-        for name in league_report.SITUATIONS
+        for name in league_tables.SITUATIONS
     }
     assert found.loc["no ratings, and no time to train", ["2.", "3."]].tolist() == ["", ""], "RAND alone was run"
     known = {need for rule in [*RULES.values(), *BUILT.values()] for need in needs(rule.score)}
-    assert known <= league_report.ASPECTS | {"aspect_models"} and known <= {"pairs", *SIGNALS}, (
-        "every need is in a situation"
-    )
+    assert known <= {"pairs", *SIGNALS}, "every need has a cost"
 
 
 # --- other shares and levels ---
@@ -269,11 +269,11 @@ def test_the_mean_over_conditions_is_of_what_was_run_in_all_of_them(played, tmp_
 
 
 def test_all_texts_of_a_league_come_at_once(played, tmp_path):
-    texts = league_report.league_texts(played)
+    texts = league_tables.league_texts(played)
     assert list(texts) == ["league", "league_means", "recommended", "league_grid", "league_orders"]
     assert texts["league_orders"].set_index(["conflict", "kept"]).loc[("30 %", "10 %"), "best"] == "SeRA"
     assert texts["league_grid"].set_index("rule").loc["ALL"].tolist().count("") == 3, "one column is its own"
-    assert league_report.league_texts(tmp_path / "nowhere") == {}
+    assert league_tables.league_texts(tmp_path / "nowhere") == {}
 
 
 def test_the_map_of_the_league_shows_what_was_run(played):

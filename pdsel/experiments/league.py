@@ -6,40 +6,38 @@ import numpy as np
 import pandas as pd
 
 from pdsel.artifacts import load_table, save_table
-from pdsel.evaluation import compare_methods, scored
-from pdsel.experiments.grid_tables import means
+from pdsel.evaluation import compare_methods, means, scored
+from pdsel.experiments.grid_plan import METHODS, cell
+from pdsel.notesworld.settings import CONFLICT, LOW_CONFLICT, SHARE
 from pdsel.rules import RULES
 from pdsel.rules.alternatives import ALTERNATIVES
 from pdsel.rules.built import BUILT
 
-SHARES, CONFLICTS = [0.1, 0.3, 0.5], [0.1, 0.3]
-SHARE, CONFLICT = 0.3, 0.3  # of the league table
+SHARES, CONFLICTS = [0.1, SHARE, 0.5], [LOW_CONFLICT, CONFLICT]  # the league table's are SHARE and CONFLICT
 OTHERS = ["ALL", *[name for name in ALTERNATIVES if name != "DPO"]]  # on all pairs; plain DPO on them is ALL
 FILES = ["cells.csv", "outcomes.parquet"]
 
 
 def cells(seeds, *, shares=(SHARE,), conflicts=(CONFLICT,), names=None):
-    """The cells of the league, as the lists of `pdsel.experiments.grid_plan` are: every rule at every share, every loss on all pairs.
+    """The cells of the league: every rule at every share, and every loss on all pairs. A list as those of `grid_plan` are.
 
     A method of the grid has the grid's very cell, so what is computed there is not computed again.
 
     >>> len(cells([0])) == len(RULES) + len(BUILT) + len(OTHERS)
     True
     """
-    from pdsel.experiments.grid import METHODS, cell
-
     names = [*RULES, *BUILT, *OTHERS] if names is None else list(names)
-    found = []
+    asked = []
     for seed in seeds:
         for conflict in conflicts:
             for name in names:
-                for share in shares if name not in OTHERS else [1.0]:
-                    grid = (
-                        {"families": share in (SHARE, 1.0)} if name in METHODS else {}
-                    )  # as `pdsel.experiments.grid_plan` asks for them
-                    loss = {"rule": "ALL", "loss": name} if name in ALTERNATIVES else {}
-                    found.append(("", cell(name, seed=seed, conflict=conflict, share=share, **loss, **grid)))
-    return found
+                changes = {"rule": "ALL", "loss": name} if name in ALTERNATIVES else {}
+                for share in [1.0] if name in OTHERS else shares:
+                    if name in METHODS:
+                        # The families are asked for as `pdsel.experiments.grid_plan` does.
+                        changes["families"] = share in (SHARE, 1.0)
+                    asked.append(("", cell(name, seed=seed, conflict=conflict, share=share, **changes)))
+    return asked
 
 
 def save_league(results, asked, run, baseline):

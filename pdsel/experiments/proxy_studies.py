@@ -13,22 +13,17 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from pdsel.artifacts import writing
+from pdsel.data.gaps import rating_gaps
 from pdsel.diagnostics import diagnose
 from pdsel.experiments.proxy_quality import divergence_quality, held_out_accuracy, proxy_quality
 from pdsel.notesworld import model_path, write_ratings
 from pdsel.notesworld.people import NOISE
+from pdsel.notesworld.settings import CONFLICT, TRAINING
+from pdsel.notesworld.settings import STUDY_PAIRS as PAIRS
 from pdsel.notesworld.variants import GOLD, OPPOSED, mixture_aspects, variant_gaps
 from pdsel.pairs import make_pairs
 from pdsel.proxies import fit_proxies, fit_proxy, score_margins
 from pdsel.ratings import load_ratings
-
-PAIRS = 2000  # of every world here, whatever the number of its aspects
-CONFLICT = 0.3  # of the kinds' and the length study, as in UltraFeedback
-TRAINING = {  # by accuracy against gold on the world of seed 101, which no table shows
-    "implicit": {"learning_rate": 1e-3, "epochs": 2},
-    "shared": {"learning_rate": 1e-3, "epochs": 2},
-    "classifier": {"learning_rate": 3e-3, "epochs": 5},
-}
 
 
 def _flipped(prompt, response):
@@ -154,7 +149,7 @@ def failure_cell(*, seed, case, n_pairs=PAIRS, kind="implicit", **training):
 def _rows(pairs, margins, truth, length_gap, proxies):
     aspect = pd.Series(list(pairs["aspect"]), index=margins.index)
     names = list(margins.columns)
-    raters = pd.DataFrame(list(pairs["rating_gaps"]), index=margins.index, columns=names)
+    raters = rating_gaps(pairs)[names]
     quality, theirs = (proxy_quality(t, truth[names], aspect, length_gap=length_gap) for t in (margins, raters))
     quality["raters_length"] = theirs["length"]
     cost = pd.DataFrame({a: {"seconds": p.seconds, "n_tokens": p.n_tokens} for a, p in proxies.items()}).T

@@ -5,9 +5,9 @@ import pandas as pd
 from scipy.special import logit
 
 from pdsel.divergence import preference_divergence, rating_divergence, scale_margins
+from pdsel.notesworld.settings import QUANTILE
 from pdsel.selection import POOLED
 
-QUANTILE = 0.9  # gamma, where margins are clipped
 VOTES = (0.55, 0.99)  # bounds of an aspect's accuracy: its log-odds divide, and must not be near 0
 
 

@@ -6,9 +6,9 @@ from datasets import Dataset
 from scipy.special import expit
 
 from pdsel.checks import DataError, refuse
+from pdsel.notesworld.settings import QUANTILE
 from pdsel.pairs import pair_id
 from pdsel.rules import Rule, needs
-from pdsel.rules.aspects import QUANTILE
 from pdsel.rules.rewards import SPOT
 from pdsel.selection import random_scores, select
 
