@@ -22,7 +22,7 @@ from transformers import (
 )
 
 from pdsel.checks import DataError, refuse
-from pdsel.engine.models import SAFE, device, load_causal, load_tokenizer
+from pdsel.engine.models import SAFE, device, load_causal, load_tokenizer, resolve
 
 
 def generate(
@@ -43,7 +43,7 @@ def generate(
     Parameters
     ----------
     model : str
-        Path or hub id of a causal model.
+        Path or hub id of a causal model, or "notesworld" for the shipped one.
     prompts : list of str or of chat messages
         Strings go in as they are, with the special tokens that the tokenizer adds (such as BOS); lists of messages
         (`{"role", "content"}`) go through its chat template. A list may hold both.
@@ -79,8 +79,7 @@ def generate(
 
     Examples
     --------
-    >>> from pdsel.notesworld import BASE_MODEL
-    >>> generate(BASE_MODEL, ["notes size tiny ; food moss ; home ? ; age old ; tell food ="], stop=" .")
+    >>> generate("notesworld", ["notes size tiny ; food moss ; home ? ; age old ; tell food ="], stop=" .")
     ['food moss']
     """
     stop = [stop] if isinstance(stop, str) else list(stop)
@@ -90,6 +89,7 @@ def generate(
     prompts = list(prompts)
     if not prompts:
         return []
+    model = resolve(model)
     tokenizer = load_tokenizer(model)
     texts = prompt_texts(tokenizer, prompts)
     # a chat template writes its own special tokens; never add them twice

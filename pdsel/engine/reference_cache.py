@@ -8,6 +8,7 @@ import pandas as pd
 from transformers.utils import cached_file
 
 from pdsel.artifacts import digest, save_table
+from pdsel.notesworld import model_path
 
 PARTS = ("*.safetensors", "config.json", "tokenizer*", "*.jinja", "special_tokens_map.json")
 
@@ -21,7 +22,7 @@ def model_content(model):
     >>> len(model_content(BASE_MODEL))
     64
     """
-    folder = Path(cached_file(str(model), "config.json")).parent
+    folder = Path(cached_file(model_path(str(model)), "config.json")).parent
     if folder.parent.name == "snapshots":  # of huggingface_hub's cache
         return hashlib.sha256(folder.name.encode()).hexdigest()
     files = sorted({file for part in PARTS for file in folder.glob(part)})

@@ -4,6 +4,7 @@ DPO has no column for an offset, but shifting the reference log-probability of t
 exact, with TRL's beta set to `scale * beta`: `-log sigma(scale * M + offset)`.
 """
 
+import math
 from dataclasses import replace
 from typing import ClassVar
 
@@ -45,7 +46,8 @@ class EqualPairs:
             return batches, n_items
         size = self.args.per_device_train_batch_size  # pairs of a process in a round
         per_step, n = size * processes * rounds, len(self.train_dataset)
-        start = self.state.global_step % -(-n // per_step) * per_step  # of this step's pairs in the epoch
+        steps_per_epoch = math.ceil(n / per_step)
+        start = (self.state.global_step % steps_per_epoch) * per_step  # the step's first pair, counted in the epoch
         for turn, batch in enumerate(batches):
             first = start + (turn * processes + self.args.process_index) * size
             for column, value in self.blanked.items():
