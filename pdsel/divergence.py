@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from pdsel.checks import DataError, refuse, require_columns
+from pdsel.data.gaps import rating_gaps
 
 
 def scale_margins(margins, aspect, *, quantile=0.9):
@@ -129,15 +130,13 @@ def preference_divergence(margins, aspect, *, weights=None):
     return pd.Series(total, index=margins.index, name="pd", copy=False)
 
 
-def rating_divergence(pairs, *, aspects=None):
+def rating_divergence(pairs):
     """PD(rati.): the divergence from the true ratings, an oracle for the proxies.
 
     Parameters
     ----------
     pairs : datasets.Dataset
         Pairs table with `pair_id, aspect, rating_gaps`.
-    aspects : list of str, optional
-        What the entries of `rating_gaps` stand for, in order. Default: found from the labels, see `gap_order`.
 
     Returns
     -------
@@ -147,60 +146,22 @@ def rating_divergence(pairs, *, aspects=None):
     Raises
     ------
     ValueError
-        For a missing column, a single aspect, or an absent rating of another aspect.
+        For a missing column, gaps without names, a single aspect, or an absent rating of another aspect.
 
     Examples
     --------
     >>> from datasets import Dataset
     >>> rating_divergence(Dataset.from_dict({"pair_id": ["p", "q"], "aspect": ["a", "b"],
-    ...                                      "rating_gaps": [[1.0, -2.0], [4.0, 1.0]]}))
+    ...                                      "rating_gaps": [{"a": 1.0, "b": -2.0}, {"a": 4.0, "b": 1.0}]}))
+    pair_id
     p    1.0
     q   -1.0
     Name: pd, dtype: float64
     """
     require_columns(pairs.column_names, ["pair_id", "aspect", "rating_gaps"], "pairs table")
-    names = list(aspects) if aspects is not None else gap_order(pairs)
-    gaps = pd.DataFrame(np.array(list(pairs["rating_gaps"]), dtype=float), index=list(pairs["pair_id"]), columns=names)
+    gaps = rating_gaps(pairs)
     aspect = pd.Series(list(pairs["aspect"]), index=gaps.index)
     return preference_divergence(scale_margins(gaps, aspect, quantile=1.0), aspect)
-
-
-def gap_order(pairs):
-    """Which aspect each entry of `rating_gaps` is about, found from the labels.
-
-    A pair's gap on its own aspect is positive, so only an order that makes all own gaps positive is possible; the
-    alphabetical one (which `load_ratings` uses) is preferred where several are.
-
-    Raises
-    ------
-    ValueError
-        If no order, or more than one besides the alphabetical, is possible.
-    """
-    gaps = np.array(list(pairs["rating_gaps"]), dtype=float)
-    labels = np.array(list(pairs["aspect"]))
-    names = sorted(set(labels.tolist()))
-    if len(names) != gaps.shape[1]:
-        raise DataError(
-            f"rating_gaps: {gaps.shape[1]} gaps a pair but labels on {len(names)} aspects {names}; pass aspects=[...] in "
-            "the order of the gaps"
-        )
-    fits = {name: np.flatnonzero((gaps[labels == name] > 0).all(axis=0)) for name in names}
-    if all(k in fits[name] for k, name in enumerate(names)):
-        return names
-    orders = _matchings(names, fits, {})
-    if len(orders) != 1:
-        raise DataError(
-            f"rating_gaps: {len(orders)} orders of {names} fit the labels; pass aspects=[...] in the order of the gaps"
-        )
-    return [name for name, _ in sorted(orders[0].items(), key=lambda item: item[1])]
-
-
-def _matchings(names, fits, taken):
-    if len(taken) == len(names):
-        return [taken]
-    name = names[len(taken)]
-    free = [k for k in fits[name] if k not in taken.values()]
-    return [found for k in free for found in _matchings(names, fits, taken | {name: k})][:2]
 
 
 def _checked(margins, aspect):

@@ -1,4 +1,5 @@
-"""The judges' public door; they live in `pdsel.evaluation.judges`."""
+"""The public door to the judges, which live in `pdsel.evaluation.judges`: `from pdsel.judges import gold_judge`."""
 
-from pdsel.evaluation.judges import *  # noqa: F403
 from pdsel.evaluation.judges import __all__ as __all__
+from pdsel.evaluation.judges import __dir__ as __dir__
+from pdsel.evaluation.judges import __getattr__ as __getattr__

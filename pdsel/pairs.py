@@ -7,20 +7,17 @@ import warnings
 
 import numpy as np
 import pandas as pd
-from datasets import Features, List, Value
+from datasets import Features, Value
 
 from pdsel.checks import DataError, refuse, require_columns
+from pdsel.data.gaps import mean_gap, rating_gaps
 from pdsel.data.subsets import draw, subsample, supply
 from pdsel.data.tables import Spool, check_pairs, rows_at
 from pdsel.ratings import check_ratings
 
-__all__ = ["check_pairs", "compare_responses", "make_pairs", "mean_gaps", "pair_id", "relabel", "supply"]
+__all__ = ["check_pairs", "compare_responses", "make_pairs", "pair_id", "relabel", "supply"]
 
-FEATURES = Features(
-    {name: Value("string") for name in ["pair_id", "prompt_id", "prompt", "chosen", "rejected", "aspect"]}
-    | {name: Value("string") for name in ["chosen_model", "rejected_model"]}
-    | {"rating_gaps": List(Value("float64")), "overall_gap": Value("float64"), "conflict": Value("bool")}
-)
+TEXT_COLUMNS = ["pair_id", "prompt_id", "prompt", "chosen", "rejected", "aspect", "chosen_model", "rejected_model"]
 
 
 def pair_id(prompt, chosen, rejected, aspect):
@@ -118,7 +115,13 @@ def make_pairs(ratings, *, aspects=None, conflict=None, size=None, seed=0):
     table = _orient(ratings, labelled, np.sign(own[labelled.index]), aspects)
     _check_parts(table, aspects)
     table = subsample(table, conflict, size, seed)
-    return _with_texts(ratings, table)
+    return _with_texts(ratings, table, aspects)
+
+
+def _features(aspects):
+    texts = {name: Value("string") for name in TEXT_COLUMNS}
+    gaps = {aspect: Value("float64") for aspect in aspects}
+    return Features(texts | {"rating_gaps": gaps, "overall_gap": Value("float64"), "conflict": Value("bool")})
 
 
 def _aspects(ratings, aspects):
@@ -162,13 +165,14 @@ def _assign(prompt_ids, aspects, seed):
 def _orient(ratings, labelled, signs, aspects):
     """Pairs with the better response first, without texts: `row, better, worse` say where in the ratings they are."""
     first, second = labelled["first"].to_numpy(), labelled["second"].to_numpy()
+    gaps = labelled[aspects].mul(signs, axis=0) + 0.0  # no negative zeros
     table = pd.DataFrame(
         {
             "row": labelled["row"].to_numpy(),
             "aspect": labelled["aspect"].to_numpy(),
             "better": np.where(signs > 0, first, second),
             "worse": np.where(signs > 0, second, first),
-            "rating_gaps": (signs[:, None] * labelled[aspects].to_numpy() + 0.0).tolist(),
+            "rating_gaps": gaps.to_dict("records"),
             "overall_gap": signs * labelled["overall_gap"].to_numpy(),
         }
     )
@@ -191,9 +195,9 @@ def _ids(ratings, table):
     return ids
 
 
-def _with_texts(ratings, table):
+def _with_texts(ratings, table, aspects):
     """The pairs table, written prompt by prompt: its texts (each up to six times) may be larger than memory."""
-    spool = Spool(FEATURES)
+    spool = Spool(_features(aspects))
     prompts = rows_at(ratings.select_columns(["prompt", "responses", "models"]), table["row"].tolist())
     for record, prompt in zip(table.itertuples(), prompts, strict=True):
         better, worse = record.better, record.worse
@@ -222,19 +226,9 @@ def _with_conflict(table):
             f"no overall score for {unknown.sum()} of {len(table)} pairs: the mean of the aspects stands in",
             stacklevel=4,
         )
-        table.loc[unknown, "overall_gap"] = mean_gaps(table.loc[unknown, "rating_gaps"])
+        gaps = pd.DataFrame(table.loc[unknown, "rating_gaps"].tolist())
+        table.loc[unknown, "overall_gap"] = mean_gap(gaps).to_numpy()
     return table.assign(conflict=table["overall_gap"] < 0)
-
-
-def mean_gaps(rating_gaps):
-    """Mean rating gap of each pair over the aspects that are rated, in rating points.
-
-    >>> mean_gaps([[2.0, -1.0, float("nan")]])
-    array([0.5])
-    """
-    return np.nanmean(np.array(list(rating_gaps), dtype=float), axis=1).round(
-        9
-    )  # a tie is a tie, whatever its rounding
 
 
 def relabel(pairs, by="overall"):
@@ -254,7 +248,7 @@ def relabel(pairs, by="overall"):
 
     >>> from datasets import Dataset
     >>> pairs = Dataset.from_dict({"pair_id": ["a"], "prompt": ["p"], "chosen": ["x"], "rejected": ["y"], "aspect": ["k"],
-    ...     "chosen_model": ["m"], "rejected_model": ["n"], "rating_gaps": [[1.0, -3.0]], "overall_gap": [-2.0]})
+    ...     "chosen_model": ["m"], "rejected_model": ["n"], "rating_gaps": [{"k": 1.0}], "overall_gap": [-2.0]})
     >>> relabel(pairs, by="overall")[0]["chosen"]
     'y'
     """
@@ -263,7 +257,10 @@ def relabel(pairs, by="overall"):
         raise DataError(f"by={by!r}: use one of {list(gap_of)}")
     check_pairs(pairs)
     require_columns(pairs.column_names, [gap_of[by]], "pairs table")
-    gaps = np.array(pairs["overall_gap"], dtype=float) if by == "overall" else mean_gaps(pairs["rating_gaps"])
+    if by == "overall":
+        gaps = np.array(pairs["overall_gap"], dtype=float)
+    else:
+        gaps = mean_gap(rating_gaps(pairs)).to_numpy()
     unknown = np.array(pairs["pair_id"])[np.isnan(gaps)]
     refuse(unknown, gap_of[by], "is absent", "drop these pairs, or relabel by the other rating")
     kept = np.flatnonzero(gaps)
@@ -306,7 +303,8 @@ def _swap(row):
     if "chosen_model" in row:
         swapped |= {"chosen_model": row["rejected_model"], "rejected_model": row["chosen_model"]}
     if "rating_gaps" in row:
-        swapped["rating_gaps"] = [None if gap is None else -gap for gap in row["rating_gaps"]]
+        gaps = row["rating_gaps"].items()
+        swapped["rating_gaps"] = {aspect: None if gap is None else -gap for aspect, gap in gaps}
     if row.get("overall_gap") is not None:
         swapped["overall_gap"] = -row["overall_gap"]
         swapped["conflict"] = swapped["overall_gap"] < 0

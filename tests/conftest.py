@@ -72,11 +72,15 @@ def hand_ratings():
 
 @pytest.fixture
 def hand_pairs():
-    """A pairs table from `(aspect, rating_gaps, overall_gap)` per pair, named z0, z1, ...; keywords replace columns."""
+    """A pairs table from `(aspect, rating_gaps, overall_gap)` per pair, named z0, z1, ...; keywords replace columns.
+
+    Gaps that come as a list are those of the aspects a, b, c, ...
+    """
 
     def build(*rows, **columns):
         n = range(len(rows))
         aspects, gaps, overall = map(list, zip(*rows, strict=True))
+        gaps = [gap if isinstance(gap, dict) else dict(zip("abc", gap, strict=False)) for gap in gaps]
         table = {
             "pair_id": [f"z{i}" for i in n],
             "prompt_id": [f"q{i}" for i in n],

@@ -22,7 +22,7 @@ class FakeEndpoint(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.bodies, self.authorizations, self.times = [], [], Counter()
+        self.bodies, self.headers, self.authorizations, self.times = [], [], [], Counter()
         self.bias, self.logprobs, self.fault = 0.0, True, lambda text, times: None
         self.lock, self.held, self.torn_down = threading.Lock(), threading.Event(), threading.Event()
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
@@ -57,6 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         text = body["messages"][-1]["content"]
         with self.server.lock:
             self.server.bodies.append(body)
+            self.server.headers.append(dict(self.headers))
             self.server.authorizations.append(self.headers["Authorization"])
             times = self.server.times[text]
             self.server.times[text] += 1
@@ -93,6 +94,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def fault_busy(self, body):
         self.error(429, "slow down", Retry_After="0")
+
+    def fault_busy_for_seven_seconds(self, body):
+        self.error(429, "slow down", Retry_After="7")
+
+    def fault_busy_until_a_past_date(self, body):
+        self.error(429, "slow down", Retry_After="Thu, 01 Jan 2015 00:00:00 GMT")
 
     def fault_broken(self, body):
         self.error(500, "internal")

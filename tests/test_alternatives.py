@@ -34,9 +34,8 @@ def few(pairs):
 
 @pytest.fixture
 def three():
-    return Dataset.from_dict(
-        {"pair_id": list("pqr"), "aspect": ["a", "b", "a"], "rating_gaps": [[1.0, -2.0], [0.0, 2.0], [4.0, 1.0]]}
-    )
+    gaps = [{"a": 1.0, "b": -2.0}, {"a": 0.0, "b": 2.0}, {"a": 4.0, "b": 1.0}]
+    return Dataset.from_dict({"pair_id": list("pqr"), "aspect": ["a", "b", "a"], "rating_gaps": gaps})
 
 
 def sides(chosen, rejected):

@@ -14,6 +14,7 @@ from pdsel.evaluation import (
     duels,
     head_to_head,
     mean_over_prompts_and_seeds,
+    p_value_text,
     paired_difference,
     win_rate,
 )
@@ -133,6 +134,12 @@ def test_a_preference_differs_in_percentage_points():
     assert paired_difference(table, "PD", "ALL").value == 25
 
 
+def test_a_p_value_is_never_printed_as_nothing():
+    assert [p_value_text(p) for p in (1.0, 0.04996, 0.0001, 0.00009, 0.0)] == ["1.0000", "0.0500", "0.0001"] + [
+        "< 0.0001"
+    ] * 2
+
+
 def test_p_values_are_those_of_a_paired_t_test_and_holms():
     table = outcomes(seeds=(0,), n=400, shift=0.15)
     found = compare_methods(table, metric="utility")
@@ -174,7 +181,7 @@ def test_bad_outcomes_are_refused(spoil, change, problem):
 def test_a_comparison_needs_two_methods_and_a_known_reference():
     with pytest.raises(ValueError, match="1 method; a comparison needs 2"):
         compare_methods(outcomes().query("method == 'PD'"), metric="utility")
-    with pytest.raises(ValueError, match="reference is no method: 1 .*SFT"):
+    with pytest.raises(ValueError, match="reference is not a method: 1 .*SFT"):
         compare_methods(outcomes(), metric="utility", reference="SFT")
 
 

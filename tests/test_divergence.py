@@ -9,7 +9,8 @@ from datasets import Dataset
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdsel.divergence import aligned, gap_order, preference_divergence, rating_divergence, repeated, scale_margins
+from pdsel.data.gaps import rating_gaps
+from pdsel.divergence import aligned, preference_divergence, rating_divergence, repeated, scale_margins
 from pdsel.pairs import make_pairs
 
 NAN = float("nan")
@@ -224,58 +225,45 @@ def test_rating_divergence_by_hand(hand_pairs):
     )
     found = rating_divergence(pairs)
     assert found.to_dict() == {"z0": -(1 - 1), "z1": -(-1 + 1), "z2": -(0.5 - 0.5), "z3": 0}
-    fewer = rating_divergence(pairs.select([0, 2, 3]), aspects=["a", "b", "c"])  # without z1 the largest are 2, 2 and 1
+    fewer = rating_divergence(pairs.select([0, 2, 3]))  # without z1 the largest are 2, 2 and 1
     assert fewer.to_dict() == {"z0": -(1 - 1), "z2": -(1 - 0.5), "z3": 0}
 
 
 def test_rating_divergence_is_negative_where_the_ratings_agree(pairs):
     found = rating_divergence(pairs)
-    gaps = np.array(list(pairs["rating_gaps"]))
+    gaps = rating_gaps(pairs)
     assert list(found.index) == list(pairs["pair_id"])
     assert (found[(gaps > 0).all(axis=1)] < 0).all()
     assert found.between(-3, 3).all()
     assert found[np.array(pairs["conflict"])].mean() > found[~np.array(pairs["conflict"])].mean()
 
 
-def test_gap_order_is_alphabetical_where_that_fits(hand_pairs):
-    assert gap_order(hand_pairs(("b", [1.0, 1.0], 1.0), ("a", [1.0, 1.0], 1.0))) == ["a", "b"]
+def test_the_order_in_which_aspects_are_asked_for_does_not_matter(ratings):
+    """Guessed from the labels, the order of a subset whose gaps all are positive was always taken as alphabetical."""
+    pairs = make_pairs(ratings, aspects=["truthfulness", "honesty"])
+    assert list(pairs.features["rating_gaps"]) == ["truthfulness", "honesty"]
+    agreeing = pairs.select(np.flatnonzero((rating_gaps(pairs) > 0).all(axis=1)))
+    turned = [row | {"rating_gaps": dict(reversed(row["rating_gaps"].items()))} for row in agreeing]
+    assert same(rating_divergence(agreeing), rating_divergence(Dataset.from_list(turned)))
 
 
-def test_gap_order_is_found_from_the_labels(hand_pairs):
-    pairs = hand_pairs(("a", [-1.0, 2.0, 1.0], 1.0), ("b", [1.0, -1.0, NAN], 1.0), ("c", [0.0, -1.0, 1.0], 1.0))
-    assert gap_order(pairs) == ["b", "a", "c"]
-    found = rating_divergence(pairs.select([0, 2]), aspects=["b", "a", "c"])
-    assert found.to_dict() == {"z0": -(-1 + 1), "z2": -(0 - 1)}
+def test_rating_divergence_of_a_subset_in_which_all_gaps_are_positive(hand_pairs):
+    """The aspects were asked for as b, a; the largest foreign gaps are 2 for a and 8 for b."""
+    pairs = hand_pairs(
+        ("a", {"b": 8.0, "a": 1.0}, 1.0),
+        ("a", {"b": 2.0, "a": 9.0}, 1.0),
+        ("b", {"b": 9.0, "a": 2.0}, 1.0),
+        ("b", {"b": 1.0, "a": 0.5}, 1.0),
+    )
+    assert rating_divergence(pairs).to_dict() == {"z0": -1.0, "z1": -0.25, "z2": -1.0, "z3": -0.25}
 
 
-def test_gap_order_follows_the_aspects_of_make_pairs(ratings):
-    given_order = ["truthfulness", "honesty", "helpfulness"]
-    pairs = make_pairs(ratings, aspects=given_order)
-    assert gap_order(pairs) == given_order
-    rows = [row | {"rating_gaps": row["rating_gaps"][::-1]} for row in pairs]
-    assert same(rating_divergence(pairs), rating_divergence(Dataset.from_list(rows)))
-
-
-@pytest.mark.parametrize(
-    ("rows", "problem"),
-    [
-        (
-            [("a", [-1.0, 1.0, 1.0], 1), ("b", [1.0, 1.0, 1.0], 1), ("c", [1.0, 1.0, 1.0], 1)],
-            "2 orders of .* fit the labels",
-        ),
-        ([("a", [-1.0, 1.0], 1), ("b", [-1.0, 1.0], 1)], "0 orders of .* fit the labels"),
-        ([("a", [1.0, 1.0], 1)], "2 gaps a pair but labels on 1 aspects"),
-    ],
-    ids=["ambiguous", "impossible", "unlabelled aspect"],
-)
-def test_gap_order_refuses_to_guess(hand_pairs, rows, problem):
-    with pytest.raises(ValueError, match=rf"rating_gaps: {problem}.*pass aspects=\[\.\.\.\] in the order of the gaps"):
-        gap_order(hand_pairs(*rows))
-
-
-def test_gap_order_names_the_aspects_plainly(hand_pairs):
-    with pytest.raises(ValueError, match=r"labels on 1 aspects \['a'\]"):
-        gap_order(hand_pairs(("a", [1.0, 1.0], 1)))
+def test_gaps_without_names_are_refused(hand_pairs):
+    pairs = hand_pairs(("a", {"a": 1.0, "b": 1.0}, 1.0)).remove_columns("rating_gaps")
+    with pytest.raises(
+        ValueError, match=r"rating_gaps does not name the aspects: 1 \(first: z0\)\. Remedy: make the pairs"
+    ):
+        rating_divergence(pairs.add_column("rating_gaps", [[1.0, 1.0]]))
 
 
 def test_rating_divergence_refuses_an_absent_rating_or_column(hand_pairs):

@@ -11,6 +11,7 @@ from pdsel.evaluation import (
     Estimate,
     bootstrap_mean,
     from_alpaca_eval,
+    interval,
     length_controlled_win_rate,
     measure,
     win_rate,
@@ -55,6 +56,12 @@ def test_the_bootstrap_is_deterministic_and_near_the_normal_interval():
     assert found == win_rate(preference)
     assert bootstrap_mean(preference) != bootstrap_mean(preference, seed=1)
     assert (found.high - found.low) / 2 == pytest.approx(1.96 * found.standard_error, rel=0.1)
+
+
+def test_an_interval_reads_the_same_everywhere():
+    assert interval(52.345, 48.1, 56.62) == "52.3 [48.1, 56.6]" == str(Estimate(52.345, 2, 48.1, 56.62, "by hand", 9))
+    assert interval(1.5, -0.5, 3.5, digits=2, signed=True) == "+1.50 [-0.50, +3.50]"
+    assert interval(1.5, np.nan, np.nan) == "1.5"
 
 
 def test_an_estimate_is_frozen_and_reads_well():

@@ -14,14 +14,13 @@ import papermill
 import pytest
 
 from pdsel.artifacts import digest
-from pdsel.evaluation import Estimate
+from pdsel.evaluation import Estimate, means
 from pdsel.experiments import grid
 from pdsel.experiments import grid_plan as plan
-from pdsel.experiments.claims import MARGIN, by_condition, claims, contrast, judged, of, verdict
-from pdsel.experiments.followups import harder, reasons
-from pdsel.experiments.grid_tables import conflict_rows, is_grid, load_families, load_grid, means, save_grid
-from pdsel.experiments.gridpairs import pair_facts
-from pdsel.selection import FULL, RULES, select
+from pdsel.experiments.claims import MARGIN, by_condition, claims, contrast, harder, judged, of, reasons, verdict
+from pdsel.experiments.grid_tables import conflict_rows, is_grid, load_families, load_grid, save_grid
+from pdsel.rules.methods import FULL, SELECTED
+from pdsel.selection import random_scores, select
 
 TINY = {"n_pairs": 60, "max_steps": 2}
 
@@ -54,7 +53,7 @@ def stored(tmp_path_factory):
 def test_every_method_is_a_cell_with_the_same_training():
     for method in grid.METHODS:
         settings = grid.cell(method, seed=3, conflict=0.1)
-        assert settings["rule"] in {**FULL, **RULES}
+        assert settings["rule"] in [*FULL, *SELECTED]
         assert {name: settings[name] for name in grid.DPO} == grid.DPO
         assert settings["share"] == (1.0 if settings["rule"] in FULL else grid.SHARE)
         assert settings == json.loads(json.dumps(settings))  # what is stored is what is asked
@@ -65,7 +64,7 @@ def test_a_policy_is_trained_on_what_its_rule_keeps(stored):
     table = table.set_index("method")
     pairs = grid.world(0, 0.3, 60)
     assert table["n_trained"].loc[["ALL", "RAND", "RAF", "PD"]].tolist() == [60, 18, 18, 18]
-    expected = select(RULES["RAND"][0](pairs, None, 0, 0.9), 0.3)
+    expected = select(random_scores(pairs, seed=0), 0.3)
     assert kept[table.loc["RAND", "cell"]] == list(expected) and kept[table.loc["ALL", "cell"]] == []
     assert set(table["steps"]) == {2} and (table["training_seconds"] > 0).all()
     assert table.loc["ALL", "selection_seconds"] == 0 < table.loc["PD", "selection_seconds"]
@@ -126,9 +125,9 @@ def test_the_grids_files_come_back_as_tables(stored, tmp_path):
 
 def test_the_pairs_behind_the_grid(stored, monkeypatch):
     folder, cells, (_, table, _) = stored
-    monkeypatch.setattr("pdsel.experiments.gridpairs.PAIRS", 60)
-    monkeypatch.setattr("pdsel.experiments.gridpairs.BALANCED", cells[-1]["proxies"])
-    facts = pair_facts([0], [0.3], folder)
+    monkeypatch.setattr("pdsel.experiments.grid.PAIRS", 60)
+    monkeypatch.setattr("pdsel.experiments.grid.BALANCED", cells[-1]["proxies"])
+    facts = grid.pair_facts([0], [0.3], folder)
     assert len(facts) == 60 and facts["kept"].sum() == 18 and facts["conflict"].sum() == 18
     assert facts.loc[facts["kept"], "PD"].max() <= facts.loc[~facts["kept"], "PD"].min()
     wrong = table.set_index("method")["wrong_labels"]

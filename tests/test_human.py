@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 
 from pdsel.checks import DataError
+from pdsel.data.gaps import rating_gaps
 from pdsel.divergence import rating_divergence
-from pdsel.experiments.human_ratings import MEAN, RULES, agreement_table, label_on, rule_scores
+from pdsel.experiments.human_ratings import MEAN, SIMPLE_RULES, agreement_table, label_on, rule_scores
 from pdsel.pairs import make_pairs, pair_id
 from pdsel.plots import plot_human_agreement, plot_human_shares
 from pdsel.ratings import load_ratings
@@ -118,10 +119,10 @@ def test_divergence_is_the_packages_own(ratings):
     names = list(ratings[0]["ratings"])
     pairs = make_pairs(ratings, aspects=names)
     gaps = pd.concat([label_on(ratings, label).assign(label=label) for label in names]).loc[list(pairs["pair_id"])]
-    assert np.array_equal(gaps[names].to_numpy(), np.array(list(pairs["rating_gaps"])))
+    assert np.array_equal(gaps[names].to_numpy(), rating_gaps(pairs)[names].to_numpy())
     one = pairs.filter(lambda aspect: aspect == names[0], input_columns="aspect")
     ours = rule_scores(gaps[gaps["label"] == names[0]].drop(columns="label"), names[0])["PD(rati.)"]
-    pd.testing.assert_series_equal(ours, rating_divergence(one, aspects=names), check_names=False)
+    pd.testing.assert_series_equal(ours, rating_divergence(one), check_names=False)
 
 
 def test_overall_is_not_read_by_any_rule(ratings):
@@ -217,19 +218,22 @@ def test_unknown_label_is_refused(ratings):
 @pytest.mark.parametrize("plot", [plot_human_agreement, plot_human_shares])
 def test_figures_state_what_the_table_says(ratings, plot):
     table = pd.concat(agreement_table(ratings, shares=[0.3, 1.0]).assign(data=name) for name in ("one", "two"))
-    figure = plot(table)
+    figure = plot(table, mean=MEAN)
     gain = means(agreement_table(ratings)).loc["PD(rati.)", "gain"]
     assert f"confirmed {gain:.0f} points more often" in figure.get_suptitle()
     titles = [axis.get_title() or axis.get_title(loc="left") for axis in figure.axes]
     assert titles == [f"{name}\njudge: human overall" for name in ("one", "two")]
-    plot(table.assign(gain_low=-1.0))
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()][::-1]
+    if plot is plot_human_agreement:
+        assert [name.split(":")[0] for name in names] == SIMPLE_RULES
+    plot(table.assign(gain_low=-1.0), mean=MEAN)
     assert "no more often" in plt.gcf().get_suptitle()
     plt.close("all")
 
 
 def test_figure_of_an_absent_share(ratings):
     with pytest.raises(DataError, match=r"share=0.5 is not in the table. Remedy: use one of \[0.3\]"):
-        plot_human_agreement(agreement_table(ratings), share=0.5)
+        plot_human_agreement(agreement_table(ratings), mean=MEAN, share=0.5)
 
 
 LABELS = {
@@ -253,7 +257,7 @@ def test_real_labels(shared, name):
 def test_people_confirm_what_pd_keeps(topical):
     """Topical-Chat, judged by the human overall score, which PD never read."""
     table = means(agreement_table(topical))
-    assert table["n"].to_dict() == dict(zip(RULES, [1008, 1008, 3359, 1008, 1008], strict=True))
+    assert table["n"].to_dict() == dict(zip(SIMPLE_RULES, [1008, 1008, 3359, 1008, 1008], strict=True))
     assert table["value"].round(1)[["PD(rati.)", "ALL", "PD(high)"]].tolist() == [100.0, 90.9, 70.1]
     assert table.loc["PD(rati.)", "gain_low"] > 7 and table.loc["PD(high)", "gain_high"] < -18
     assert table.loc["RAND", "gain_low"] < 0 < table.loc["RAND", "gain_high"]

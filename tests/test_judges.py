@@ -1,5 +1,8 @@
 """Judges and what is checked of them: reward models by hand, position bias, answers that read no prompt."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -269,3 +272,19 @@ def test_a_gullible_judge_is_caught(greedy):
 
     found = null_win_rates(gullible, *greedy)["value"]
     assert found.to_dict() == {"silent": 0, "polite": 0, "refusal": 0, "structured": 100}
+
+
+def test_every_public_judge_comes_through_the_short_door_too():
+    import pdsel.judges
+    from pdsel.evaluation import judges
+
+    assert {"LLMJudge", "gold_judge", "proxy_judge", "reward_judge"} <= set(pdsel.judges.__all__)
+    for name in judges.__all__:
+        assert getattr(pdsel.judges, name) is getattr(judges, name)
+    with pytest.raises(AttributeError, match="no_such_judge"):
+        _ = pdsel.judges.no_such_judge
+
+
+def test_the_gold_judge_loads_no_torch():
+    code = "import sys; from pdsel.judges import gold_judge; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,7 @@ from datasets import Dataset
 from pdsel import plots
 from pdsel.evaluation import paired_difference
 from pdsel.evaluation.judges import gold_gaps
-from pdsel.experiments import grid, league, league_report
+from pdsel.experiments import grid, league, league_tables
 from pdsel.experiments import grid_plan as plan
 from pdsel.plots.style import use_style
 from pdsel.rules import RULES, available, keep_all, needs
@@ -126,7 +126,7 @@ def test_the_league_table_is_the_means_and_paired_differences(made_up):
     expected = paired_difference(ours, "SeRA", "PD", metric="win_rate")
     assert table.loc["SeRA", "minus PD"] == pytest.approx(expected.value)
     assert table.loc["SeRA", "p PD"] < 0.05 and np.isnan(table.loc["PD", "minus PD"])
-    text = league_report.league_rows(table).set_index("rule")
+    text = league_tables.league_rows(table).set_index("rule")
     assert (
         text.loc["SeRA", "- PD"].endswith("*")
         and text.loc["PD", "- PD"] == ""
@@ -142,8 +142,8 @@ def test_a_league_without_those_it_is_compared_with(made_up, absent):
     whole = league.league_table(*made_up)
     assert [f"minus {name}" in table for name in ("PD", "RAND")] == [name not in absent for name in ("PD", "RAND")]
     pd.testing.assert_series_equal(table["win_rate"], whole.loc[table.index, "win_rate"])
-    assert len(league_report.league_rows(table)) == len(table) and len(league_report.recommend(table)) == len(
-        league_report.SITUATIONS
+    assert len(league_tables.league_rows(table)) == len(table) and len(league_tables.recommend(table)) == len(
+        league_tables.SITUATIONS
     )
     alone = league.league_table(outcomes, cells, against=["ALL"])
     assert ("minus ALL" in alone) == (len(table) > 1)
@@ -165,13 +165,13 @@ def test_methods_of_other_seeds_are_not_compared(made_up):
     table = league.league_table(outcomes, cells)
     assert table["seeds"].to_dict() == {"PD": 3, "ALL": 3, "RAND": 3, "SeRA": 1}
     assert np.isnan(table.loc["SeRA", "minus PD"]) and table.loc["RAND", "minus PD"] == pytest.approx(-10, abs=1)
-    text = league_report.league_rows(table).set_index("rule")["- PD"]
+    text = league_tables.league_rows(table).set_index("rule")["- PD"]
     assert text["SeRA"] == text["PD"] == "" and text["RAND"].startswith("-")
 
 
 def test_recommendations_use_only_what_one_has(made_up):
     table = league.league_table(*made_up)
-    found = league_report.recommend(table).set_index("situation")
+    found = league_tables.recommend(table).set_index("situation")
     first = found["1."]
     assert first["no ratings"].startswith("RAND"), "SeRA is worse, PD needs aspects, ALL is no rule"
     assert first["each pair rated on one aspect"].startswith("PD (")
@@ -182,11 +182,11 @@ def test_recommendations_use_only_what_one_has(made_up):
         else "length-controlled win rate, %"
         if name == "raters who favour long answers"
         else "win rate, %"
-        for name in league_report.SITUATIONS
+        for name in league_tables.SITUATIONS
     }
     assert found.loc["no ratings, and no time to train", ["2.", "3."]].tolist() == ["", ""], "RAND alone was run"
     known = {need for rule in [*RULES.values(), *BUILT.values()] for need in needs(rule.score)}
-    assert known <= league_report.ASPECTS | {"aspect_models"} and known <= {"pairs", *SIGNALS}, (
+    assert known <= league_tables.ASPECTS | {"aspect_models"} and known <= {"pairs", *SIGNALS}, (
         "every need is in a situation"
     )
 
@@ -269,11 +269,11 @@ def test_the_mean_over_conditions_is_of_what_was_run_in_all_of_them(played, tmp_
 
 
 def test_all_texts_of_a_league_come_at_once(played, tmp_path):
-    texts = league_report.league_texts(played)
+    texts = league_tables.league_texts(played)
     assert list(texts) == ["league", "league_means", "recommended", "league_grid", "league_orders"]
     assert texts["league_orders"].set_index(["conflict", "kept"]).loc[("30 %", "10 %"), "best"] == "SeRA"
     assert texts["league_grid"].set_index("rule").loc["ALL"].tolist().count("") == 3, "one column is its own"
-    assert league_report.league_texts(tmp_path / "nowhere") == {}
+    assert league_tables.league_texts(tmp_path / "nowhere") == {}
 
 
 def test_the_map_of_the_league_shows_what_was_run(played):

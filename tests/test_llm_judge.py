@@ -14,7 +14,8 @@ from scipy.special import expit
 
 from pdsel.checks import DataError
 from pdsel.evaluation.judges.audit import both_orders, null_win_rates, position_bias
-from pdsel.evaluation.judges.endpoint import Endpoint, Pace
+from pdsel.evaluation.judges.cache import answer_key
+from pdsel.evaluation.judges.endpoint import Pace
 from pdsel.evaluation.judges.llm import JudgeError, LLMJudge, load_template
 from pdsel.evaluation.judges.prompt import TEMPLATE, fill, read_answer
 
@@ -31,6 +32,7 @@ CALM = {"backoff": 0, "timeout": 20}
 def key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0)  # the client retries without waiting
 
 
 @pytest.fixture
@@ -202,7 +204,7 @@ def test_the_key_is_in_no_file_log_or_message(judge, server, tmp_path, caplog, c
     handler = logging.FileHandler(tmp_path / "everything.log")
     logging.getLogger().addHandler(handler)
     caplog.set_level(logging.DEBUG)
-    for name in ("httpx", "httpcore"):
+    for name in ("httpx2", "httpcore2", "openai"):
         caplog.set_level(logging.DEBUG, logger=name)
     shown = [repr(judge()), repr(vars(judge().endpoint))]
     try:
@@ -369,21 +371,57 @@ def test_slots_are_at_equal_distances_whatever_the_clock():
     assert starts == [100, 101, 102, 103, 110.5, 111.5]
 
 
-def test_waiting_before_another_attempt(server, monkeypatch):
-    waits = []
-    monkeypatch.setattr("pdsel.evaluation.judges.endpoint.sleep_using_event", lambda stop: waits.append)
-    monkeypatch.setattr("random.uniform", lambda low, high: 0.0)
-    options = {"concurrency": 1, "requests_per_minute": None, "retries": 8, "timeout": 20, "backoff": 1.0}
-    endpoint = Endpoint(server.url, "OPENAI_API_KEY", **options)
-    turns = ["broken"] * 8 + [None]
+@pytest.fixture
+def waits(monkeypatch):
+    """The seconds that the client waits before it asks again, instead of waiting."""
+    waited = []
+    monkeypatch.setattr("openai._base_client.time.sleep", waited.append)
+    return waited
+
+
+def test_the_client_waits_as_long_as_the_endpoint_asks(judge, server, waits):
+    server.fault = lambda text, times: ["busy_for_seven_seconds", "busy_until_a_past_date", None][times]
+    judge(concurrency=1)(PROMPTS[:1], OURS[:1], THEIRS[:1])
+    assert waits == [7.0, 0.0] * 2
+
+
+def test_the_wait_before_an_unusable_reply_is_asked_for_again_doubles(judge, server, monkeypatch):
+    waited = []
+    monkeypatch.setattr("threading.Event.wait", lambda self, seconds=None: waited.append(seconds))
+    turns = ["malformed"] * 8 + [None]
     server.fault = lambda text, times: turns[times]
+    asked = judge(concurrency=1, retries=8, backoff=1.0)
     body = {"model": "judge", "messages": fill(TEMPLATE, "a", "b", "cc")}
-    endpoint.ask_all({"question": body}, lambda key, answer: None)
-    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
-    waits.clear()
-    server.fault = lambda text, times: ["busy", "unavailable", None][times - 9]
-    endpoint.ask_all({"question": body}, lambda key, answer: None)
-    assert waits == [0, 0]  # Retry-After goes before: 0 seconds, and a date in the past
+    assert asked.endpoint.ask_all({"question": body}, lambda key, answer: None) == {}
+    assert [seconds for seconds in waited if seconds is not None] == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_the_keys_of_the_cache_are_those_of_earlier_versions(tmp_path):
+    ours = LLMJudge("judge", base_url="http://127.0.0.1:8000/v1", cache=tmp_path / "answers.sqlite")
+    keys = [
+        *ours._questions(["Explain rain."], ["x" * 30], ["y" * 20])[0],
+        answer_key("http://host", {"b": "é", "a": 1}),
+    ]
+    assert [key[:16] for key in keys] == ["2c2c246aac62bf01", "b0621c30a01ef17d", "543edbfeca87ea62"]
+
+
+def test_what_is_asked_tells_nothing_about_this_machine(judge, server):
+    judge()(PROMPTS[:1], OURS[:1], THEIRS[:1])
+    for headers in server.headers:
+        assert not [name for name in headers if name.lower().startswith("x-stainless")]
+
+
+def test_a_missing_key_is_found_before_the_network_is_tried(tmp_path, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY")
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was tried"))
+    ours = LLMJudge("gpt", base_url="https://api.openai.com/v1", cache=tmp_path / "answers.sqlite")
+    with pytest.raises(JudgeError, match="OPENAI_API_KEY is not set. Remedy: set OPENAI_API_KEY to a key"):
+        ours(PROMPTS, OURS, THEIRS)
+
+
+def test_an_unknown_option_is_refused_by_name(tmp_path):
+    with pytest.raises(DataError, match="options of LLMJudge are unknown: 1 .first: temprature.*use some of backoff, "):
+        LLMJudge("judge", base_url="http://host/v1", cache=tmp_path / "a", temprature=1)
 
 
 def test_braces_in_texts_are_just_braces(judge, server):
@@ -459,7 +497,7 @@ def test_reading(content, top, expected):
 
 
 BAD = {
-    "a key for a name": ({"key_variable": KEY}, "key_variable: is no name"),
+    "a key for a name": ({"key_variable": KEY}, "key_variable: is not the name"),
     "a password": ({"base_url": "http://me:pass1234@host/v1"}, "base_url: has to be"),
     "no address": ({"base_url": "localhost:8000"}, "base_url: has to be"),
     "a template's text": ({"template": "{instruction} {output_1} {output_2}"}, "template: is a text.*load_template"),

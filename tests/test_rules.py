@@ -41,6 +41,11 @@ def by_prompt(*values, prompts="xxyy"):
     return pd.Series(values, index=pd.Index(list(prompts), name="prompt_id"), dtype=float)
 
 
+def named(*gaps):
+    """Gaps on the aspects a, b and c, as a pairs table holds them."""
+    return [dict(zip("abc", gap, strict=True)) for gap in gaps]
+
+
 ZERO = sides([0, 0, 0], [0, 0, 0])
 MARGINS_OF_TEN = {"reference_logps": ZERO}  # beta .1: log-ratios of 10 are rewards of 1
 ABC = {
@@ -64,7 +69,7 @@ HAND = {  # rule: signals, options, score of p, q (and r, s), and which is kept 
     "PD(rati.)": (
         {
             "pairs": Dataset.from_dict(
-                {"pair_id": IDS, "aspect": list("abc"), "rating_gaps": [[1, 2, 4], [2, 1, -2], [-2, 0, 3]]}
+                {"pair_id": IDS, "aspect": list("abc"), "rating_gaps": named([1, 2, 4], [2, 1, -2], [-2, 0, 3])}
             )
         },
         {},
@@ -248,7 +253,7 @@ def signals():
             "rejected": ["w " * int(k) for k in rng.integers(1, 9, n)],
             "aspect": [("a", "b", "c")[i % 3] for i in range(n)],
             "rating_gaps": [
-                [float(g if k != i % 3 else abs(g) + 1) for k, g in enumerate(row)]
+                {"abc"[k]: float(g if k != i % 3 else abs(g) + 1) for k, g in enumerate(row)}
                 for i, row in enumerate(rng.integers(-2, 3, (n, 3)))
             ],
         }
@@ -481,8 +486,7 @@ def test_two_aspects_make_consensus_rules_one(signals):
 @pytest.mark.parametrize(("file", "limit"), [("topical_chat_usr.jsonl", None), ("summeval12.jsonl", 40)])
 def test_rules_that_need_ratings_only_on_what_people_rated(shared, file, limit):
     """One table for all of them; those it shares with the table of notebook 10 are the same to the bit."""
-    from pdsel.experiments.human_ratings import MEAN, agreement_table
-    from pdsel.experiments.rules_on_ratings import field_scores
+    from pdsel.experiments.human_ratings import MEAN, agreement_table, field_scores
     from pdsel.ratings import load_ratings
 
     rated = load_ratings(shared / file, limit=limit)
@@ -505,9 +509,14 @@ def test_rules_that_need_ratings_only_on_what_people_rated(shared, file, limit):
 def test_ratings_that_come_as_text_are_numbers():
     """As text "10" is below "9"; code that compares ratings as they come gets this wrong."""
     gaps = [["10", "-9", "9"], ["-10", "9", "10"], ["-9", "10", "9"]]
-    named = {"pair_id": IDS, "aspect": list("abc")}
     as_text, as_numbers = (
-        Dataset.from_dict(named | {"rating_gaps": [[kind(gap) for gap in row] for row in gaps]})
+        Dataset.from_dict(
+            {
+                "pair_id": IDS,
+                "aspect": list("abc"),
+                "rating_gaps": named(*([kind(gap) for gap in row] for row in gaps)),
+            }
+        )
         for kind in (str, float)
     )
     found = score("PD(rati.)", {"pairs": as_text})

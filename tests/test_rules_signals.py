@@ -105,7 +105,7 @@ CHANGED = {
     "prompt": lambda text: text + " ;",
     "prompt_id": lambda name: "x" + name,
     "aspect": lambda name: name[::-1],
-    "rating_gaps": lambda gaps: [2 * gap for gap in gaps],
+    "rating_gaps": lambda gaps: {aspect: 2 * gap for aspect, gap in gaps.items()},
 }
 
 

@@ -7,8 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pdsel.pairs import relabel
-from pdsel.selection import FULL, POOLED, RULES, random_scores, score_rules, select, select_rules, training_pairs
+from pdsel.selection import random_scores, select
 
 SCORES = st.floats(-3, 3) | st.integers(-2, 2).map(float) | st.sampled_from([-0.0, float("inf"), -float("inf")])
 SHARES = st.floats(0, 1, exclude_min=True) | st.fractions(0, 1, max_denominator=8).map(float).filter(bool)
@@ -176,84 +175,6 @@ def test_random_scores_are_uniform_and_free_of_the_seeds_order():
     assert scores.between(0, 1, inclusive="left").all()
     assert np.histogram(scores, bins=10, range=(0, 1))[0] == pytest.approx(np.full(10, 500), abs=85)  # 4 sd
     assert abs(np.corrcoef(scores, other)[0, 1]) < 0.06
-
-
-@pytest.fixture
-def margins(pairs):
-    """Margins as proxies would give them: the rating gaps with noise, and one pooled reward."""
-    rng = np.random.default_rng(0)
-    aspects = ["helpfulness", "honesty", "instruction_following", "truthfulness"]
-    gaps = pd.DataFrame(list(pairs["rating_gaps"]), columns=aspects, index=list(pairs["pair_id"]))
-    noisy = gaps + rng.normal(size=gaps.shape)
-    return noisy.assign(**{POOLED: rng.normal(size=len(gaps))})
-
-
-@pytest.fixture
-def kept(pairs, margins):
-    return select_rules(score_rules(pairs, margins), 0.3)
-
-
-def test_every_rule_keeps_its_share_best_first(pairs, margins, kept):
-    scores = score_rules(pairs, margins)
-    assert list(scores) == list(RULES) == list(kept["method"].unique())
-    assert list(scores.index) == list(pairs["pair_id"]) and scores.index.name == "pair_id"
-    for rule, part in kept.groupby("method"):
-        found = scores.loc[part["pair_id"], rule]
-        assert list(part["rank"]) == list(range(round(0.3 * len(pairs))))
-        assert found.is_monotonic_decreasing if RULES[rule][1] == "highest" else found.is_monotonic_increasing
-
-
-def test_pd_and_pd_high_share_scores_but_no_pair(pairs, margins, kept):
-    scores = score_rules(pairs, margins)
-    assert scores["PD"].equals(scores["PD(high)"])
-    ids = kept.groupby("method")["pair_id"].agg(set)
-    assert not ids["PD"] & ids["PD(high)"]
-    assert scores["PD"][list(ids["PD"])].max() < scores["PD"][list(ids["PD(high)"])].min()
-
-
-def test_raf_keeps_the_largest_pooled_margin(margins, kept):
-    ids = kept.loc[kept["method"] == "RAF", "pair_id"]
-    assert margins.loc[ids, POOLED].min() > margins.drop(ids)[POOLED].max()
-
-
-def test_rules_do_not_depend_on_the_order_of_the_pairs(pairs, margins, kept):
-    order = np.random.default_rng(0).permutation(len(pairs))
-    shuffled = score_rules(pairs.select(order), margins.iloc[order[::-1]])
-    pd.testing.assert_frame_equal(select_rules(shuffled, 0.3), kept)
-
-
-def test_scores_need_every_pairs_margins(pairs, margins):
-    with pytest.raises(ValueError, match=r"margins\['honesty'\] is NaN or infinite .*\. Remedy"):
-        score_rules(pairs, margins.assign(honesty=np.nan))
-
-
-@pytest.mark.parametrize("method", RULES)
-def test_a_rule_trains_on_its_kept_pairs_in_table_order(pairs, kept, method):
-    found = list(training_pairs(method, pairs, kept)["pair_id"])
-    ids = set(kept.loc[kept["method"] == method, "pair_id"])
-    assert found == [pair for pair in pairs["pair_id"] if pair in ids]
-    assert len(found) == round(0.3 * len(pairs))
-    assert (
-        training_pairs(method, pairs, kept.sample(frac=1, random_state=0)).to_list()
-        == training_pairs(method, pairs, kept).to_list()
-    )
-
-
-@pytest.mark.parametrize("method", FULL)
-def test_full_methods_train_on_all_pairs(pairs, method):
-    by = {"OVA": "overall", "AVG": "mean_rating"}.get(method)
-    expected = relabel(pairs, by=by) if by else pairs
-    assert training_pairs(method, pairs, None).to_list() == expected.to_list()
-
-
-def test_training_pairs_refuses_unknown_methods_and_foreign_ids(pairs, kept):
-    with pytest.raises(ValueError, match=r"method='PD\+': use one of \['OVA', .*'PD\(high\)'\]"):
-        training_pairs("PD+", pairs, kept)
-    first = list(kept.loc[kept["method"] == "PD", "pair_id"])
-    with pytest.raises(
-        ValueError, match=rf"pair_id kept but not in the pairs table: {len(first) - 3} \(first: .*Remedy"
-    ):
-        training_pairs("PD", pairs.filter(lambda row: row["pair_id"] in first[:3], load_from_cache_file=False), kept)
 
 
 @pytest.mark.parametrize("conflict", [0.1, 0.3])

@@ -252,7 +252,9 @@ def test_selection_and_training_never_ask_for_gold(pairs, tmp_path, monkeypatch)
     """With the gold aspects out of reach, the whole way from pairs to a policy still works."""
     from pdsel.evaluation import judges
     from pdsel.notesworld import variants, world
-    from pdsel.selection import POOLED, score_rules, select_rules, training_pairs
+    from pdsel.rules import keep_all, score_all
+    from pdsel.rules.methods import SELECTED, training_pairs
+    from pdsel.selection import POOLED
 
     def forbidden(*args):
         raise AssertionError("gold was asked for")
@@ -262,7 +264,9 @@ def test_selection_and_training_never_ask_for_gold(pairs, tmp_path, monkeypatch)
     options = {"model": BASE_MODEL, "kind": "implicit", **TINY}
     proxies = {aspect: fit_proxy(pairs, aspect, **options) for aspect in sorted(set(pairs["aspect"]))}
     proxies[POOLED] = fit_proxy(pairs, None, **options)
-    kept = select_rules(score_rules(pairs, score_margins(pairs, proxies)), 0.3)
+    margins = score_margins(pairs, proxies)
+    signals = {"pairs": pairs, "margins": margins, "pooled": margins[POOLED]}
+    kept = keep_all(score_all(signals, SELECTED), 0.3)
     train_dpo(training_pairs("PD", pairs, kept), model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, **TINY)
     with pytest.raises(AssertionError, match="gold was asked for"):
         judges.gold_scores(["notes size tiny ; tell size ="], ["size tiny ."])

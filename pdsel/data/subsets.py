@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pdsel.checks import DataError, require_columns
+from pdsel.data.gaps import rating_gaps
 
 
 def draw(seed, name):
@@ -161,12 +162,12 @@ def fully_rated(pairs):
     """The pairs whose responses are both rated on every aspect, without which PD(rati.) cannot be computed.
 
     >>> from datasets import Dataset
-    >>> gaps = [[1.0, None], [2.0, -1.0]]
+    >>> gaps = [{"a": 1.0, "b": None}, {"a": 2.0, "b": -1.0}]
     >>> fully_rated(Dataset.from_dict({"pair_id": ["a", "b"], "rating_gaps": gaps}))["pair_id"][:]
     ['b']
     """
-    gaps = np.array(list(pairs["rating_gaps"]), dtype=float)
-    return pairs.select(np.flatnonzero(np.isfinite(gaps).all(axis=1)))
+    complete = np.isfinite(rating_gaps(pairs)).all(axis=1)
+    return pairs.select(np.flatnonzero(complete))
 
 
 def supply(pairs, *, levels=(0.1, 0.2, 0.3)):

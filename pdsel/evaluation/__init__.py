@@ -1,44 +1,36 @@
-"""Who wins, by how much, and how sure we are: metrics with 95 % intervals."""
+"""Who wins, by how much, and how sure we are: metrics with 95 % intervals, comparisons of methods, length control.
 
-from pdsel.evaluation.comparisons import (
-    bradley_terry,
-    compare_methods,
-    duels,
-    head_to_head,
-    mean_over_prompts_and_seeds,
-    paired_difference,
-)
-from pdsel.evaluation.estimates import (
-    CONFIDENCE,
-    RESAMPLES,
-    Estimate,
-    bootstrap_mean,
-    from_alpaca_eval,
-    win_rate,
-    winning_score,
-)
-from pdsel.evaluation.length_control import joint_difficulty, length_controlled_win_rate, preferences_at_equal_length
-from pdsel.evaluation.tables import measure, scored, tabulate, winning_scores
+Statistics of preferences live here, and the judges that give these preferences. Nothing here trains a policy. Names
+are imported on first use.
+"""
 
-__all__ = [
-    "CONFIDENCE",
-    "RESAMPLES",
-    "Estimate",
-    "bootstrap_mean",
-    "bradley_terry",
-    "compare_methods",
-    "duels",
-    "from_alpaca_eval",
-    "head_to_head",
-    "joint_difficulty",
-    "length_controlled_win_rate",
-    "mean_over_prompts_and_seeds",
-    "measure",
-    "paired_difference",
-    "preferences_at_equal_length",
-    "scored",
-    "tabulate",
-    "win_rate",
-    "winning_score",
-    "winning_scores",
-]
+import lazy_loader
+
+_attach = lazy_loader.attach(
+    __name__,
+    submodules=["judges"],
+    submod_attrs={
+        "comparisons": [
+            "bradley_terry",
+            "compare_methods",
+            "duels",
+            "head_to_head",
+            "mean_over_prompts_and_seeds",
+            "p_value_text",
+            "paired_difference",
+        ],
+        "estimates": [
+            "CONFIDENCE",
+            "RESAMPLES",
+            "Estimate",
+            "bootstrap_mean",
+            "from_alpaca_eval",
+            "interval",
+            "win_rate",
+            "winning_score",
+        ],
+        "length_control": ["joint_difficulty", "length_controlled_win_rate", "preferences_at_equal_length"],
+        "tables": ["means", "measure", "scored", "tabulate", "winning_scores"],
+    },
+)
+__getattr__, __dir__, __all__ = _attach

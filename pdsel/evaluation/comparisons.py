@@ -11,23 +11,26 @@ from pdsel.checks import DataError, refuse, require_columns
 from pdsel.evaluation.estimates import CONFIDENCE, RESAMPLES, Estimate, checked_preferences
 from pdsel.evaluation.soft_logistic import soft_logistic
 
-WEAK = 1e-6  # the ridge of Bradley-Terry strengths: only keeps a method that never wins from minus infinity
+# The ridge of Bradley-Terry strengths. It is far too weak to matter, but keeps a method that never wins from minus infinity.
+WEAK = 1e-6
+TAILS = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
 
 
 def mean_over_prompts_and_seeds(table, *, seed=0):
     """The mean of a table of seeds x prompts, and how far it would move with other seeds and other prompts.
 
-    Both are resampled in each draw (Owen 2007): prompts with replacement, and one seed less than there are, since k seeds
-    drawn from k vary too little by (k - 1)/k and there are few (Rao & Wu 1988). The interval is Student's, with
-    Satterthwaite's degrees of freedom: near k - 1 where seeds differ, near the prompts' number where only prompts do. Where
-    each seed has its own prompts, seeds alone are resampled: their means differ by the choice of prompts already.
+    Each draw resamples both (Owen 2007): prompts with replacement, and one seed fewer than there are, since the mean of k
+    seeds drawn from k varies too little by the factor (k - 1)/k, which matters when seeds are few (Rao & Wu 1988). The
+    interval is Student's, with Satterthwaite's degrees of freedom: near k - 1 where seeds differ, near the number of
+    prompts where only prompts differ. Where each seed has its own prompts, only seeds are resampled: their means already
+    differ by the choice of prompts.
 
     Parameters
     ----------
     table : pandas.DataFrame, shape (seeds, prompts)
         NaN where a seed was not judged on a prompt, as when each seed has its own prompts.
     seed : int
-        Of the resampling.
+        The seed of the resampling.
 
     Returns
     -------
@@ -45,48 +48,72 @@ def mean_over_prompts_and_seeds(table, *, seed=0):
     >>> estimate.value, estimate.n
     (0.625, 4)
     """
-    values, known = table.fillna(0.0).to_numpy(dtype=float), table.notna().to_numpy(dtype=float)
+    values, known = _values_and_known(table)
     refuse(table.index[known.sum(axis=1) == 0], "seeds", "have no prompt", "drop them")
     refuse(table.columns[known.sum(axis=0) == 0], "prompts", "have no value", "drop them")
     seeds, prompts = known.shape
+    nested = seeds > 1 and known.sum(axis=0).max() == 1  # each seed has its own prompts
     value = float(values.sum() / known.sum())
-    nested = seeds > 1 and known.sum(axis=0).max() == 1
-    over = [f"{prompts} prompts"] * (not nested) + [f"{seeds} seeds"] * (seeds > 1)
-    variant = f"bootstrap over {' and '.join(over)}, Student's t"
+    variant = _bootstrap_variant(seeds, prompts, nested)
     if known.sum() == 1:
         return Estimate(value, float("nan"), value, value, variant, prompts)
-    rng = np.random.default_rng(seed)
-    drawn = np.ones((RESAMPLES, 1)) if seeds == 1 else rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), RESAMPLES)
-    weights = np.ones(prompts) if nested else rng.multinomial(prompts, np.full(prompts, 1 / prompts), RESAMPLES)
-    means = ((drawn @ values) * weights).sum(axis=1) / ((drawn @ known) * weights).sum(axis=1)
-    error = float(means.std(ddof=1))
+    error = float(_resampled_means(values, known, nested, seed).std(ddof=1))
     half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, _freedom(values, known))) * error
     return Estimate(value, error, value - half, value + half, variant, prompts)
 
 
+def _values_and_known(table):
+    """Two arrays of the table's shape: its values with 0 for NaN, and 1 where there is a value, else 0."""
+    return table.fillna(0.0).to_numpy(dtype=float), table.notna().to_numpy(dtype=float)
+
+
+def _bootstrap_variant(seeds, prompts, nested):
+    resampled = []
+    if not nested:
+        resampled.append(f"{prompts} prompts")
+    if seeds > 1:
+        resampled.append(f"{seeds} seeds")
+    return f"bootstrap over {' and '.join(resampled)}, Student's t"
+
+
+def _resampled_means(values, known, nested, seed):
+    """The mean in each of `RESAMPLES` draws of seeds and prompts, shape (RESAMPLES,)."""
+    seeds, prompts = known.shape
+    rng = np.random.default_rng(seed)
+    seed_counts = np.ones((RESAMPLES, 1))
+    if seeds > 1:
+        seed_counts = rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), RESAMPLES)
+    prompt_counts = np.ones(prompts)
+    if not nested:
+        prompt_counts = rng.multinomial(prompts, np.full(prompts, 1 / prompts), RESAMPLES)
+    totals = ((seed_counts @ values) * prompt_counts).sum(axis=1)
+    return totals / ((seed_counts @ known) * prompt_counts).sum(axis=1)
+
+
 def _freedom(values, known):
     """Satterthwaite's degrees of freedom of a sum of two variances: of the seeds' means and of the prompts' means."""
-    parts = []
-    for axis in (1, 0) if known.sum(axis=0).max() > 1 or len(known) == 1 else (1,):
+    every_seed_has_its_own_prompts = known.sum(axis=0).max() == 1 and len(known) > 1
+    components = []
+    for axis in (1,) if every_seed_has_its_own_prompts else (1, 0):
         means = values.sum(axis=axis) / known.sum(axis=axis)
         if len(means) > 1:
-            parts.append((float(means.var(ddof=1)) / len(means), len(means) - 1))
-    whole = sum(variance for variance, _ in parts)
-    rest = sum(variance**2 / freedom for variance, freedom in parts)
-    return whole**2 / rest if rest > 0 else parts[0][1]
+            components.append((float(means.var(ddof=1)) / len(means), len(means) - 1))
+    total = sum(variance for variance, _ in components)
+    weighted = sum(variance**2 / freedom for variance, freedom in components)
+    return total**2 / weighted if weighted > 0 else components[0][1]
 
 
 def paired_difference(outcomes, one, other, *, metric="preference", seed=0):
-    """How much more `one` has of a metric than `other`, on the same prompts and seeds.
+    """How much higher a metric is for `one` method than for `other`, on the same prompts and seeds.
 
     Parameters
     ----------
     outcomes : pandas.DataFrame
         A row per method, prompt and, where there is a column of that name, `seed`: `method, prompt_id` and the metric.
     one, other : str
-        Methods.
+        Names of methods.
     metric : str
-        A numeric column; "preference" gives percentage points of win rate, any other its own unit.
+        A numeric column. "preference" gives percentage points of win rate, any other column its own unit.
 
     Returns
     -------
@@ -95,7 +122,7 @@ def paired_difference(outcomes, one, other, *, metric="preference", seed=0):
     Raises
     ------
     ValueError
-        For a missing method, or prompts (of a seed) that only one of the two has.
+        If a method is missing, or if only one of the two was judged on a prompt (of a seed).
 
     Examples
     --------
@@ -108,24 +135,31 @@ def paired_difference(outcomes, one, other, *, metric="preference", seed=0):
 
 
 def _differences(outcomes, one, other, metric):
-    """Seeds x prompts."""
+    """The metric of `one` minus that of `other`: a table of seeds x prompts."""
     require_columns(outcomes.columns, ["method", "prompt_id", metric], "outcomes")
+    methods = set(outcomes["method"])
+    missing = [name for name in (one, other) if name not in methods]
+    refuse(missing, "outcomes: method", "is missing", f"use two of {sorted(methods)}")
+    ours, theirs = (_by_seed_and_prompt(outcomes, name, metric) for name in (one, other))
     refuse(
-        [name for name in (one, other) if name not in set(outcomes["method"])],
-        "outcomes: method",
-        "is missing",
-        f"use two of {sorted(set(outcomes['method']))}",
+        ours.index.symmetric_difference(theirs.index),
+        "(seed, prompt_id)",
+        f"is judged for only one of {one} and {other}",
+        "judge both on the same prompts",
     )
+    unit = 100 if metric == "preference" else 1
+    return ((ours - theirs) * unit).unstack("prompt_id")
+
+
+def _by_seed_and_prompt(outcomes, method, metric):
+    """The metric of one method, indexed by seed and prompt_id; the seed is 0 where outcomes name none."""
     keyed = outcomes if "seed" in outcomes else outcomes.assign(seed=0)
-    sides = [keyed[keyed["method"] == name].set_index(["seed", "prompt_id"])[metric] for name in (one, other)]
-    for name, side in zip((one, other), sides, strict=True):
-        refuse(
-            side.index[side.index.duplicated()], f"prompt_id of {name}", "occurs twice in a seed", "keep one row each"
-        )
-        refuse(side.index[side.isna()], f"{metric} of {name}", "is NaN", "drop these prompts for both methods")
-    apart = sides[0].index.symmetric_difference(sides[1].index)
-    refuse(apart, "(seed, prompt_id)", f"is judged for only one of {one} and {other}", "judge both on the same prompts")
-    return ((sides[0] - sides[1]) * (100 if metric == "preference" else 1)).unstack("prompt_id")
+    values = keyed[keyed["method"] == method].set_index(["seed", "prompt_id"])[metric]
+    refuse(
+        values.index[values.index.duplicated()], f"prompt_id of {method}", "occurs twice in a seed", "keep one row each"
+    )
+    refuse(values.index[values.isna()], f"{metric} of {method}", "is NaN", "drop these prompts for both methods")
+    return values
 
 
 def compare_methods(outcomes, *, metric="preference", reference=None):
@@ -137,13 +171,13 @@ def compare_methods(outcomes, *, metric="preference", reference=None):
         See `paired_difference`.
     metric : str
     reference : str, optional
-        Compare every method with this one; else every pair of methods.
+        Compare every method with this one; without it, every pair of methods is compared.
 
     Returns
     -------
     pandas.DataFrame
-        `one, other, difference, low, high, p, p_holm`; the intervals are uncorrected 95 % intervals, and `p` is that of the
-        same Student's t, two-sided.
+        `one, other, difference, low, high, p, p_holm`. The intervals are uncorrected 95 % intervals, and `p` belongs to the
+        same Student's t, two-sided; `p_value_text` writes it.
 
     Examples
     --------
@@ -154,35 +188,46 @@ def compare_methods(outcomes, *, metric="preference", reference=None):
     [['PD', 'ALL'], ['PD', 'RAND']]
     """
     methods = list(dict.fromkeys(outcomes["method"]))
-    refuse(
-        [reference] if reference not in [None, *methods] else [], "reference", "is no method", f"use one of {methods}"
-    )
-    pairs = list(combinations(methods, 2)) if reference is None else [(reference, m) for m in methods if m != reference]
+    if reference is None:
+        pairs = list(combinations(methods, 2))
+    else:
+        unknown = [] if reference in methods else [reference]
+        refuse(unknown, "reference", "is not a method", f"use one of {methods}")
+        pairs = [(reference, method) for method in methods if method != reference]
     if not pairs:
         raise DataError(f"outcomes: {len(methods)} method; a comparison needs 2")
-    rows = []
-    for one, other in pairs:
-        table = _differences(outcomes, one, other, metric)
-        found = mean_over_prompts_and_seeds(table)
-        rows.append(
-            {
-                "one": one,
-                "other": other,
-                "difference": found.value,
-                "low": found.low,
-                "high": found.high,
-                "p": _p_value(found, table),
-            }
-        )
-    result = pd.DataFrame(rows)
+    result = pd.DataFrame([_comparison(outcomes, one, other, metric) for one, other in pairs])
     return result.assign(p_holm=multipletests(result["p"], method="holm")[1])
 
 
-def _p_value(found, table):
-    if found.standard_error == 0:
-        return 1.0 if found.value == 0 else 0.0
-    freedom = _freedom(table.fillna(0.0).to_numpy(), table.notna().to_numpy(dtype=float))
-    return float(2 * stats.t.sf(abs(found.value) / found.standard_error, freedom))
+def _comparison(outcomes, one, other, metric):
+    differences = _differences(outcomes, one, other, metric)
+    estimate = mean_over_prompts_and_seeds(differences)
+    return {
+        "one": one,
+        "other": other,
+        "difference": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "p": _p_value(estimate, differences),
+    }
+
+
+def _p_value(estimate, differences):
+    """The two-sided p value of an estimated mean of seeds x prompts, under the hypothesis that the true mean is 0."""
+    if estimate.standard_error == 0:
+        return 1.0 if estimate.value == 0 else 0.0
+    t = abs(estimate.value) / estimate.standard_error
+    return float(2 * stats.t.sf(t, _freedom(*_values_and_known(differences))))
+
+
+def p_value_text(p):
+    """A p value with four decimals; one that would round to nothing is a bound, since no test is ever certain.
+
+    >>> p_value_text(0.0213), p_value_text(0.0)
+    ('0.0213', '< 0.0001')
+    """
+    return "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def duels(judge, prompts, outputs):
@@ -191,15 +236,15 @@ def duels(judge, prompts, outputs):
     Parameters
     ----------
     judge : callable
-        `judge(prompts, outputs, baseline_outputs)`, see `pdsel.evaluation.judges`. It is asked once a pair of methods.
+        `judge(prompts, outputs, baseline_outputs)`, see `pdsel.evaluation.judges`. It is asked once per pair of methods.
     prompts : list, length n
     outputs : dict
-        Method to a list of n texts.
+        The name of a method to its list of n texts.
 
     Returns
     -------
     pandas.DataFrame
-        `one, other, prompt` (its position) and `preference`, the probability that `one` beats `other`.
+        `one, other, prompt` (the position of the prompt) and `preference`, the probability that `one` beats `other`.
     """
     frames = [
         pd.DataFrame(
@@ -216,7 +261,7 @@ def duels(judge, prompts, outputs):
 
 
 def head_to_head(duels):
-    """Win rate (%) of the method of the row against that of the column; 50 on the diagonal.
+    """The win rate (%) of the row's method against the column's method; 50 on the diagonal.
 
     >>> head_to_head(pd.DataFrame({"one": ["A"], "other": ["B"], "prompt": [0], "preference": [0.75]}))
             A     B
@@ -232,22 +277,23 @@ def head_to_head(duels):
 
 
 def bradley_terry(duels, *, resamples=500, seed=0):
-    """One scale for all methods: strengths whose difference is the log odds of winning (Bradley & Terry 1952).
+    """One scale for all methods: the difference of two strengths is the log odds of winning (Bradley & Terry 1952).
 
-    Unlike Elo ratings it depends on no order of the duels. Intervals come from resampling prompts, since what a prompt asks
-    for touches all its duels.
+    Unlike Elo ratings, strengths do not depend on the order of the duels. Intervals come from resampling prompts, since
+    a prompt affects all of its duels.
 
     Parameters
     ----------
     duels : pandas.DataFrame
-        See `duels`; a table of who beat whom is enough, not every pair needs to have met.
+        See `duels`. Not every pair of methods needs to have met.
     resamples, seed : int
+        How often prompts are resampled, and the seed of the resampling.
 
     Returns
     -------
     pandas.DataFrame
         Index `method`, best first: `strength` (nats, mean 0) with `low` and `high`; `win_rate`, the percentage that the
-        strengths give it against the average opponent; `rank_low` and `rank_high`, 1 being the best.
+        strengths give the method against its average opponent; `rank_low` and `rank_high`, 1 being the best.
 
     Examples
     --------
@@ -257,37 +303,49 @@ def bradley_terry(duels, *, resamples=500, seed=0):
     """
     require_columns(duels.columns, ["one", "other", "prompt", "preference"], "duels")
     checked_preferences(duels["preference"])
-    table = duels.pivot(index=["one", "other"], columns="prompt", values="preference")
+    met = duels.pivot(index=["one", "other"], columns="prompt", values="preference")
     methods = pd.Index(dict.fromkeys([*duels["one"], *duels["other"]]), name="method")
-    design = np.zeros((len(table), len(methods)))
-    for row, (one, other) in enumerate(table.index):
-        design[row, methods.get_loc(one)], design[row, methods.get_loc(other)] = 1, -1
-    values, known = table.fillna(0.0).to_numpy(), table.notna().to_numpy(dtype=float)
+    design = _duel_design(met.index, methods)
+    preferences, known = _values_and_known(met)
+    prompts = met.shape[1]
 
-    def strengths(weights):
-        met = known @ weights
-        fit = soft_logistic(
-            design[met > 0], (values @ weights)[met > 0] / met[met > 0], weight=met[met > 0], penalty=WEAK
-        )
-        return fit - fit.mean()
+    draws = np.random.default_rng(seed).multinomial(prompts, np.full(prompts, 1 / prompts), resamples)
+    drawn = np.array([_strengths(design, preferences, known, prompt_counts) for prompt_counts in draws])
+    strength = _strengths(design, preferences, known, np.ones(prompts))
 
-    count = table.shape[1]
-    draws = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), resamples)
-    drawn = np.array([strengths(weights) for weights in draws])
-    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-    ranks = np.quantile(stats.rankdata(-drawn, axis=1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], axis=0)
-    best = strengths(np.ones(count))
-    against = 100 / (1 + np.exp(best[None, :] - best[:, None]))
-    rivals = (against.sum(axis=1) - 50) / (len(methods) - 1)
-    found = pd.DataFrame(
-        {
-            "strength": best,
-            "low": low,
-            "high": high,
-            "win_rate": rivals,
-            "rank_low": ranks[0].round(),
-            "rank_high": ranks[1].round(),
-        },
-        index=methods,
-    )
-    return found.sort_values("strength", ascending=False, kind="stable")
+    low, high = np.quantile(drawn, TAILS, axis=0)
+    rank_low, rank_high = np.quantile(stats.rankdata(-drawn, axis=1), TAILS, axis=0).round()
+    columns = {
+        "strength": strength,
+        "low": low,
+        "high": high,
+        "win_rate": _average_win_rates(strength),
+        "rank_low": rank_low,
+        "rank_high": rank_high,
+    }
+    return pd.DataFrame(columns, index=methods).sort_values("strength", ascending=False, kind="stable")
+
+
+def _duel_design(pairs, methods):
+    """A row per pair of methods: 1 for the method whose wins are counted, -1 for its opponent."""
+    design = np.zeros((len(pairs), len(methods)))
+    for row, (one, other) in enumerate(pairs):
+        design[row, methods.get_loc(one)] = 1
+        design[row, methods.get_loc(other)] = -1
+    return design
+
+
+def _strengths(design, preferences, known, prompt_counts):
+    """The strengths that fit the duels best, with mean 0, when prompt j counts `prompt_counts[j]` times."""
+    duels = known @ prompt_counts
+    wins = preferences @ prompt_counts
+    held = duels > 0
+    fit = soft_logistic(design[held], wins[held] / duels[held], weight=duels[held], penalty=WEAK)
+    return fit - fit.mean()
+
+
+def _average_win_rates(strength):
+    """The win rate (%) of each method against its average opponent, by the strengths."""
+    against = 100 / (1 + np.exp(strength[None, :] - strength[:, None]))
+    draw_with_itself = 50
+    return (against.sum(axis=1) - draw_with_itself) / (len(strength) - 1)

@@ -1,5 +1,6 @@
 """Who wins, by how much, and how sure we are: metrics with 95 % intervals over prompts."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +16,8 @@ CONFIDENCE = 0.95
 class Estimate:
     """A number with its uncertainty.
 
-    `value, standard_error, low, high` share one unit (percent for win rates); `low` and `high` bound the 95 % interval;
-    `variant` says how it was computed, `n` from how many prompts.
+    `value, standard_error, low, high` share one unit (percent for win rates). `low` and `high` bound the 95 % interval,
+    `variant` says how the number was computed, and `n` from how many prompts.
     """
 
     value: float
@@ -27,20 +28,51 @@ class Estimate:
     n: int
 
     def __str__(self):
-        return f"{self.value:.1f} [{self.low:.1f}, {self.high:.1f}]"
+        return interval(self.value, self.low, self.high)
 
     @property
     def signed(self):
-        """As a difference.
+        """The text of a difference: every number carries its sign.
 
         >>> Estimate(1.5, 0.5, 0.5, 2.5, "by hand", 9).signed
         '+1.5 [+0.5, +2.5]'
         """
-        return f"{self.value:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
+        return interval(self.value, self.low, self.high, signed=True)
+
+
+def interval(value, low, high, *, digits=1, signed=False):
+    """A number and its 95 % interval as text, or the number alone where the interval is NaN.
+
+    Parameters
+    ----------
+    value, low, high : float
+        In one unit.
+    digits : int
+        How many digits follow the decimal point.
+    signed : bool
+        Whether every number carries its sign, as a difference should.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> interval(52.345, 48.1, 56.62)
+    '52.3 [48.1, 56.6]'
+    >>> interval(0.5, 0.25, 0.75, digits=2, signed=True)
+    '+0.50 [+0.25, +0.75]'
+    >>> interval(0.5, float("nan"), float("nan"))
+    '0.5'
+    """
+    style = f"{'+' if signed else ''}.{digits}f"
+    if math.isnan(low) or math.isnan(high):
+        return f"{value:{style}}"
+    return f"{value:{style}} [{low:{style}}, {high:{style}}]"
 
 
 def win_rate(preference):
-    """How often the model beats the baseline, ties counted half.
+    """How often the model beats the baseline; a tie counts half.
 
     Parameters
     ----------
@@ -50,12 +82,12 @@ def win_rate(preference):
     Returns
     -------
     Estimate
-        In percent; standard error of the mean, interval by bootstrap over prompts.
+        In percent, with the standard error of the mean and an interval by bootstrap over prompts.
 
     Raises
     ------
     ValueError
-        For no prompts, NaN, or values outside [0, 1].
+        If there are no prompts, or values that are NaN or outside [0, 1].
 
     Examples
     --------
@@ -71,7 +103,7 @@ def winning_score(preference):
     Parameters
     ----------
     preference : array-like, shape (n,)
-        In [0, 1]; above one half is a win, below a loss.
+        In [0, 1]; a value above one half is a win, one below it a loss.
 
     Examples
     --------
@@ -84,7 +116,7 @@ def winning_score(preference):
 
 
 def bootstrap_mean(values, *, variant="mean, bootstrap over prompts", seed=0):
-    """The mean of `values` with a percentile bootstrap interval over them, as `Estimate`.
+    """The mean of `values` with a percentile bootstrap interval over them, as an `Estimate`.
 
     >>> bootstrap_mean([0.5, 0.5, 0.5]).low
     0.5
@@ -108,7 +140,7 @@ def bootstrap_mean(values, *, variant="mean, bootstrap over prompts", seed=0):
 
 
 def from_alpaca_eval(preference):
-    """AlpacaEval's preferences (1 baseline wins, 2 model wins, 0 and 1.5 draws) as probabilities.
+    """AlpacaEval's preferences (1: the baseline wins, 2: the model wins, 0 and 1.5: a draw) as probabilities.
 
     >>> from_alpaca_eval([1, 2, 0, 1.5, 1.25]).tolist()
     [0.0, 1.0, 0.5, 0.5, 0.25]
@@ -118,6 +150,7 @@ def from_alpaca_eval(preference):
 
 
 def checked_preferences(preference):
+    """The preferences as an array of shape (n,), refused unless all are in [0, 1]."""
     values = np.asarray(preference, dtype=float)
     if values.ndim != 1 or len(values) == 0:
         raise DataError(f"preference: shape {values.shape}; give one value per prompt, at least one")

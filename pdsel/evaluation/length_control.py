@@ -28,11 +28,11 @@ def length_controlled_win_rate(preference, length_baseline, length_model, *, dif
     length_baseline, length_model : array-like, shape (n,)
         Characters of the outputs.
     difficulty : array-like, shape (n,), optional
-        Of each prompt, for the baseline; for a new prompt set, see `preferences_at_equal_length`, which estimates it.
+        The difficulty of each prompt for the baseline; `preferences_at_equal_length` estimates it for a new prompt set.
         Without it the fit is on length alone, and `variant` says that this is unreliable.
     gamed : pandas.DataFrame, optional
         Rows of deliberately short and long baselines that regularise the fit: `x` (their own tanh length feature),
-        `difficulty`, `pref` in [0, 1]. They get weight 0.1 each and no constant.
+        `difficulty`, `pref` in [0, 1]. Each row has weight 0.1 and no constant.
 
     Returns
     -------
@@ -47,10 +47,11 @@ def length_controlled_win_rate(preference, length_baseline, length_model, *, dif
 
     Notes
     -----
-    Measured on 20 models of the AlpacaEval 2 leaderboard (tests/test_evaluation.py holds these to it): with its difficulties
-    and gamed rows, 0.09 points from the published numbers on average and at most 0.28, rank correlation .997. On length alone
-    6.3 points off and at most 22.8, nearly always too high, rank correlation .91: worse than the raw win rate's .97. With
-    difficulties estimated jointly from the 20 models and no gamed rows, 1.0 points off and at most 3.2, rank correlation .98.
+    These are the distances from the published numbers of 20 models on the AlpacaEval 2 leaderboard, which
+    tests/test_evaluation.py checks. With the leaderboard's difficulties and gamed rows: 0.09 points on average, at most
+    0.28, rank correlation .997. On length alone: 6.3 points, at most 22.8, nearly always too high, rank correlation .91,
+    which is worse than the raw win rate's .97. With difficulties estimated jointly from the 20 models and no gamed rows:
+    1.0 points, at most 3.2, rank correlation .98.
 
     Examples
     --------
@@ -68,56 +69,63 @@ def length_controlled_win_rate(preference, length_baseline, length_model, *, dif
     if difficulty is not None:
         columns.append(_same_length(y, difficulty, "difficulty"))
         variant = "length, difficulty" + (", gamed baselines" if gamed is not None else "")
-    each = 100 * _at_equal_length(y, np.column_stack([*columns, np.ones_like(y)]), gamed)
-    value, error = float(each.mean()), float(each.std() / np.sqrt(len(y)))
+    contributions = 100 * _at_equal_length(y, np.column_stack([*columns, np.ones_like(y)]), gamed)
+    value, error = float(contributions.mean()), float(contributions.std() / np.sqrt(len(y)))
     half = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * error
     return Estimate(value, error, max(0.0, value - half), min(100.0, value + half), variant, len(y))
 
 
 def _length_feature(gap):
-    """AlpacaEval's: tanh of the difference in its own standard deviations; 0 throughout if all lengths are equal."""
+    """AlpacaEval's feature: tanh of the difference in its own standard deviations; 0 if all lengths are equal."""
     if gap.std() == 0 and gap[0] != 0:
         raise DataError("length_baseline - length_model is the same everywhere: nothing to control for; use win_rate")
     return np.tanh(gap / (gap.std() or 1.0))
 
 
 def _at_equal_length(y, design, gamed=None):
-    """Pseudo-values: their mean is the mean prediction with the length feature at 0, their spread that of its estimate.
+    """Pseudo-values, one per prompt: their mean is the mean prediction with the length feature at 0.
 
-    The value of prompt i is the mean prediction plus n times what it would move if the prompt were repeated (its influence).
+    The value of prompt i is that mean plus n times what the mean would move by if the prompt were repeated (its
+    influence), so the spread of the values is the spread of the estimate.
     """
-    if np.ptp(y) == 0 and y[0] in (0, 1):  # it always loses, or always wins: at any length
+    if np.ptp(y) == 0 and y[0] in (0, 1):  # the model always loses, or always wins: so it would at any length
         return y.copy()
-    target, rows, weight = y, design, np.ones_like(y)
-    if gamed is not None:
-        rows = np.vstack([design, np.column_stack([gamed["x"], gamed["difficulty"], np.zeros(len(gamed))])])
-        target = np.concatenate([y, gamed["pref"]])
-        weight = np.concatenate([weight, np.full(len(gamed), GAMED_WEIGHT)])
-    used = rows.any(axis=0)  # no length feature where all lengths are equal
+    target, rows, weight = _with_gamed(y, design, gamed)
+    used = rows.any(axis=0)  # the length feature is 0 where all lengths are equal
     rows, design = rows[:, used], design[:, used]
     fit = sm.GLM(target, rows, family=sm.families.Binomial(), var_weights=weight).fit()
-    level = design.copy()
+    equal_length = design.copy()
     if used[0]:
-        level[:, 0] = 0.0
-    p, fitted = expit(level @ fit.params), fit.fittedvalues
+        equal_length[:, 0] = 0.0
+    p, fitted = expit(equal_length @ fit.params), fit.fittedvalues
     information = (rows * (weight * fitted * (1 - fitted))[:, None]).T @ rows
-    gradient = (p * (1 - p)) @ level  # of the sum of predictions
-    influence = (p - p.mean()) + (y - fitted[: len(y)]) * (design @ np.linalg.pinv(information) @ gradient)
+    gradient_of_sum = (p * (1 - p)) @ equal_length
+    parameter_influence = design @ np.linalg.pinv(information) @ gradient_of_sum
+    influence = (p - p.mean()) + (y - fitted[: len(y)]) * parameter_influence
     return p.mean() + influence - influence.mean()
+
+
+def _with_gamed(y, design, gamed):
+    """Targets, rows and weights of the fit: the prompts, and the rows of the gamed baselines below them."""
+    if gamed is None:
+        return y, design, np.ones_like(y)
+    gamed_rows = np.column_stack([gamed["x"], gamed["difficulty"], np.zeros(len(gamed))])
+    weight = np.concatenate([np.ones_like(y), np.full(len(gamed), GAMED_WEIGHT)])
+    return np.concatenate([y, gamed["pref"]]), np.vstack([design, gamed_rows]), weight
 
 
 def joint_difficulty(outcomes):
     """How hard it is to beat the baseline on each prompt, from all methods at once.
 
     One logistic regression of every preference: a constant and a length effect of each method, and an effect of each
-    prompt, which is the difficulty. Prompt effects have a normal prior of standard deviation 1 (others 10), which is what
-    a ridge of strength 1 says: a handful of methods cannot pin a prompt down.
+    prompt, which is the difficulty. Prompt effects have a normal prior of standard deviation 1, which is what a ridge of
+    strength 1 says, since a handful of methods cannot determine a prompt; the other effects have one of 10.
 
     Parameters
     ----------
     outcomes : pandas.DataFrame
-        A row per method and prompt: `method, prompt_id, preference, length_baseline, length_model`. Leave the baseline
-        itself out: it draws with itself.
+        A row per method and prompt: `method, prompt_id, preference, length_baseline, length_model`. Leave out the
+        baseline, which only draws with itself.
 
     Returns
     -------
@@ -137,7 +145,7 @@ def joint_difficulty(outcomes):
         raise DataError("outcomes: difficulty needs at least 2 methods to be told from a method's own strength")
     y = checked_preferences(outcomes["preference"])
     gap = (outcomes["length_baseline"] - outcomes["length_model"]).astype(float)
-    feature = gap.groupby(np.asarray(methods)).transform(lambda each: _length_feature(each.to_numpy())).to_numpy()
+    feature = gap.groupby(np.asarray(methods)).transform(lambda gaps: _length_feature(gaps.to_numpy())).to_numpy()
     row = np.arange(len(y))
 
     def block(values, codes):
@@ -152,45 +160,45 @@ def joint_difficulty(outcomes):
 
 
 def preferences_at_equal_length(outcomes, *, baseline=None):
-    """What each prompt contributes to its method's length-controlled win rate, on a prompt set of unknown difficulties.
+    """What each prompt contributes to the length-controlled win rate of its method, where difficulties are unknown.
 
-    A method's mean is its length-controlled win rate (as a probability) and the spread is that of the estimate, so that
-    every interval and paired test for means serves here too. Single values may lie outside [0, 1].
+    The mean over a method's prompts is its length-controlled win rate (as a probability), and their spread is that of the
+    estimate, so every interval and paired test for means serves here too. Single values may lie outside [0, 1].
 
     Parameters
     ----------
     outcomes : pandas.DataFrame
-        As for `joint_difficulty`; where there is a column `seed`, a method is fitted anew for each, and all seeds together
-        say how difficult a prompt is.
+        As for `joint_difficulty`. Where there is a column `seed`, a method is fitted anew for each seed, and all seeds
+        together say how difficult a prompt is.
     baseline : str, optional
-        The method that the others are judged against, if it has rows too: it gets .5, and no say in difficulty.
+        The method that the others are judged against, if it has rows too: it gets .5, and has no say in difficulty.
 
     Returns
     -------
     pandas.Series
         Index as `outcomes`; `attrs["variant"]` says from how many policies the difficulty was estimated, or that a single
-        one could be controlled for length only.
+        policy could only be controlled for length.
     """
     policy = outcomes["method"].astype(str) + (" seed " + outcomes["seed"].astype(str) if "seed" in outcomes else "")
     others = outcomes.assign(method=policy)[outcomes["method"] != baseline]
     count = others["method"].nunique()
     difficulty = joint_difficulty(others) if count > 1 else None
-    found = pd.Series(0.5, index=outcomes.index)
+    contributions = pd.Series(0.5, index=outcomes.index)
     for _, rows in others.groupby("method", sort=False):
         y = checked_preferences(rows["preference"])
         gap = (rows["length_baseline"] - rows["length_model"]).to_numpy(dtype=float)
         columns = [_length_feature(gap)]
         if difficulty is not None:
             columns.append(rows["prompt_id"].astype(str).map(difficulty).to_numpy())
-        found[rows.index] = _at_equal_length(y, np.column_stack([*columns, np.ones_like(y)]))
-    found.attrs["variant"] = LENGTH_ONLY if difficulty is None else JOINT.format(count)
-    return found
+        contributions[rows.index] = _at_equal_length(y, np.column_stack([*columns, np.ones_like(y)]))
+    contributions.attrs["variant"] = LENGTH_ONLY if difficulty is None else JOINT.format(count)
+    return contributions
 
 
 def _check_gamed(gamed, difficulty):
     if difficulty is None:
         raise DataError(
-            "gamed is given without difficulty, which its rows are fitted with. Remedy: give both or neither"
+            "gamed is given without difficulty, but its rows are fitted with a difficulty. Remedy: give both or neither"
         )
     columns = ["x", "difficulty", "pref"]
     require_columns(gamed.columns, columns, "gamed")
@@ -205,5 +213,5 @@ def _same_length(y, values, column):
     values = np.asarray(values, dtype=float)
     if values.shape != y.shape:
         raise DataError(f"{column}: shape {values.shape}, preference has {y.shape}; give one value per prompt")
-    refuse(np.flatnonzero(~np.isfinite(values)), column, "is NaN or infinite at positions", "give a finite number each")
+    refuse(np.flatnonzero(~np.isfinite(values)), column, "is NaN or infinite at positions", "give finite numbers")
     return values

@@ -8,18 +8,20 @@ from sklearn.linear_model import LogisticRegression
 def soft_logistic(design, probability, *, weight=None, penalty):
     """Coefficients of a ridge-penalised logistic regression whose targets are probabilities.
 
-    scikit-learn takes labels, not probabilities, so that each row enters twice: as a 1 with weight p, as a 0 with 1 - p. The
-    likelihood is the same.
+    scikit-learn takes labels, not probabilities, so each row enters twice: as a 1 with weight p and as a 0 with weight
+    1 - p. The likelihood is the same.
 
     Parameters
     ----------
     design : array or sparse matrix, shape (n, k)
-        Without a constant, unless a column holds one.
+        It has a constant only if one of its columns is constant.
     probability : array, shape (n,)
         In [0, 1].
     weight : array, shape (n,), optional
+        1 for every row by default.
     penalty : float
-        Of half the squared coefficients: 1 / variance of a normal prior. Above 0, so that no coefficient can run away.
+        The weight of half the squared coefficients: 1 / variance of a normal prior. It is above 0, so that no coefficient
+        can grow without bound.
 
     Returns
     -------
@@ -31,10 +33,10 @@ def soft_logistic(design, probability, *, weight=None, penalty):
     array([1.1])
     """
     stack = sparse.vstack if sparse.issparse(design) else np.vstack
-    weight = np.ones(len(probability)) if weight is None else weight
+    if weight is None:
+        weight = np.ones(len(probability))
     model = LogisticRegression(C=1 / penalty, fit_intercept=False, solver="newton-cholesky", tol=1e-8, max_iter=1000)
-    label = np.repeat([1, 0], len(probability))
-    model.fit(
-        stack([design, design]), label, sample_weight=np.concatenate([weight * probability, weight * (1 - probability)])
-    )
+    labels = np.repeat([1, 0], len(probability))
+    weights = np.concatenate([weight * probability, weight * (1 - probability)])
+    model.fit(stack([design, design]), labels, sample_weight=weights)
     return model.coef_[0]

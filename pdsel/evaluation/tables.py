@@ -18,18 +18,10 @@ def tabulate(estimates):
     >>> tabulate({("PD", "win_rate"): win_rate([1, 1])})[["method", "metric", "value"]].values.tolist()
     [['PD', 'win_rate', 100.0]]
     """
+    columns = ["value", "standard_error", "low", "high", "n", "variant"]
     rows = [
-        {
-            "method": method,
-            "metric": metric,
-            "value": e.value,
-            "standard_error": e.standard_error,
-            "low": e.low,
-            "high": e.high,
-            "n": e.n,
-            "variant": e.variant,
-        }
-        for (method, metric), e in estimates.items()
+        {"method": method, "metric": metric} | {column: getattr(estimate, column) for column in columns}
+        for (method, metric), estimate in estimates.items()
     ]
     return pd.DataFrame(rows)
 
@@ -43,25 +35,25 @@ def scored(outcomes, *, baseline="SFT"):
         A row per method, prompt and, where there is a column of that name, `seed`: `method, prompt_id`, `preference` against
         the baseline in [0, 1], `characters` of the output, and any numeric columns whose means are of interest.
     baseline : str
-        The method that the others are judged against. It needs rows, for its lengths.
+        The method that the others are judged against. It needs rows too: they say how long its outputs are.
 
     Returns
     -------
     pandas.DataFrame
-        `preference` replaced by the two columns; means over a method's rows are its metrics, so that every interval and
-        paired test works on them.
+        The two columns replace `preference`. A method's metric is the mean over its rows, so every interval and paired
+        test for means works on them.
     """
     require_columns(outcomes.columns, ["method", "prompt_id", "preference", "characters"], "outcomes")
     keys = [name for name in ("seed", "prompt_id") if name in outcomes]
-    base = outcomes.loc[outcomes["method"] == baseline, [*keys, "characters"]]
-    lengths = outcomes[keys].merge(base, on=keys, how="left", validate="many_to_one")["characters"].to_numpy()
+    of_baseline = outcomes.loc[outcomes["method"] == baseline, [*keys, "characters"]]
+    lengths = outcomes[keys].merge(of_baseline, on=keys, how="left", validate="many_to_one")["characters"].to_numpy()
     judged = outcomes.assign(length_baseline=lengths, length_model=outcomes["characters"])
-    level = preferences_at_equal_length(judged, baseline=baseline)
-    table = outcomes.drop(columns="preference").assign(
-        win_rate=100 * checked_preferences(outcomes["preference"]), length_controlled_win_rate=100 * level
+    at_equal_length = preferences_at_equal_length(judged, baseline=baseline)
+    scores = outcomes.drop(columns="preference").assign(
+        win_rate=100 * checked_preferences(outcomes["preference"]), length_controlled_win_rate=100 * at_equal_length
     )
-    table.attrs["length_controlled_win_rate"] = level.attrs["variant"]
-    return table
+    scores.attrs["length_controlled_win_rate"] = at_equal_length.attrs["variant"]
+    return scores
 
 
 def measure(outcomes, *, baseline="SFT"):
@@ -78,20 +70,41 @@ def measure(outcomes, *, baseline="SFT"):
     pandas.DataFrame
         Tidy, see `tabulate`: `win_rate`, `length_controlled_win_rate`, and the mean of every other numeric column.
     """
-    table = scored(outcomes, baseline=baseline)
-    metrics = [column for column in table if column not in KEYS]
-    found = tabulate(
-        {
-            (method, metric): _mean(rows, metric)
-            for method, rows in table.groupby("method", sort=False)
-            for metric in metrics
-        }
-    )
-    controlled = found["metric"] == "length_controlled_win_rate"
-    found.loc[controlled, "variant"] = (
-        table.attrs["length_controlled_win_rate"] + "; " + found.loc[controlled, "variant"]
-    )
-    return found
+    scores = scored(outcomes, baseline=baseline)
+    metrics = [column for column in scores if column not in KEYS]
+    estimates = {
+        (method, metric): _mean(rows, metric)
+        for method, rows in scores.groupby("method", sort=False)
+        for metric in metrics
+    }
+    table = tabulate(estimates)
+    controlled = table["metric"] == "length_controlled_win_rate"
+    how = scores.attrs["length_controlled_win_rate"]
+    table.loc[controlled, "variant"] = how + "; " + table.loc[controlled, "variant"]
+    return table
+
+
+def means(outcomes, by, metric="win_rate"):
+    """The mean of a metric for every setting, with its interval over prompts and seeds.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `by`, and `value, low, high, seeds`.
+
+    Examples
+    --------
+    >>> outcomes = pd.DataFrame({"method": "PD", "seed": [0, 0, 1, 1], "prompt_id": list("abab"), "win_rate": [1.0, 2, 3, 4]})
+    >>> means(outcomes, ["method"])[["method", "value", "seeds"]].values.tolist()
+    [['PD', 2.5, 2]]
+    """
+    rows = []
+    for names, group in outcomes.groupby(by, sort=False):
+        estimate = mean_over_prompts_and_seeds(group.pivot(index="seed", columns="prompt_id", values=metric))
+        setting = dict(zip(by, names, strict=True))
+        interval = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+        rows.append(setting | interval | {"seeds": group["seed"].nunique()})
+    return pd.DataFrame(rows)
 
 
 def winning_scores(outcomes):
@@ -105,20 +118,24 @@ def winning_scores(outcomes):
     Returns
     -------
     pandas.DataFrame
-        As `tabulate`, with a column `dataset`; rows of the dataset "mean" weigh every set alike, however many prompts it has.
+        As `tabulate`, with a column `dataset`. Rows of the dataset "mean" give every set the same weight, however many
+        prompts it has.
     """
     require_columns(outcomes.columns, ["method", "prompt_id", "dataset", "preference"], "outcomes")
-    table = outcomes.assign(score=1 + np.sign(checked_preferences(outcomes["preference"]) - 0.5))
+    scores = outcomes.assign(score=1 + np.sign(checked_preferences(outcomes["preference"]) - 0.5))
     tables = []
-    for method, rows in table.groupby("method", sort=False):
-        share = rows.groupby("dataset")["score"].transform("size") * rows["dataset"].nunique() / len(rows)
-        parts = {"mean": rows.assign(score=rows["score"] / share), **dict(list(rows.groupby("dataset", sort=False)))}
-        for name, part in parts.items():
-            tables.append(tabulate({(method, "winning_score"): _mean(part, "score")}).assign(dataset=name))
+    for method, rows in scores.groupby("method", sort=False):
+        # A prompt of a set with few prompts counts for more, so that the plain mean is the mean over sets.
+        weight = rows.groupby("dataset")["score"].transform("size") * rows["dataset"].nunique() / len(rows)
+        sets = {"mean": rows.assign(score=rows["score"] / weight)} | dict(list(rows.groupby("dataset", sort=False)))
+        for dataset, prompts in sets.items():
+            estimate = _mean(prompts, "score")
+            tables.append(tabulate({(method, "winning_score"): estimate}).assign(dataset=dataset))
     return pd.concat(tables, ignore_index=True)
 
 
 def _mean(rows, column):
+    """The mean with its interval: over prompts and seeds where there are several seeds, else over prompts."""
     if "seed" in rows and rows["seed"].nunique() > 1:
         return mean_over_prompts_and_seeds(rows.pivot(index="seed", columns="prompt_id", values=column))
     return bootstrap_mean(rows[column].to_numpy())

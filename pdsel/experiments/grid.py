@@ -28,10 +28,11 @@ from pdsel.notesworld.settings import BALANCED, CLASSIFIER, DPO, IMPLICIT, NEW_T
 from pdsel.pairs import flip_labels
 from pdsel.proxies import fit_proxies, fit_proxy, score_margins
 from pdsel.ratings import prompt_id
-from pdsel.rules import needs
+from pdsel.rules import RULES, needs, score_all
 from pdsel.rules.alternatives import ALTERNATIVES, train_alternative
+from pdsel.rules.methods import FULL, SELECTED
 from pdsel.rules.store import Signals, pairs_for
-from pdsel.selection import FULL, POOLED, RULES, select
+from pdsel.selection import POOLED, select
 from pdsel.training import train_dmpo, training_log
 
 N_PROMPTS, N_FAMILY = 500, 100
@@ -90,7 +91,7 @@ def policy_cell(
     method : str
         Its name in the tables.
     rule : str
-        One of `pdsel.selection.FULL` (all pairs) or `RULES` (the kept ones), or any of `pdsel.rules`.
+        One of `pdsel.rules.methods.FULL` (all pairs), or any of `pdsel.rules` (the kept ones).
     seed : int
         Of the world, the selection and the training.
     conflict, n_pairs
@@ -126,11 +127,14 @@ def policy_cell(
     )
     data, scores, kept = pairs, None, []
     signals = Signals(pairs, base=BASE_MODEL, seed=seed, folder=kept_in)
-    if rule in RULES or rule == "DMPO":
-        score, end = RULES["PD" if rule == "DMPO" else rule]
-        scores = score(pairs, margins, seed, quantile)
-    if rule in RULES:
-        kept = list(select(scores, share, keep=end))
+    if rule in SELECTED or rule == "DMPO":
+        name = "PD" if rule == "DMPO" else rule
+        given = {"pairs": pairs}
+        if margins is not None:
+            given |= {"pooled": margins[POOLED]} if rule == "RAF" else {"margins": margins}
+        scores = score_all(given, [name], seed=seed, quantile=quantile)[name]
+    if rule in SELECTED:
+        kept = list(select(scores, share, keep=RULES[rule].keeps))
         data = pairs.select(sorted(map(list(pairs["pair_id"]).index, kept)))
     elif rule not in FULL:
         data, kept, selection_seconds = pairs_for(rule, signals, share=share, seed=seed)
@@ -319,3 +323,32 @@ def against_ova(outcomes, cells):
             preference = gold_judge(prompts, answers, ova)
             frames.append(keys.assign(cell=name, seed=seed, conflict=conflict, preference=preference))
     return pd.concat(frames, ignore_index=True)
+
+
+def pair_facts(seeds, conflicts, cells):
+    """PD and the truth of every pair that the methods were trained on.
+
+    Parameters
+    ----------
+    seeds, conflicts : list
+    cells : str or Path
+        Where the grid keeps what it computed; margins that are not there are computed.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `seed, conflict_level, aspect, conflict` (of label and overall rating), `gold_wrong`, `PD`, `kept` (by PD).
+    """
+    frames = []
+    for seed in seeds:
+        for level in conflicts:
+            pairs = world(seed, level, PAIRS)
+            margins, _ = rewards(pairs, seed, level, BALANCED, pooled=False, kept_in=cells)
+            scores = score_all({"pairs": pairs, "margins": margins}, ["PD"], quantile=QUANTILE)["PD"]
+            table = pairs.select_columns(["pair_id", "aspect", "conflict"]).to_pandas().set_index("pair_id")
+            table["gold_wrong"] = gold_gaps(pairs)["utility"] < 0
+            table["PD"] = scores.astype("float32")
+            table["kept"] = table.index.isin(select(scores, SHARE))
+            frames.append(table.reset_index(drop=True).assign(seed=seed, conflict_level=level))
+    found = pd.concat(frames, ignore_index=True)
+    return found[["seed", "conflict_level", "aspect", "conflict", "gold_wrong", "PD", "kept"]]

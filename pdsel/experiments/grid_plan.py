@@ -11,7 +11,7 @@ from pdsel.notesworld.settings import (
     LOW_CONFLICT,
     SHARE,
 )
-from pdsel.selection import FULL
+from pdsel.rules.methods import FULL
 
 HIGHEST = CONFLICT  # where the questions beside the main table are asked
 LOWEST, FLIPPED = LOW_CONFLICT, 0.25  # a quarter turned around makes 10 % conflict 30 %: .75 x .1 + .25 x .9

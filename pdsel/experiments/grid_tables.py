@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 
 from pdsel.artifacts import load_table, save_table
-from pdsel.evaluation import mean_over_prompts_and_seeds
 
 SETTINGS = ["method", "seed", "conflict", "share", "n_pairs", "max_steps"]
 PUBLISHED_LC = pd.DataFrame(  # Llama-3.1-8B, UltraFeedback; from a public summary of the paper
@@ -98,30 +97,6 @@ def load_families(results):
     return pd.concat(
         [known.merge(table.drop(columns=["seed", "conflict"]), on="cell").drop(columns="cell"), sft], ignore_index=True
     )
-
-
-def means(outcomes, by, metric="win_rate"):
-    """The mean of a metric for every setting, with its interval over prompts and seeds.
-
-    Returns
-    -------
-    pandas.DataFrame
-        `by`, and `value, low, high, seeds`.
-
-    Examples
-    --------
-    >>> outcomes = pd.DataFrame({"method": "PD", "seed": [0, 0, 1, 1], "prompt_id": list("abab"), "win_rate": [1.0, 2, 3, 4]})
-    >>> means(outcomes, ["method"])[["method", "value", "seeds"]].values.tolist()
-    [['PD', 2.5, 2]]
-    """
-    rows = []
-    for names, group in outcomes.groupby(by, sort=False):
-        found = mean_over_prompts_and_seeds(group.pivot(index="seed", columns="prompt_id", values=metric))
-        rows.append(
-            dict(zip(by, names, strict=True))
-            | {"value": found.value, "low": found.low, "high": found.high, "seeds": group["seed"].nunique()}
-        )
-    return pd.DataFrame(rows)
 
 
 def kept_overlap(results, *, seed, conflict):

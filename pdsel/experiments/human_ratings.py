@@ -8,16 +8,22 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from datasets import Dataset
 
 from pdsel.checks import DataError, refuse
 from pdsel.divergence import preference_divergence, scale_margins
 from pdsel.evaluation import CONFIDENCE, RESAMPLES
 from pdsel.pairs import compare_responses, pair_id
+from pdsel.rules import RULES, available, score_all
 from pdsel.selection import random_scores, select
 
 REFERENCES = {"overall": "human overall", "held_out": "held-out aspect"}
 TIES = {"half": 0.5, "drop": np.nan}  # what a label counts on a pair that its judge does not separate
-RULES = ["PD(rati.)", "GAP", "ALL", "RAND", "PD(high)"]
+SIMPLE_RULES = ["PD(rati.)", "GAP", "ALL", "RAND", "PD(high)"]  # the columns of `rule_scores`
+NAMES_ON_RATINGS = {
+    "PD": "PD(rati.)",
+    "RAF": "mean gap",
+}  # how a rule on margins is called where ratings stand in for them
 MEAN = "mean of labels"
 
 
@@ -88,7 +94,49 @@ def rule_scores(gaps, label, *, judge="overall_gap", seed=0):
     aspect = pd.Series(label, index=gaps.index)
     score = preference_divergence(scale_margins(margins, aspect, quantile=1.0), aspect)
     draws = random_scores({"pair_id": gaps.index}, seed=seed)
-    return pd.DataFrame({"PD(rati.)": score, "PD(high)": -score, "GAP": -gaps[label], "RAND": draws, "ALL": 0.0})[RULES]
+    return pd.DataFrame({"PD(rati.)": score, "PD(high)": -score, "GAP": -gaps[label], "RAND": draws, "ALL": 0.0})[
+        SIMPLE_RULES
+    ]
+
+
+def rating_signals(gaps, label, *, judge="overall_gap"):
+    """`pairs`, `margins` and `pooled` of one aspect's labels, from ratings alone; the judge's are left out.
+
+    The margins are the rating gaps. The one reward on everything is the mean of all gaps, the label's own among them, each
+    divided by its largest.
+
+    Parameters
+    ----------
+    gaps : pandas.DataFrame
+        From `label_on`.
+    label, judge : str
+        The aspect that labels, and the column that will judge.
+
+    Returns
+    -------
+    dict
+    """
+    margins = gaps.drop(columns=["prompt_id", "overall_gap", judge], errors="ignore")
+    largest = margins.abs().max()
+    pooled = (margins / largest.where(largest > 0, 1.0)).mean(axis=1)
+    pairs = Dataset.from_dict({"pair_id": list(gaps.index), "aspect": [label] * len(gaps)})
+    return {"pairs": pairs, "margins": margins, "pooled": pooled}
+
+
+def field_scores(gaps, label, *, judge="overall_gap", seed=0):
+    """A score per pair and rule, the lowest kept first, for `agreement_table`: every rule that ratings suffice for.
+
+    Beside those of `RULES`: GAP, the label's own gap, and ALL. Gaps are scaled by their largest (gamma = 1), as ratings are.
+
+    >>> gaps = pd.DataFrame({"a": [2.0, 1.0], "b": [1.0, -1.0], "c": [-1.0, -2.0]}, index=["p", "q"])
+    >>> field_scores(gaps, "a")[["PD(rati.)", "RC", "mean gap"]].round(3).values.tolist()  # RC: -min(1, -.5), -min(-1, -1)
+    [[-0.5, 0.5, -0.5], [2.0, 1.0, 0.5]]
+    """
+    signals = rating_signals(gaps, label, judge=judge)
+    ours = [name for name in available(signals) if name != "PD(rati.)"]  # PD of these margins is it
+    scores = score_all(signals, ours, seed=seed, quantile=1.0)
+    signs = {name: 1.0 if RULES[name].keeps == "lowest" else -1.0 for name in scores}
+    return (scores * signs).rename(columns=NAMES_ON_RATINGS).assign(GAP=-gaps[label], ALL=0.0)
 
 
 def agreement_table(
@@ -113,7 +161,7 @@ def agreement_table(
         A pair that the judge does not separate counts one half, or is left out.
     seed : int
     score_rules : callable
-        A column per rule, ALL among them; see `rule_scores`, or `pdsel.experiments.rules_on_ratings.field_scores` for more rules.
+        A column per rule, ALL among them; see `rule_scores`, or `field_scores` for more rules.
 
     Returns
     -------

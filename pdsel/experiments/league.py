@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from pdsel.artifacts import load_table, save_table
-from pdsel.evaluation import compare_methods, scored
-from pdsel.experiments.grid_tables import means
+from pdsel.evaluation import compare_methods, means, scored
 from pdsel.notesworld.settings import CONFLICT, LOW_CONFLICT, SHARE
 from pdsel.rules import RULES
 from pdsel.rules.alternatives import ALTERNATIVES
@@ -19,7 +18,7 @@ FILES = ["cells.csv", "outcomes.parquet"]
 
 
 def cells(seeds, *, shares=(SHARE,), conflicts=(CONFLICT,), names=None):
-    """The cells of the league, as the lists of `pdsel.experiments.grid_plan` are: every rule at every share, every loss on all pairs.
+    """The cells of the league: every rule at every share, and every loss on all pairs. A list as those of `grid_plan` are.
 
     A method of the grid has the grid's very cell, so what is computed there is not computed again.
 

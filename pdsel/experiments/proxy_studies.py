@@ -13,6 +13,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from pdsel.artifacts import writing
+from pdsel.data.gaps import rating_gaps
 from pdsel.diagnostics import diagnose
 from pdsel.experiments.proxy_quality import divergence_quality, held_out_accuracy, proxy_quality
 from pdsel.notesworld import model_path, write_ratings
@@ -148,7 +149,7 @@ def failure_cell(*, seed, case, n_pairs=PAIRS, kind="implicit", **training):
 def _rows(pairs, margins, truth, length_gap, proxies):
     aspect = pd.Series(list(pairs["aspect"]), index=margins.index)
     names = list(margins.columns)
-    raters = pd.DataFrame(list(pairs["rating_gaps"]), index=margins.index, columns=names)
+    raters = rating_gaps(pairs)[names]
     quality, theirs = (proxy_quality(t, truth[names], aspect, length_gap=length_gap) for t in (margins, raters))
     quality["raters_length"] = theirs["length"]
     cost = pd.DataFrame({a: {"seconds": p.seconds, "n_tokens": p.n_tokens} for a, p in proxies.items()}).T

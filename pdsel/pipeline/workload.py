@@ -18,7 +18,7 @@ from pdsel.pipeline.compute import (
     training_flops,
     training_memory,
 )
-from pdsel.selection import FULL
+from pdsel.rules.methods import FULL
 
 ASSUMED = {
     "training": 0.35,

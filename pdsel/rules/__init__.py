@@ -9,21 +9,23 @@ summary" means that no more was read, "our reading" that the paper leaves it ope
 """
 
 import inspect
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from pdsel.checks import DataError, refuse
-from pdsel.divergence import aligned, repeated
+from pdsel.divergence import aligned
 from pdsel.rules import aspects, baselines, geometry, likelihood, margins, rewards
-from pdsel.selection import select_rules
+from pdsel.selection import select
 
 
-class Rule(NamedTuple):
-    """A score, which end of it is kept ("lowest" or "highest"), and where it comes from."""
+@dataclass(frozen=True)
+class Rule:
+    """A score, which end of it is kept ("lowest" or "highest"), and where it comes from (an arXiv number, or "baseline")."""
 
-    score: object
+    score: Callable
     keeps: str
     source: str
 
@@ -80,15 +82,17 @@ def needs(function):
     return [name for name, parameter in inspect.signature(function).parameters.items() if parameter.kind in kinds]
 
 
-def score(name, signals, **options):
+def score(name, signals, *, rules=RULES, **options):
     """The score of every pair under one rule.
 
     Parameters
     ----------
     name : str
-        One of `RULES`.
+        One of `rules`.
     signals : mapping
         Signal name to value: `pairs` always, and what the rule needs. Tables by `pair_id` may hold further pairs.
+    rules : dict of str to Rule
+        Where the rule is looked up: `RULES`, or `RULES | {"mine": Rule(...)}`.
     **options
         Keywords of the rule; those it does not have are an error.
 
@@ -108,14 +112,13 @@ def score(name, signals, **options):
     >>> score("RAF", signals).to_dict()
     {'p': 1.0, 'q': 2.0}
     """
-    if name not in RULES:
-        raise DataError(f"rule={name!r}: use one of {list(RULES)}")
+    if name not in rules:
+        raise DataError(f"rule={name!r}: use one of {list(rules)}")
     ids = pd.Index(list(signals["pairs"]["pair_id"]), name="pair_id")
-    refuse(repeated(ids), "pairs: pair_id", "occurs more than once", "drop repeats")
-    order = np.argsort(
-        ids.to_numpy().astype(str), kind="stable"
-    )  # sums are taken in one order, so no bit depends on it
-    wanted = needs(RULES[name].score)
+    refuse(ids[ids.duplicated()].unique(), "pairs: pair_id", "occurs more than once", "drop repeats")
+    # Sums are taken in the order of the ids, so that no bit of a score depends on the order of the rows.
+    order = np.argsort(ids.to_numpy().astype(str), kind="stable")
+    wanted = needs(rules[name].score)
     refuse(
         [need for need in wanted if need not in signals],
         f"rule {name!r}: signal",
@@ -123,7 +126,7 @@ def score(name, signals, **options):
         "compute it with pdsel.rules.store.Signals, or add it to the mapping",
     )
     values = [_in_order(need, signals[need], ids[order], order, name) for need in wanted]
-    scores = RULES[name].score(*values, **options).astype(float).rename(name)
+    scores = rules[name].score(*values, **options).astype(float).rename(name)
     bad = scores.index[~np.isfinite(scores.to_numpy())]
     refuse(
         bad, f"rule {name!r}: score", "is NaN or infinite", "see what its signals hold for these pairs, or drop them"
@@ -147,28 +150,41 @@ def _in_order(need, value, ids, order, rule):
     return rows
 
 
-def available(signals):
-    """Names of the rules whose needs a mapping of signals has, in the order of `RULES`."""
-    return [name for name, rule in RULES.items() if all(need in signals for need in needs(rule.score))]
+def available(signals, *, rules=RULES):
+    """The names of the rules for which a mapping of signals holds all that they need, in the order of `rules`."""
+    return [name for name, rule in rules.items() if all(need in signals for need in needs(rule.score))]
 
 
-def score_all(signals, names=None, **options):
-    """A column of scores per rule, index `pair_id`; by default of every rule the signals suffice for.
+def score_all(signals, names=None, *, rules=RULES, **options):
+    """A column of scores per rule, index `pair_id`.
 
-    Options, such as `seed`, reach the rules that have them.
+    Parameters
+    ----------
+    signals : mapping
+        See `score`.
+    names : iterable of str, optional
+        Default: every rule for which the signals suffice.
+    rules : dict of str to Rule
+        Where rules are looked up; `RULES | {"mine": Rule(...)}` adds one.
+    **options
+        Such as `seed`; each reaches the rules that have it.
     """
-    names = available(signals) if names is None else list(names)
-    known = {name: inspect.signature(RULES[name].score).parameters for name in names}
-    columns = {
-        name: score(name, signals, **{key: value for key, value in options.items() if key in known[name]})
-        for name in names
-    }
+    names = available(signals, rules=rules) if names is None else list(names)
+    columns = {}
+    for name in names:
+        known = inspect.signature(rules[name].score).parameters if name in rules else {}
+        own_options = {key: value for key, value in options.items() if key in known}
+        columns[name] = score(name, signals, rules=rules, **own_options)
     return pd.DataFrame(columns).rename_axis("pair_id")
 
 
-def keep_all(scores, share):
+def keep_all(scores, share, *, rules=RULES):
     """The kept ids of every rule in `scores`, as a table `method, rank, pair_id` (best first)."""
-    return select_rules(scores, share, rules=RULES)
+    tables = []
+    for name in scores:
+        kept = select(scores[name], share, keep=rules[name].keeps)
+        tables.append(pd.DataFrame({"method": name, "rank": range(len(kept)), "pair_id": kept}))
+    return pd.concat(tables, ignore_index=True)
 
 
 def describe(signals=None):

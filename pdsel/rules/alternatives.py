@@ -17,8 +17,9 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from pdsel.checks import DataError, refuse
+from pdsel.data.gaps import own_gap
 from pdsel.data.tables import check_pairs
-from pdsel.divergence import aligned, gap_order
+from pdsel.divergence import aligned
 from pdsel.rules import needs
 from pdsel.rules.aspects import weighted_divergence
 from pdsel.rules.margins import BETA, implicit
@@ -77,11 +78,9 @@ def odpo(pairs, *, strength=0.5, squash="log"):
     From notes on the paper, which uses f = "log" and compares it with the "identity". Our reading: the gap is the label's own,
     in rating points, and the strength.
     """
-    gaps = np.array(list(pairs["rating_gaps"]), dtype=float)
-    column = {name: k for k, name in enumerate(gap_order(pairs))}
-    own = gaps[np.arange(len(gaps)), [column[name] for name in pairs["aspect"]]]
+    own = own_gap(pairs)
     size = np.log(own) if squash == "log" else own
-    return {"offset": pd.Series(-strength * size, index=list(pairs["pair_id"]))}
+    return {"offset": -strength * size}
 
 
 def modpo(pairs, margins, *, weights=None):

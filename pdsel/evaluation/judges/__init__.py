@@ -1,25 +1,20 @@
-"""Who wins: `judge(prompts, outputs, baseline_outputs)` returns the probability that the output beats the baseline."""
+"""Judges decide who wins: `judge(prompts, outputs, baseline_outputs)` returns the probability that the output wins.
 
-from importlib import import_module
+A judge lives here, and so does what only judges need: prompts and answers of a language model, the endpoint and its
+cache, audits of a judge. Names are imported on first use: the gold judge needs no torch, a reward model does.
+"""
 
-from pdsel.evaluation.judges.gold import gold_gaps, gold_judge, gold_scores
+import lazy_loader
 
-_HOME = {  # imported on first use: reward models load torch
-    "JudgeError": "endpoint",
-    "LLMJudge": "llm",
-    "load_template": "prompt",
-    "both_orders": "audit",
-    "flip_rate": "audit",
-    "null_win_rates": "audit",
-    "position_bias": "audit",
-    "proxy_judge": "reward",
-    "reward_judge": "reward",
-}
-
-__all__ = [*_HOME, "gold_gaps", "gold_judge", "gold_scores"]
-
-
-def __getattr__(name):
-    if name in _HOME:
-        return getattr(import_module(f"pdsel.evaluation.judges.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'pdsel.evaluation.judges' has no attribute {name!r}")
+_attach = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "audit": ["both_orders", "flip_rate", "null_win_rates", "position_bias"],
+        "endpoint": ["JudgeError"],
+        "gold": ["gold_gaps", "gold_judge", "gold_scores"],
+        "llm": ["LLMJudge"],
+        "prompt": ["load_template"],
+        "reward": ["proxy_judge", "reward_judge"],
+    },
+)
+__getattr__, __dir__, __all__ = _attach

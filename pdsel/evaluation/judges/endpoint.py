@@ -1,175 +1,225 @@
-"""Questions to an OpenAI-compatible chat endpoint: in parallel, at a pace, again after faults, the key never shown.
+"""Questions to an OpenAI-compatible chat endpoint: many at once, at a pace, and again where the reply is unusable.
 
-Plain httpx instead of the openai SDK: what is hashed for the cache is then to the byte what is sent, fields that only
-vLLM or llama.cpp know need no detour, and a broken reply arrives as it is instead of as a half-filled object.
+The `openai` client connects, waits and retries. What is left here is what it does not know: a pace, the end of all
+questions at the first hopeless error, models that refuse to give log-probabilities, and a key that is never shown.
 """
 
 import json
 import math
-import os
-import random
-import re
 import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from email.utils import parsedate_to_datetime
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import httpx
-from tenacity import Retrying, retry_if_exception_type, sleep_using_event, wait_exponential
 from tqdm.auto import tqdm
 
 from pdsel.checks import DataError
 from pdsel.evaluation.judges.cache import canonical
+from pdsel.evaluation.judges.key import EnvironmentKey
 
-DOWN_AFTER = 10  # so many questions in a row given up after all retries: the endpoint is down, the others wait
-LONGEST_WAIT = 60  # seconds between two attempts, unless the endpoint asks for more,
-LONGEST_ASKED = 3600  # which is believed up to here
+DOWN_AFTER = 10  # failed questions in a row, all retries included: the endpoint is down, the other questions wait
+LONGEST_WAIT = 60  # seconds before an unusable reply is asked for again
+NEEDS_A_KEY = ("api.openai.com",)  # hosts that answer nobody without a key
 
 
 class JudgeError(DataError):
     """The judge's endpoint cannot be used, or left questions without an answer."""
 
 
+@dataclass(frozen=True)
+class Traffic:
+    """How an endpoint is asked. None of it changes an answer; `LLMJudge` explains the fields."""
+
+    key_variable: str = "OPENAI_API_KEY"
+    concurrency: int = 8
+    requests_per_minute: float | None = None
+    retries: int = 6
+    timeout: float = 60
+    backoff: float = 1.0
+
+
 class Fault(Exception):
-    """A question without a usable reply.
+    """A question has no usable reply, and the question itself may be the reason.
 
     Parameters
     ----------
     kind : str
-        What faults are counted by.
+        Faults are counted by it.
     said : str
-        What the endpoint said, shortened.
-    again : float
-        How often asking again may help.
-    wait : float, optional
-        Seconds until then, if the endpoint says so.
+        What the endpoint said; it is shortened.
+    again : int
+        How often it is worth asking once more.
     """
 
-    def __init__(self, kind, said="", *, again=0, wait=None):
+    def __init__(self, kind, said="", *, again=0):
         super().__init__(kind, said)
-        self.kind, self.said, self.again, self.wait = kind, " ".join(said.split())[:200], again, wait
+        self.kind, self.said, self.again = kind, " ".join(said.split())[:200], again
+
+
+class Outage(Fault):
+    """The endpoint failed, whatever the question was."""
 
 
 class Fatal(Fault):
-    """A fault that every further question would meet; `said` is the remedy."""
+    """Every further question would meet the same fault; `said` is the remedy."""
 
 
 class Unreadable(Fault):
-    """A whole reply that names no answer, a refusal for one: asked again twice."""
+    """The reply is whole but names no answer, as a refusal does."""
 
     def __init__(self, said):
         super().__init__("unreadable answer", said, again=2)
 
 
-class Endpoint:
-    """One OpenAI-compatible endpoint; the parameters are those of `LLMJudge`."""
+class LogprobsRefused(Fault):
+    """The endpoint refuses a request that asks for log-probabilities."""
 
-    def __init__(self, base_url, key_variable, *, concurrency, requests_per_minute, retries, timeout, backoff):
-        self.base_url, self.key = _checked_url(base_url), EnvironmentKey(key_variable)
-        self.concurrency, self.retries, self.timeout, self.backoff = concurrency, retries, timeout, backoff
-        self.pace = Pace(requests_per_minute) if requests_per_minute else None
-        self.gives_logprobs = True  # until it says otherwise
+
+class Stopped(Exception):
+    """A request was not sent, because all questions have been stopped."""
+
+
+class Endpoint:
+    """One OpenAI-compatible endpoint.
+
+    Parameters
+    ----------
+    base_url : str
+        The address that `/chat/completions` follows.
+    traffic : Traffic
+    """
+
+    def __init__(self, base_url, traffic):
+        self.base_url, self.traffic = _checked_url(base_url), traffic
+        self.key = EnvironmentKey(traffic.key_variable)
+        self.pace = Pace(traffic.requests_per_minute) if traffic.requests_per_minute else None
+        self.gives_logprobs = True  # until the endpoint says otherwise
         self.counts, self._lock = Counter(), threading.Lock()
 
     def ask_all(self, bodies, accept):
-        """Ask every question; `accept(key, reply)` gets each reply as it comes and may raise a `Fault` about it.
+        """Ask every question.
 
         Parameters
         ----------
         bodies : dict
-            Key to the request's body.
+            Key to the body of the request.
         accept : callable
-            Called from several threads.
+            `accept(key, reply)` gets each reply as it comes, from several threads, and may raise a `Fault` about it.
 
         Returns
         -------
         dict
-            Key to `Fault`, of those without a reply.
+            Key to `Fault`, for the questions without a usable reply.
+
+        Raises
+        ------
+        JudgeError
+            At the first fault that every question would meet. Nothing is sent without a key where one is needed.
         """
-        self.key.read()  # an unusable key is found before any thread starts
-        faults, in_a_row, stop = {}, 0, threading.Event()
-        limits = httpx.Limits(max_connections=self.concurrency)
-        with (
-            httpx.Client(auth=self.key, timeout=self.timeout, limits=limits) as client,
-            ThreadPoolExecutor(self.concurrency) as pool,
-        ):
+        self._check_key()
+        faults, failed_in_a_row, stop = {}, 0, threading.Event()
+        with self._client(stop) as client, ThreadPoolExecutor(self.traffic.concurrency) as pool:
             futures = {pool.submit(self._ask, client, body, key, accept, stop): key for key, body in bodies.items()}
             try:
                 for future in tqdm(as_completed(futures), total=len(futures), desc="judging", leave=False):
                     fault = future.result()
-                    in_a_row = in_a_row + 1 if fault and fault.again == math.inf else 0
-                    if fault:
+                    if isinstance(fault, Fatal):
+                        raise JudgeError(f"endpoint {self.base_url}: {fault.kind}. Remedy: {fault.said}")
+                    if fault is not None:
                         faults[futures[future]] = fault
-                    if in_a_row == DOWN_AFTER:
+                    failed_in_a_row = failed_in_a_row + 1 if isinstance(fault, Outage) else 0
+                    if failed_in_a_row == DOWN_AFTER:
                         stop.set()
             except BaseException:  # an interrupt too: what is under way may end, nothing else begins
                 stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise
-        for fault in faults.values():
-            if isinstance(fault, Fatal):
-                raise JudgeError(f"endpoint {self.base_url}: {fault.kind}. Remedy: {fault.said}")
         return faults
 
-    def _ask(self, client, body, key, accept, stop):
-        """Ask one question until it is answered; the `Fault` if it is not."""
-        exponential = wait_exponential(multiplier=self.backoff, max=LONGEST_WAIT)
-        met = Counter()
-
-        def wait(state):
-            asked_for = state.outcome.exception().wait
-            least = exponential(state) if asked_for is None else asked_for
-            return least + random.uniform(0, self.backoff)  # so that the threads do not come back at once
-
-        def in_vain(state):
-            fault = state.outcome.exception()
-            met[type(fault)] += 1
-            return state.attempt_number > self.retries or met[type(fault)] > fault.again
-
-        retry, sleep = retry_if_exception_type(Fault), sleep_using_event(stop)
-        try:
-            Retrying(retry=retry, stop=in_vain, wait=wait, sleep=sleep, reraise=True)(
-                lambda: accept(key, self._reply(client, body, stop))
+    def _check_key(self):
+        """An unusable or missing key is found before any request is sent."""
+        if not self.key.read() and urlsplit(self.base_url).hostname in NEEDS_A_KEY:
+            raise JudgeError(
+                f"endpoint {self.base_url}: the environment variable {self.key.variable} is not set. Remedy: "
+                f"set {self.key.variable} to a key of this endpoint, where this runs"
             )
-        except Fault as fault:
+
+    def _client(self, stop):
+        """An `openai` client that waits for its slot before every request, retries included."""
+        import openai  # here, since it takes a second to import and only this judge needs it
+
+        def before_request(request):
+            if self.pace:
+                stop.wait(self.pace.reserve(time.monotonic()))
+            if stop.is_set():
+                raise Stopped
+            for name in [name for name in request.headers if name.startswith("x-stainless")]:
+                del request.headers[name]  # the client's report on this machine: system, processor, Python
+            self._count(requests=1)
+
+        return openai.OpenAI(
+            base_url=self.base_url,
+            api_key=lambda: self.key.read() or "none",  # local servers take any key
+            timeout=self.traffic.timeout,
+            max_retries=self.traffic.retries,
+            http_client=openai.DefaultHttpxClient(event_hooks={"request": [before_request]}, follow_redirects=False),
+        )
+
+    def _ask(self, client, body, key, accept, stop):
+        """Ask one question until its reply is usable; the last `Fault` if none is."""
+        times = Counter()
+        while True:
+            try:
+                accept(key, self._reply(client, body))
+                return None
+            except Fault as raised:
+                fault = raised
+            times[fault.kind] += 1
             if isinstance(fault, Fatal):
                 stop.set()
-            return fault
-        return None
+            if times[fault.kind] > fault.again:
+                return fault
+            stop.wait(min(self.traffic.backoff * 2 ** (times[fault.kind] - 1), LONGEST_WAIT))
 
-    def _reply(self, client, body, stop):
-        if self.pace:
-            stop.wait(self.pace.reserve(time.monotonic()))
-        if stop.is_set():
-            raise Fault("not asked", f"the endpoint failed {DOWN_AFTER} times in a row")
+    def _reply(self, client, body):
+        """The fields of the endpoint's reply that the judge needs."""
         if not self.gives_logprobs:
             body = {name: value for name, value in body.items() if name not in ("logprobs", "top_logprobs")}
-        status, headers, text = self._post(client, body)
-        if status in (400, 403, 422) and "logprobs" in body and "logprob" in text.lower():
+        text, fault = self._post(client, body)
+        if fault is None:
+            return self._read(text)
+        if isinstance(fault, LogprobsRefused) and "logprobs" in body:
             self.gives_logprobs = False  # some models refuse the request instead of leaving them out
-            return self._reply(client, body, stop)
-        if status != 200:
-            raise self._fault_of(status, headers, text)
-        return self._read(text)
+            return self._reply(client, body)
+        raise fault
 
     def _post(self, client, body):
-        """Status, headers and text of the reply, whatever it is; a `Fault` if there is none."""
-        self._count(requests=1)
-        fault = None
-        try:
-            content, kind = canonical(body), {"Content-Type": "application/json"}
-            response = client.post(f"{self.base_url}/chat/completions", content=content, headers=kind)
-        except httpx.TimeoutException:
-            fault = Fault("timeout", f"no reply within {self.timeout} s", again=math.inf)
-        except httpx.RequestError as error:
-            fault = Fault("connection failed", f"{type(error).__name__}: {error}", again=math.inf)
-        if fault:
-            raise fault  # outside of the handler: no reference to the request, whose headers hold the key
-        return response.status_code, response.headers, self.key.hide(response.text)
+        """The reply's text and `None`, or `None` and the `Fault` that came instead.
 
-    def _fault_of(self, status, headers, text):
+        The fault is returned and not raised here: an exception raised while another one is handled refers to it, and
+        through it to the request, whose headers hold the key.
+        """
+        import openai  # here for the reason above
+
+        try:
+            # The same bytes that the cache's key is made of, so that nothing else can determine the answer.
+            text = client.post("/chat/completions", cast_to=str, content=canonical(body))
+        except Stopped:
+            return None, Fault("not asked", f"the endpoint failed {DOWN_AFTER} times in a row")
+        except openai.APITimeoutError:
+            return None, Outage("timeout", f"no reply within {self.traffic.timeout} s")
+        except openai.APIConnectionError as error:
+            reason = error.__cause__
+            return None, Outage("connection failed", f"{type(reason).__name__}: {reason}")
+        except openai.APIStatusError as error:
+            return None, self._fault_of(error.status_code, self.key.hide(error.response.text))
+        return self.key.hide(text), None
+
+    def _fault_of(self, status, text):
+        if status in (400, 403, 422) and "logprob" in text.lower():
+            return LogprobsRefused(f"HTTP {status}", _message(text))
         if status in (401, 403):
             state = "is not accepted" if self.key.read() else "is not set"
             return Fatal(
@@ -179,18 +229,17 @@ class Endpoint:
         if status == 404:
             return Fatal("HTTP 404", "check the model's name, and that base_url ends where /chat/completions follows")
         if status in (408, 409, 425, 429) or status >= 500:
-            return Fault(f"HTTP {status}", _message(text), again=math.inf, wait=_retry_after(headers))
+            return Outage(f"HTTP {status}", _message(text))
         return Fault(f"HTTP {status}", _message(text))
 
     def _read(self, text):
-        """The fields of a reply that the judge needs."""
         try:
             reply = json.loads(text)
             choice, usage = reply["choices"][0], reply.get("usage") or {}
             content = choice["message"].get("content") or choice["message"].get("refusal")
             tokens = {name: int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")}
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise Fault("malformed reply", text, again=math.inf) from None
+            raise Outage("malformed reply", text, again=self.traffic.retries) from None
         self._count(**tokens, without_usage=int(not usage))
         return {
             "content": content if isinstance(content, str) else None,
@@ -203,41 +252,6 @@ class Endpoint:
     def _count(self, **numbers):
         with self._lock:
             self.counts.update(numbers)
-
-
-class EnvironmentKey(httpx.Auth):
-    """The API key, read from the environment when a request is made and kept nowhere."""
-
-    def __init__(self, variable):
-        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", variable):  # perhaps the key itself, so it is not shown
-            raise DataError(
-                "key_variable: is no name of an environment variable. Remedy: give a name such as "
-                "'OPENAI_API_KEY', and the key to the environment alone"
-            )
-        self.variable = variable
-
-    def read(self):
-        """The key, or "" if the variable is not set."""
-        key = os.environ.get(self.variable, "").strip()
-        if not re.fullmatch(r"[!-~]*", key):  # the transport's own error would print it
-            del key  # and a verbose traceback this variable
-            raise DataError(
-                f"environment variable {self.variable}: has characters that no key has (blanks, line breaks, "
-                "non-ASCII). Remedy: set it to the key alone"
-            )
-        return key
-
-    def auth_flow(self, request):
-        request.headers["Authorization"] = f"Bearer {self.read() or 'none'}"  # local servers take anything
-        yield request
-
-    def hide(self, text):
-        """The text without the key, should the endpoint repeat it; a key under 8 characters is a placeholder."""
-        key = self.read()
-        if len(key) >= 8:
-            for form in (key, json.dumps(key)[1:-1], key.replace("/", r"\/")):
-                text = text.replace(form, "[key]")
-        return text
 
 
 class Pace:
@@ -270,21 +284,11 @@ def _checked_url(base_url):
 
 
 def _message(text):
-    """What an error reply says: OpenAI's field if it is there, else the text."""
+    """What an error reply says: the field of OpenAI's errors if there is one, else the whole text."""
     try:
         return str(json.loads(text)["error"]["message"])
     except (ValueError, LookupError, TypeError):
         return text
-
-
-def _retry_after(headers):
-    """Seconds until the moment that a Retry-After header names, as a number or a date; `None` without one."""
-    value = headers.get("retry-after", "")
-    try:
-        seconds = float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time()
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), LONGEST_ASKED)
 
 
 def _top_logprobs(choice):

@@ -1,6 +1,7 @@
 """A language model as the judge, through any OpenAI-compatible endpoint: vLLM, llama.cpp, the commercial ones."""
 
 from collections import Counter
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -8,110 +9,110 @@ import pandas as pd
 
 from pdsel.checks import DataError, refuse, some
 from pdsel.evaluation.judges.cache import AnswerCache, answer_key
-from pdsel.evaluation.judges.endpoint import Endpoint, JudgeError, Unreadable
+from pdsel.evaluation.judges.endpoint import Endpoint, JudgeError, Traffic, Unreadable
 from pdsel.evaluation.judges.prompt import TEMPLATE, check_template, fill, is_text, load_template, read_answer, text_of
 
 __all__ = ["JudgeError", "LLMJudge", "load_template"]
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is sent beside the messages. All of it may change an answer, so all of it is in the cache's key."""
+
+    temperature: float | None = 0.0
+    max_tokens: int | None = 8
+    top_logprobs: int | None = 5
+    fields: dict | None = None
+
+    def body(self, model):
+        """The request's body without its messages.
+
+        >>> Request(top_logprobs=None).body("judge-7b")
+        {'model': 'judge-7b', 'temperature': 0.0, 'max_tokens': 8}
+        """
+        wanted = {
+            "temperature": None if self.temperature is None else float(self.temperature),  # 0 and 0.0 are one question
+            "max_tokens": self.max_tokens,
+            "logprobs": True if self.top_logprobs else None,
+            "top_logprobs": self.top_logprobs or None,
+        }
+        given = {name: value for name, value in wanted.items() if value is not None}
+        return {"model": model} | given | (self.fields or {})
+
+
 class LLMJudge:
     """Ask a language model which of two answers is better, in AlpacaEval's scheme and in both orders.
 
-    The model is told to name one of two identifiers, `m` or `M`. Where the endpoint gives log-probabilities the preference is
-    P(m) / (P(m) + P(M)) of the first token, else 1 or 0 by the name in the text. Unlike AlpacaEval, which shows each
-    pair in one random order, every pair is asked in both orders and the two are averaged, so a taste for the first place
-    cancels. Identical outputs are a draw, .5, and ask nothing.
+    The model is told to name one of two identifiers, `m` or `M`. Where the endpoint gives log-probabilities, the
+    preference is P(m) / (P(m) + P(M)) of the first token, else it is 1 or 0 by the name in the text. AlpacaEval shows each
+    pair in one random order; here every pair is asked in both orders and the two are averaged, so that a taste for the
+    first place cancels. Identical outputs are a draw, .5, and ask nothing.
 
     Every readable answer is stored the moment it comes, under a hash of all that determines it: the endpoint's address and
-    the whole body (model, messages, temperature, ...). A run that was interrupted goes on where it stopped, a second one
-    makes no request. Faults are not stored. Log-probabilities that an endpoint refuses to give are not asked for again.
+    the whole body (model, messages, temperature, ...). An interrupted run goes on where it stopped, and a second run makes
+    no request. Faults are not stored. Log-probabilities that an endpoint refuses to give are not asked for again.
 
     Parameters
     ----------
     model : str
-        The endpoint's name of it.
+        The name that the endpoint gives the model.
     base_url : str
-        Where `/chat/completions` follows, such as "http://localhost:8000/v1". It gets the key: use https for another machine.
+        The address that `/chat/completions` follows, such as "http://localhost:8000/v1". It is sent the key: use https
+        for another machine.
     cache : str or Path
         An SQLite file, made if it is not there; on a disk of this machine if several processes share it.
-    key_variable : str
-        Name of the environment variable that holds the API key, read at each request. A local server needs none.
     template : list of dict, optional
         Chat messages with the placeholders `{instruction}`, `{output_1}` and `{output_2}`; ours by default. With
-        `load_template` it can be AlpacaEval's own, for numbers comparable with its leaderboard.
-    temperature, max_tokens : float and int, or None
-        Sent unless `None`. Log-probabilities are of the first token: a model that thinks aloud first is read by its text.
-        Where they depend on the temperature it has to be 1, which is what AlpacaEval sends.
-    top_logprobs : int or None
-        Of how many tokens; AlpacaEval takes 5. `None` asks for none.
-    fields : dict, optional
-        Further fields of the request, such as `{"seed": 0}`, `{"max_completion_tokens": 1}` or vLLM's
-        `{"chat_template_kwargs": {"enable_thinking": False}}`.
-    concurrency : int
-        Requests under way at once.
-    requests_per_minute : float, optional
-        At most so many begin in a minute, at equal distances.
-    retries : int
-        How often a question is asked again after a timeout, a broken connection or reply, HTTP 408, 409, 425, 429 or 5xx;
-        an unreadable answer (a refusal) at most twice.
-    timeout : float
-        Seconds without any byte of the reply.
-    backoff : float
-        Seconds before the first retry, doubled for each further one up to a minute, plus a random part. Retry-After of the
-        endpoint goes before.
+        `load_template` it can be AlpacaEval's own, for numbers that compare with its leaderboard.
     price_per_million : float or (float, float), optional
-        Of tokens, or of (prompt, completion) tokens, for `usage`.
+        The price of a million tokens, or of a million (prompt, completion) tokens, for `usage`.
     missing : {"raise", "nan"}
         What to do when questions stay without an answer: raise at the end, or give NaN at these positions. `win_rate`
         refuses NaN: drop these prompts for every model and report how many there were.
+    **options
+        What is sent beside the messages (a new value makes a new question):
+
+        temperature, max_tokens : float and int, or None; 0.0 and 8
+            Sent unless `None`. The log-probabilities are those of the first token, so a model that thinks aloud first is
+            read by its text. Where they depend on the temperature it has to be 1, which is what AlpacaEval sends.
+        top_logprobs : int or None; 5, as AlpacaEval takes
+            The number of tokens whose log-probabilities are asked for. `None` asks for none.
+        fields : dict
+            Further fields, such as `{"seed": 0}`, `{"max_completion_tokens": 1}` or vLLM's
+            `{"chat_template_kwargs": {"enable_thinking": False}}`.
+
+        How it is asked (no answer depends on it):
+
+        key_variable : str; "OPENAI_API_KEY"
+            The environment variable that holds the API key, read at each request. A local server needs none.
+        concurrency : int; 8
+            The number of requests under way at once.
+        requests_per_minute : float, optional
+            At most this many requests begin in a minute, at equal distances.
+        retries : int; 6
+            How often a question is asked again after a timeout, a broken connection, HTTP 408, 409, 429 or 5xx (the
+            `openai` client waits for half a second, doubled up to eight, or as long as Retry-After says), or a malformed
+            reply. An unreadable answer, such as a refusal, is asked for again at most twice.
+        timeout : float; 60
+            Seconds without any byte of the reply.
+        backoff : float; 1.0
+            Seconds before a malformed or unreadable reply is asked for again, doubled each time up to a minute.
 
     Examples
     --------
-    >>> judge = LLMJudge("judge-7b", base_url="http://localhost:8000/v1", cache="answers.sqlite")
+    >>> judge = LLMJudge("judge-7b", base_url="http://localhost:8000/v1", cache="answers.sqlite", concurrency=4)
     >>> judge
     LLMJudge('judge-7b', base_url='http://localhost:8000/v1', cache='answers.sqlite', key_variable='OPENAI_API_KEY')
     """
 
-    def __init__(
-        self,
-        model,
-        *,
-        base_url,
-        cache,
-        key_variable="OPENAI_API_KEY",
-        template=None,
-        temperature=0.0,
-        max_tokens=8,
-        top_logprobs=5,
-        fields=None,
-        concurrency=8,
-        requests_per_minute=None,
-        retries=6,
-        timeout=60,
-        backoff=1.0,
-        price_per_million=None,
-        missing="raise",
-    ):
+    def __init__(self, model, *, base_url, cache, template=None, price_per_million=None, missing="raise", **options):
         if missing not in ("raise", "nan"):
             raise DataError(f"missing: {missing!r} is unknown. Remedy: use 'raise' or 'nan'")
+        request, traffic = _sorted_options(options, Request, Traffic)
         self.model, self.cache, self.missing, self.price_per_million = model, Path(cache), missing, price_per_million
         self.template = check_template(TEMPLATE if template is None else template)
-        wanted = {
-            "temperature": None if temperature is None else float(temperature),  # 0 and 0.0 are one question
-            "max_tokens": max_tokens,
-            "logprobs": True if top_logprobs else None,
-            "top_logprobs": top_logprobs or None,
-        }
-        self.settings = {"model": model} | {k: v for k, v in wanted.items() if v is not None} | (fields or {})
-        self.endpoint = Endpoint(
-            base_url,
-            key_variable,
-            concurrency=concurrency,
-            requests_per_minute=requests_per_minute,
-            retries=retries,
-            timeout=timeout,
-            backoff=backoff,
-        )
+        self.settings = request.body(model)
+        self.endpoint = Endpoint(base_url, traffic)
         self._from_cache = 0
 
     def __repr__(self):
@@ -217,6 +218,15 @@ class LLMJudge:
             f"answers that came are in {self.cache} and only the others are asked; or missing='nan' leaves NaN there, to "
             "drop and report"
         )
+
+
+def _sorted_options(options, *groups):
+    """One object of each dataclass in `groups`, made of the options that are its fields; others are refused."""
+    names = {group: {field.name for field in fields(group)} for group in groups}
+    known = sorted(set().union(*names.values()))
+    unknown = [name for name in options if name not in known]
+    refuse(unknown, "options of LLMJudge", "are unknown", f"use some of {', '.join(known)}")
+    return [group(**{name: options[name] for name in options if name in names[group]}) for group in groups]
 
 
 def _row(*orders):
