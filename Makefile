@@ -119,8 +119,8 @@ bench: env  ## time and weigh PD at up to ten million pairs, reading 64 000 rate
 bench-gpu: env  ## measure scoring and DPO of a 1B-parameter Llama on a CUDA GPU, beside TRL's defaults (minutes)
 	$(OFFLINE) TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench.throughput results/gpu
 
-lab: env  ## open JupyterLab
-	$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb $(LAB_ARGS)
+lab: env  ## open JupyterLab (one thread, as `make run` has, so that both sum in the same order)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb $(LAB_ARGS)
 
 results: env  ## redo tables, figures and README's tables from the committed numbers; trains nothing
 	@mkdir -p $(RESULTS)/local

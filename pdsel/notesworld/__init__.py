@@ -1,4 +1,8 @@
-"""The offline world: prompts, responders, raters, gold aspects and a shipped base model whose truth is known."""
+"""The offline world: prompts, responders, raters, gold aspects and a shipped base model.
+
+The true quality of every response is known here, so every estimate can be compared with the truth. What may live in this
+room: the world, its variants, its settings (`settings`) and the base model; nothing that trains, selects or judges.
+"""
 
 from pathlib import Path
 
@@ -10,7 +14,7 @@ BASE_MODEL = str(Path(__file__).parent / "base_model")
 
 
 def model_path(name):
-    """`"notesworld"` to the path of the shipped base model; any other name or path as it is.
+    """The path of the shipped base model for `"notesworld"`; any other name or path is returned as it is.
 
     >>> model_path("org/model")
     'org/model'
