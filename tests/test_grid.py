@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,12 +18,27 @@ from pdsel.artifacts import digest
 from pdsel.evaluation import Estimate, means
 from pdsel.experiments import grid
 from pdsel.experiments import grid_plan as plan
-from pdsel.experiments.claims import MARGIN, by_condition, claims, contrast, harder, judged, of, reasons, verdict
+from pdsel.experiments.claims import (
+    MARGIN,
+    at,
+    by_condition,
+    estimate,
+    evaluate_claims,
+    harder,
+    joint_verdict,
+    minus,
+    paired,
+    paper_claims,
+    reasons,
+    verdict,
+)
 from pdsel.experiments.grid_tables import conflict_rows, is_grid, load_families, load_grid, save_grid
+from pdsel.notesworld.settings import DPO, SHARE
 from pdsel.rules.methods import FULL, SELECTED
 from pdsel.selection import random_scores, select
 
 TINY = {"n_pairs": 60, "max_steps": 2}
+TINY_PROXIES = {"kind": "implicit", "learning_rate": 1e-3, "epochs": 4}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,10 +53,8 @@ def few_prompts():
 
 
 def tiny(method, **changes):
-    settings = grid.cell(method, seed=0, conflict=0.3, **TINY | changes)
-    if settings["proxies"]:
-        settings["proxies"] = {"kind": "implicit", "learning_rate": 1e-3, "epochs": 4}
-    return settings
+    cell = plan.cell(method, seed=0, conflict=0.3, **TINY | changes)
+    return replace(cell, proxies=TINY_PROXIES) if cell.proxies else cell
 
 
 @pytest.fixture(scope="module")
@@ -51,12 +65,12 @@ def stored(tmp_path_factory):
 
 
 def test_every_method_is_a_cell_with_the_same_training():
-    for method in grid.METHODS:
-        settings = grid.cell(method, seed=3, conflict=0.1)
-        assert settings["rule"] in [*FULL, *SELECTED]
-        assert {name: settings[name] for name in grid.DPO} == grid.DPO
-        assert settings["share"] == (1.0 if settings["rule"] in FULL else grid.SHARE)
-        assert settings == json.loads(json.dumps(settings))  # what is stored is what is asked
+    for method in plan.METHODS:
+        cell = plan.cell(method, seed=3, conflict=0.1)
+        assert cell.rule in [*FULL, *SELECTED]
+        assert {"beta": cell.beta, "learning_rate": cell.learning_rate} == DPO
+        assert cell.share == (1.0 if cell.rule in FULL else SHARE)
+        assert cell.settings == json.loads(json.dumps(cell.settings))  # what is stored is what is asked
 
 
 def test_a_policy_is_trained_on_what_its_rule_keeps(stored):
@@ -80,6 +94,15 @@ def test_what_is_stored_is_read_not_computed(stored, monkeypatch):
     assert len(again) == len(outcomes)
 
 
+def test_the_first_failure_of_a_worker_stops_the_grid(tmp_path):
+    """What has not begun is not computed: of hundreds of policies the first may fail after a minute."""
+    fails = tiny("no such rule")
+    others = [replace(tiny("ALL"), seed=seed) for seed in range(1, 9)]
+    with pytest.raises(ValueError, match="no such rule"):
+        grid.run_policies([fails, *others], tmp_path, jobs=2)
+    assert not any(grid.is_stored(cell, tmp_path) for cell in others[3:])
+
+
 def test_processes_started_by_a_grid_draw_no_bars(monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "0")
     monkeypatch.delenv("HF_DATASETS_DISABLE_PROGRESS_BARS", raising=False)
@@ -93,7 +116,7 @@ def test_processes_started_by_a_grid_draw_no_bars(monkeypatch):
 def test_the_same_cell_gives_the_same_bytes_elsewhere(stored, tmp_path):
     folder, cells, _ = stored
     grid.run_policies([cells[-1]], tmp_path)
-    name = f"policy-{grid.digest_of(cells[-1])}.parquet"
+    name = f"policy-{cells[-1].name}.parquet"
     assert digest(tmp_path / name) == digest(folder / name)
 
 
@@ -101,7 +124,8 @@ def test_rules_that_share_proxies_share_their_training(stored):
     folder, _, (_, table, _) = stored
     seconds = table.set_index("method")["selection_seconds"]
     assert seconds["PD"] == seconds["DMPO"] != seconds["RAF"]
-    assert len(list(folder.glob("margins-*.parquet"))) == 2
+    for signal in ("aspect_models", "pooled_model"):
+        assert len(list(folder.glob(f"{signal}-*.json"))) == 1
 
 
 def test_the_grids_files_come_back_as_tables(stored, tmp_path):
@@ -112,22 +136,20 @@ def test_the_grids_files_come_back_as_tables(stored, tmp_path):
     )
     assert is_grid(tmp_path) and all(path.exists() for path in written)
     runs = load_grid(tmp_path, "methods")
-    assert runs.groupby("method").size().to_dict() == dict.fromkeys(["SFT", *(c["method"] for c in cells)], 6)
+    assert runs.groupby("method").size().to_dict() == dict.fromkeys(["SFT", *(cell.method for cell in cells)], 6)
     assert (runs.loc[runs["method"] == "SFT", "preference"] == 0.5).all()
     assert load_grid(tmp_path, "again")["setting"].unique().tolist() == ["name", ""]
     families = load_families(tmp_path)
-    assert families.groupby("method").size().to_dict() == dict.fromkeys(["SFT", *(c["method"] for c in cells)], 5)
+    assert families.groupby("method").size().to_dict() == dict.fromkeys(["SFT", *(cell.method for cell in cells)], 5)
     assert (families.loc[families["method"] == "OVA", "preference"] == 0.5).all()
     found = means(runs, ["method", "conflict"])
     row = found.set_index("method").loc["PD"]
     assert row["value"] == pytest.approx(runs.loc[runs["method"] == "PD", "win_rate"].mean()) and row["seeds"] == 1
 
 
-def test_the_pairs_behind_the_grid(stored, monkeypatch):
+def test_the_pairs_behind_the_grid(stored):
     folder, cells, (_, table, _) = stored
-    monkeypatch.setattr("pdsel.experiments.grid.PAIRS", 60)
-    monkeypatch.setattr("pdsel.experiments.grid.BALANCED", cells[-1]["proxies"])
-    facts = grid.pair_facts([0], [0.3], folder)
+    facts = grid.pair_facts([cells[-1]], folder)
     assert len(facts) == 60 and facts["kept"].sum() == 18 and facts["conflict"].sum() == 18
     assert facts.loc[facts["kept"], "PD"].max() <= facts.loc[~facts["kept"], "PD"].min()
     wrong = table.set_index("method")["wrong_labels"]
@@ -136,7 +158,7 @@ def test_the_pairs_behind_the_grid(stored, monkeypatch):
 
 def test_labels_turned_around_are_another_cell(stored, tmp_path):
     noisy = tiny("ALL", flipped=0.5)
-    assert "flipped" not in tiny("ALL") and grid.digest_of(noisy) != grid.digest_of(tiny("ALL"))
+    assert "flipped" not in tiny("ALL").settings and noisy.name != tiny("ALL").name
     _, table, _ = grid.run_policies([noisy], tmp_path)
     pairs, turned = grid.world(0, 0.3, 60), grid.world(0, 0.3, 60, 0.5)
     assert len(set(pairs["pair_id"]) & set(turned["pair_id"])) == 30 and len(set(turned["pair_id"])) == 60
@@ -188,27 +210,48 @@ def made_up(strength=STRENGTH, n=60, noise=0.5):
     frames = []
     for study, cells in studies.items():
         for setting, cell in cells:
-            value = strength[cell["method"]] - 40 * abs(cell["share"] - 0.3) * (study == "shares")
-            value -= 20 * (cell["conflict"] - 0.3) * (cell["method"] == "ALL")
-            value -= 10 * (setting == "noise")
+            value = strength[cell.method]
+            if study == "shares":
+                value -= 40 * abs(cell.share - 0.3)
+            if cell.method == "ALL":
+                value -= 20 * (cell.conflict - 0.3)
+            if setting == "noise":
+                value -= 10
             drawn = pd.DataFrame({"prompt_id": range(n), "win_rate": value + rng.normal(0, noise, n)})
             frames.append(
                 drawn.assign(
-                    study=study, setting=setting, **{k: cell[k] for k in ("method", "seed", "conflict", "share")}
+                    study=study,
+                    setting=setting,
+                    method=cell.method,
+                    seed=cell.seed,
+                    conflict=cell.conflict,
+                    share=cell.share,
                 )
             )
     return pd.concat(frames, ignore_index=True)
 
 
 def test_all_claims_hold_where_they_are_true():
-    page = judged(made_up())
+    page = evaluate_claims(made_up())
     assert len(page) == 10
     assert page["verdict"].tolist() == ["holds"] * 10
+    assert page["seeds"].tolist() == [3] * 10
+
+
+def test_a_claim_says_on_how_many_seeds_it_rests():
+    """Five seeds of the methods and three of the changed settings: a claim about both rests on three."""
+    outcomes = made_up()
+    outcomes = outcomes[(outcomes["study"] != "sensitivity") | (outcomes["seed"] < 2)]
+    seeds = evaluate_claims(outcomes).set_index("claim")["seeds"]
+    assert seeds["PD beats filtering by one pooled reward"] == 3
+    assert seeds["Proxy size, p_r, gamma and rho hardly matter"] == 2
+    outcomes = outcomes[(outcomes["study"] != "equal steps") | (outcomes["seed"] == 0)]
+    assert by_condition(outcomes).set_index("training")["seeds"].to_dict()["as many steps as ALL"] == 1
 
 
 def test_claims_fall_where_they_are_false():
     strength = STRENGTH | {"RAND": 85, "ALL": 90, "PD(high)": 55, "PD(nl)": 80, "DMPO": 95}
-    page = judged(made_up(strength)).set_index("claim")["verdict"]
+    page = evaluate_claims(made_up(strength)).set_index("claim")["verdict"]
     falls = [sentence for sentence, said in page.items() if said == "does not hold"]
     assert [text.split()[0] for text in falls] == ["PD", "PD's", "The", "DMPO", "There"]
     assert page["PD gains from length mitigation"] == "inconclusive"
@@ -227,7 +270,7 @@ def test_follow_ups_say_what_the_outcomes_say():
     )
     overlap = pd.DataFrame({"PD": {"RAF": 0.25}})
     why = reasons(outcomes, cells, facts, overlap)
-    assert set(why) <= {sentence for sentence, _ in claims(0.3)}
+    assert set(why) <= {claim.sentence for claim in paper_claims(0.3)}
     assert "12.0 % of RAF's" in why["PD beats filtering by one pooled reward"]
     assert "share 25 % of the pairs" in why["PD beats filtering by one pooled reward"]
     conflict = why["Conflict hurts ALL, not PD"]
@@ -260,12 +303,17 @@ def test_a_contrast_by_hand():
             "win_rate": [80.0, 90, 70, 80, 50, 60, 50, 60],
         }
     )
-    found = contrast(outcomes, [(1, of("PD")), (-1.1, of("OVA"))], constant=5)
+    found = estimate(outcomes, minus(at("PD"), at("OVA"), factor=1.1), constant=5)
     assert found.value == pytest.approx(80 - 60.5 + 5)
     with pytest.raises(ValueError, match="finds no policy"):
-        contrast(outcomes, [(1, of("RAF"))])
+        estimate(outcomes, [(1, at("RAF"))])
+    lacking = outcomes[(outcomes["method"] != "OVA") | (outcomes["seed"] == 0)]
+    assert len(paired(lacking, minus(at("PD"), at("OVA")))) == 1  # of PD's two seeds
+    apart = outcomes.assign(seed=outcomes["seed"] + 2 * (outcomes["method"] == "OVA"))
+    with pytest.raises(ValueError, match="have no seed in common. Remedy: train them with the same seeds"):
+        estimate(apart, minus(at("PD"), at("OVA")))
     with pytest.raises(ValueError, match="several policies of one seed"):
-        contrast(pd.concat([outcomes, outcomes]), [(1, of("PD"))])
+        estimate(pd.concat([outcomes, outcomes]), [(1, at("PD"))])
 
 
 @pytest.mark.parametrize(
@@ -284,22 +332,21 @@ def test_a_contrast_by_hand():
     ],
 )
 def test_verdicts(test, low, high, said):
-    estimate = Estimate((low + high) / 2, 1.0, low, high, "by hand", 10)
-    assert verdict([(estimate, test)]) == said
+    assert verdict(Estimate((low + high) / 2, 1.0, low, high, "by hand", 10), test) == said
 
 
 def test_one_part_that_fails_decides_and_all_must_hold():
-    good, open_, bad = (Estimate(0.0, 1.0, low, high, "", 1) for low, high in [(1, 2), (-1, 1), (-2, -1)])
-    assert verdict([(good, "above"), (open_, "above")]) == "inconclusive"
-    assert verdict([(good, "above"), (open_, "above"), (bad, "above")]) == "does not hold"
+    assert joint_verdict(["holds", "holds"]) == "holds"
+    assert joint_verdict(["holds", "inconclusive"]) == "inconclusive"
+    assert joint_verdict(["holds", "inconclusive", "does not hold"]) == "does not hold"
 
 
 def test_every_claim_names_policies_of_the_plan():
-    named = {
-        (where["study"], where["method"]) for _, parts in claims(0.3) for _, terms, _, _ in parts for _, where in terms
-    }
     known = {"methods": plan.methods([0]), "shares": plan.shares([0]), "sensitivity": plan.sensitivity([0], "base")}
-    assert named <= {(study, cell["method"]) for study, cells in known.items() for _, cell in cells}
+    planned = {(study, cell.method) for study, cells in known.items() for _, cell in cells}
+    for claim in paper_claims(0.3):
+        for part in claim.parts:
+            assert {(where["study"], where["method"]) for _, where in part.terms} <= planned
 
 
 def test_table_2_has_the_papers_numbers_beside_ours():

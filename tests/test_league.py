@@ -1,5 +1,6 @@
 """The league: the cells it asks for, policies of any rule and loss, its table and recommendations, kept sets and figures."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from pdsel.evaluation import paired_difference
 from pdsel.evaluation.judges import gold_gaps
 from pdsel.experiments import grid, league, league_tables
 from pdsel.experiments import grid_plan as plan
+from pdsel.notesworld.settings import DPO
 from pdsel.plots.style import use_style
 from pdsel.rules import RULES, available, keep_all, needs
 from pdsel.rules.alternatives import ALTERNATIVES
@@ -20,30 +22,31 @@ from pdsel.rules.kept_sets import family_tree, kept_quality, overlap
 from pdsel.rules.signals import SIGNALS
 
 
-def settings(cells):
-    return [each for _, each in cells]
+def cells_of(asked):
+    return [cell for _, cell in asked]
 
 
 def test_methods_of_the_grid_keep_their_cells():
     """What the grid has computed is not computed again, and no digest has moved."""
-    ours = {grid.digest_of(each): each for each in settings(league.cells([0, 1], shares=[0.1, 0.3, 0.5]))}
-    theirs = [each for each in settings(plan.methods([0, 1], [0.3])) if each["method"] in {"ALL", *RULES}]
-    theirs += [each for each in settings(plan.shares([0, 1])) if each["share"] in (0.1, 0.5)]
-    assert len(theirs) > 15 and {grid.digest_of(each) for each in theirs} <= set(ours)
-    assert not any("loss" in each for each in theirs)
-    assert grid.digest_of(grid.cell("PD", seed=0, conflict=0.3, families=True)) == PINNED
+    ours = {cell.name for cell in cells_of(league.cells([0, 1], shares=[0.1, 0.3, 0.5]))}
+    theirs = [cell for cell in cells_of(plan.methods([0, 1], [0.3])) if cell.method in {"ALL", *RULES}]
+    theirs += [cell for cell in cells_of(plan.shares([0, 1])) if cell.share in (0.1, 0.5)]
+    assert len(theirs) > 15 and {cell.name for cell in theirs} <= ours
+    assert all(cell.loss is None for cell in theirs)
+    assert plan.cell("PD", seed=0, conflict=0.3, families=True).name == PINNED
 
 
 PINNED = "7d383cd6c9d1262b"  # computed before any rule but the paper's could be a cell's
 
 
 def test_every_rule_and_loss_has_a_cell_of_the_same_training():
-    asked = settings(league.cells([3], shares=[0.3], conflicts=[0.1]))
-    assert [each["method"] for each in asked] == [*RULES, *BUILT, "ALL", *[n for n in ALTERNATIVES if n != "DPO"]]
-    for each in asked:
-        assert {name: each[name] for name in grid.DPO} == grid.DPO and each["seed"] == 3 and each["conflict"] == 0.1
-        assert each["share"] == (1.0 if each["method"] in league.OTHERS else 0.3)
-    assert len({grid.digest_of(each) for each in asked}) == len(asked)
+    asked = cells_of(league.cells([3], shares=[0.3], conflicts=[0.1]))
+    assert [cell.method for cell in asked] == [*RULES, *BUILT, "ALL", *[n for n in ALTERNATIVES if n != "DPO"]]
+    for cell in asked:
+        assert {"beta": cell.beta, "learning_rate": cell.learning_rate} == DPO
+        assert (cell.seed, cell.conflict) == (3, 0.1)
+        assert cell.share == (1.0 if cell.method in league.OTHERS else 0.3)
+    assert len({cell.name for cell in asked}) == len(asked)
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +58,7 @@ def tiny_run(tmp_path_factory):
         folder = tmp_path_factory.mktemp("league")
         names = ["RAND", "SeRA", "RS-DPO", "R-DPO", "ALL"]
         asked = [
-            ("", each | {"n_pairs": 60, "max_steps": 2, "families": False})
-            for _, each in league.cells([0], names=names)
+            ("", replace(cell, n_pairs=60, max_steps=2, families=False)) for _, cell in league.cells([0], names=names)
         ]
         run = partial(grid.run_policies, folder=folder / "cells")
         league.save_league(folder, asked, run, grid.baseline_outcomes())

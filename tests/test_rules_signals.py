@@ -11,14 +11,14 @@ from datasets import Dataset
 from pdsel import rules
 from pdsel.engine.models import load_causal, load_tokenizer
 from pdsel.engine.scoring import response_logps
-from pdsel.experiments.grid import BALANCED, IMPLICIT
 from pdsel.notesworld import BASE_MODEL
+from pdsel.notesworld.settings import BALANCED
 from pdsel.pairs import make_pairs
 from pdsel.proxies import fit_proxies, score_margins
 from pdsel.ratings import load_ratings
 from pdsel.rules import signals as measured
 from pdsel.rules.built import BUILT, build
-from pdsel.rules.signals import DPO, PROXIES, SAMPLES, SIGNALS
+from pdsel.rules.signals import SAMPLES, SIGNALS
 from pdsel.rules.store import Signals, pairs_for
 from pdsel.training import train_dpo
 
@@ -37,13 +37,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def signals(few, folder):
     return Signals(few, base=BASE_MODEL, seed=0, folder=folder)
-
-
-def test_settings_are_the_grids():
-    assert PROXIES == BALANCED and measured.POOLED_REWARD == IMPLICIT
-    from pdsel.experiments import grid
-
-    assert DPO == grid.DPO
 
 
 def test_every_rule_can_be_computed_and_its_cost_is_told(signals):

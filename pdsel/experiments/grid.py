@@ -1,21 +1,21 @@
-"""Policies by the dozen on the notes world: a cell is plain settings in, its outputs judged prompt by prompt out.
+"""Policies by the dozen on the notes world: a `Cell` in, the policy's outputs judged prompt by prompt out.
 
 Every cell draws its own world from its seed, so cells can run in any order, on any machine, and again. What several cells
-share (a world, its proxies' margins, SFT's outputs) is computed once a process; margins are kept on disk too.
+share, such as the margins of a world's proxies, is a signal (see `pdsel.rules.store`) and computed once for a folder.
 """
 
-import hashlib
 import json
 import os
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 
 import pandas as pd
+from datasets import Dataset
 from tqdm.auto import tqdm
 
 from pdsel.artifacts import save_table, writing
@@ -24,96 +24,37 @@ from pdsel.evaluation.judges.gold import gold_gaps, gold_judge, gold_scores
 from pdsel.experiments.proxy_studies import make_world
 from pdsel.generation import generate
 from pdsel.notesworld import BASE_MODEL, draw_prompts, model_path
-from pdsel.notesworld.settings import BALANCED, CLASSIFIER, DPO, IMPLICIT, NEW_TOKENS, PAIRS, QUANTILE, SHARE, SHARED
+from pdsel.notesworld.settings import NEW_TOKENS
 from pdsel.pairs import flip_labels
-from pdsel.proxies import fit_proxies, fit_proxy, score_margins
 from pdsel.ratings import prompt_id
-from pdsel.rules import RULES, needs, score_all
+from pdsel.rules import RULES, needs, score
 from pdsel.rules.alternatives import ALTERNATIVES, train_alternative
-from pdsel.rules.methods import FULL, SELECTED
+from pdsel.rules.methods import FULL
 from pdsel.rules.store import Signals, pairs_for
-from pdsel.selection import POOLED, select
+from pdsel.selection import select
 from pdsel.training import train_dmpo, training_log
 
-N_PROMPTS, N_FAMILY = 500, 100
-METHODS = {  # name in the tables: how the cell differs from the method of that name
-    **{name: {} for name in ("OVA", "AVG", "ALL", "RAND", "PD(rati.)")},
-    "DMPO": {"proxies": BALANCED},
-    "RAF": {"proxies": IMPLICIT},
-    "PD": {"proxies": BALANCED},
-    "PD(high)": {"proxies": BALANCED},
-    "PD(nl)": {"rule": "PD", "proxies": IMPLICIT},
-    "PD(shared)": {"rule": "PD", "proxies": SHARED},
-    "PD(classifier)": {"rule": "PD", "proxies": CLASSIFIER},
-}
+N_PROMPTS, N_FAMILY = 500, 100  # held-out prompts, and prompts of each of the five families
+CELL_VERSION = 1  # raise it when the same settings give other numbers, so that stored cells are computed again
 
 
-def cell(method, *, seed, conflict, **changes):
-    """The settings of a cell: the method's, and what a study changes.
+@dataclass(frozen=True)
+class TrainingSet:
+    """The pairs a method trains on, the ids it kept (best first; [] where it keeps all or builds anew), and its seconds."""
 
-    >>> cell("ALL", seed=0, conflict=0.3, learning_rate=1e-4)["learning_rate"]
-    0.0001
-    """
-    usual = {
-        "rule": method,
-        "share": 1.0 if method in FULL else SHARE,
-        "n_pairs": PAIRS,
-        "proxies": None,
-        "quantile": QUANTILE,
-        "max_steps": -1,
-        **DPO,
-    }
-    return {"method": method, "seed": seed, "conflict": conflict} | usual | METHODS.get(method, {}) | changes
+    pairs: Dataset
+    kept: list
+    seconds: float
 
 
-def policy_cell(
-    *,
-    method,
-    rule,
-    seed,
-    conflict,
-    share,
-    n_pairs,
-    proxies,
-    quantile,
-    max_steps,
-    beta,
-    learning_rate,
-    kept_in,
-    families=False,
-    flipped=0.0,
-    loss="DPO",
-):
+def policy_cell(cell, folder):
     """Train one policy and judge it on the held-out prompts.
 
     Parameters
     ----------
-    method : str
-        Its name in the tables.
-    rule : str
-        One of `pdsel.rules.methods.FULL` (all pairs), or any of `pdsel.rules` (the kept ones).
-    seed : int
-        Of the world, the selection and the training.
-    conflict, n_pairs
-        Of the pairs.
-    share : float
-        lambda; not read for methods of `FULL`.
-    proxies : dict or None
-        Keywords of `fit_proxies` for a rule that reads margins; a `base` names another model to start from.
-    quantile : float
-        gamma.
-    max_steps : int
-        Optimisation steps; -1: one pass over the method's pairs.
-    beta, learning_rate
-        Of DPO.
-    kept_in : str or Path
-        Folder of the margins.
-    families : bool
-        Answer the five families of prompts, too.
-    flipped : float
-        Share of the labels that are turned around at random.
-    loss : str
-        One of `pdsel.rules.alternatives.ALTERNATIVES`.
+    cell : pdsel.experiments.grid_plan.Cell
+    folder : str or Path
+        Where signals are kept.
 
     Returns
     -------
@@ -121,76 +62,79 @@ def policy_cell(
         A row per prompt: `prompt_id, dataset, output, preference` (against SFT), gold aspects, `utility`, `characters,
         tokens`; and what was trained on and spent, with the `kept` ids.
     """
-    pairs = world(seed, conflict, n_pairs, flipped)
-    margins, selection_seconds = rewards(
-        pairs, seed, conflict, proxies, pooled=rule == "RAF", kept_in=kept_in, flipped=flipped
-    )
-    data, scores, kept = pairs, None, []
-    signals = Signals(pairs, base=BASE_MODEL, seed=seed, folder=kept_in)
-    if rule in SELECTED or rule == "DMPO":
-        name = "PD" if rule == "DMPO" else rule
-        given = {"pairs": pairs}
-        if margins is not None:
-            given |= {"pooled": margins[POOLED]} if rule == "RAF" else {"margins": margins}
-        scores = score_all(given, [name], seed=seed, quantile=quantile)[name]
-    if rule in SELECTED:
-        kept = list(select(scores, share, keep=RULES[rule].keeps))
-        data = pairs.select(sorted(map(list(pairs["pair_id"]).index, kept)))
-    elif rule not in FULL:
-        data, kept, selection_seconds = pairs_for(rule, signals, share=share, seed=seed)
-    elif rule != "DMPO":
-        data = FULL[rule](pairs)
-    if loss != "DPO":
-        selection_seconds += signals.seconds(*needs(ALTERNATIVES[loss].plan))
-    options = {"model": BASE_MODEL, "seed": seed, "beta": beta, "learning_rate": learning_rate, "max_steps": max_steps}
-    with tempfile.TemporaryDirectory() as folder:
-        if rule == "DMPO":
-            policy = train_dmpo(data, scores, aspects=len(set(pairs["aspect"])), output_dir=f"{folder}/p", **options)
-        else:
-            policy = train_alternative(loss, data, signals, output_dir=f"{folder}/p", **options)
-        log, outcome = training_log(policy), outcomes(policy, families)
-    wrong = gold_gaps(data)["utility"] < 0
-    return outcome, {
-        "n_trained": len(data),
+    signals = signals_of(cell, folder)
+    training = training_set(cell, signals)
+    with tempfile.TemporaryDirectory() as scratch:
+        policy = train_policy(cell, training.pairs, signals, output_dir=f"{scratch}/policy")
+        log = training_log(policy)
+        judged = outcomes(policy, families=bool(cell.families))
+    wrong = gold_gaps(training.pairs)["utility"] < 0
+    return judged, {
+        "n_trained": len(training.pairs),
         "steps": log["steps"],
         "training_seconds": log["seconds"],
-        "kept": kept,
-        "selection_seconds": selection_seconds,
+        "kept": training.kept,
+        "selection_seconds": training.seconds + signals.seconds(*_needs_of_loss(cell)),
         "wrong_labels": float(wrong.mean()),
         "mean_loss": log["history"][-1].get("train_loss", float("nan")),
     }
 
 
+def signals_of(cell, folder):
+    """The pairs of a cell's world, and what rules and losses read of them."""
+    pairs = world(cell.seed, cell.conflict, cell.n_pairs, cell.flipped)
+    settings = {}
+    if cell.proxies:
+        proxies = {name: value for name, value in cell.proxies.items() if name != "base"}
+        if "base" in cell.proxies:
+            proxies["model"] = model_path(cell.proxies["base"])
+        settings = {"pooled_reward": proxies} if cell.rule == "RAF" else {"proxies": proxies}
+    return Signals(pairs, base=BASE_MODEL, seed=cell.seed, folder=folder, **settings)
+
+
+def training_set(cell, signals):
+    """What a cell's method trains on: all pairs, those that its rule keeps, or those that it builds."""
+    if cell.rule in FULL:
+        return TrainingSet(FULL[cell.rule](signals["pairs"]), kept=[], seconds=0.0)
+    pairs, kept, seconds = pairs_for(cell.rule, signals, share=cell.share, seed=cell.seed, quantile=cell.quantile)
+    return TrainingSet(pairs, kept, seconds)
+
+
+def train_policy(cell, pairs, signals, *, output_dir):
+    """Train with the cell's loss; DMPO is the one method of the paper whose loss is not DPO's."""
+    options = {
+        "model": BASE_MODEL,
+        "output_dir": output_dir,
+        "seed": cell.seed,
+        "beta": cell.beta,
+        "learning_rate": cell.learning_rate,
+        "max_steps": cell.max_steps,
+    }
+    if cell.rule == "DMPO":
+        divergence = score("PD", signals, quantile=cell.quantile)
+        return train_dmpo(pairs, divergence, aspects=len(set(pairs["aspect"])), **options)
+    return train_alternative(cell.loss or "DPO", pairs, signals, **options)
+
+
+def _needs_of_loss(cell):
+    """The signals that the loss reads, beside those of the rule."""
+    if cell.rule == "DMPO":
+        return needs(RULES["PD"].score)
+    return needs(ALTERNATIVES[cell.loss or "DPO"].plan)
+
+
 @cache
-def world(seed, conflict, n_pairs, flipped=0.0):
-    """The pairs of a cell, as notebook 01 makes them; then a share of the labels turned around."""
+def world(seed, conflict, n_pairs, flipped=None):
+    """The pairs of a cell, as notebook 01 makes them; then a share of the labels is turned around."""
     pairs = make_world(seed, n_pairs=n_pairs, conflict=conflict)[0]
     return flip_labels(pairs, flipped, seed=seed) if flipped else pairs
 
 
-def rewards(pairs, seed, conflict, proxies, *, pooled, kept_in, flipped=0.0):
-    """Margins of the proxies on all pairs and the seconds they took, read from disk where they are there already."""
-    if proxies is None:
-        return None, 0.0
-    key = digest_of([seed, conflict, len(pairs), proxies, pooled, *[flipped] * bool(flipped)])
-    path, record = Path(kept_in, f"margins-{key}.parquet"), Path(kept_in, f"margins-{key}.json")
-    if not record.exists():
-        clock = time.perf_counter()
-        options = {"model": model_path(proxies.get("base", "notesworld")), "seed": seed}
-        options |= {name: value for name, value in proxies.items() if name != "base"}
-        fitted = {POOLED: fit_proxy(pairs, None, **options)} if pooled else fit_proxies(pairs, **options)
-        save_table(score_margins(pairs, fitted).rename_axis("pair_id"), path)
-        with writing(record) as scratch:
-            scratch.write_text(json.dumps({"seconds": time.perf_counter() - clock}))
-    margins = pd.read_parquet(path).set_index("pair_id").loc[list(pairs["pair_id"])]
-    return margins, json.loads(record.read_text())["seconds"]
-
-
 @cache
 def questions(families):
-    """The held-out prompts, and after them those of the five families."""
-    prompts = draw_prompts(N_PROMPTS, split="eval", seed=0)
-    table = pd.DataFrame({"prompt": prompts, "dataset": "held out"})
+    """The held-out prompts, and after them those of the five families; columns `prompt, dataset`."""
+    held_out = draw_prompts(N_PROMPTS, split="eval", seed=0)
+    table = pd.DataFrame({"prompt": held_out, "dataset": "held out"})
     if families:
         table = pd.concat([table, family_prompts(N_FAMILY).to_pandas()[["prompt", "dataset"]]], ignore_index=True)
     return table
@@ -198,26 +142,28 @@ def questions(families):
 
 @cache
 def baseline(families):
+    """SFT's outputs, row for row with `questions`."""
     return generate(BASE_MODEL, list(questions(families)["prompt"]), max_new_tokens=NEW_TOKENS)
 
 
-def outcomes(policy, families):
+def outcomes(policy, *, families):
     """A policy's outputs, judged against SFT's and by gold."""
     asked = questions(families)
     prompts = list(asked["prompt"])
     texts = generate(policy, prompts, max_new_tokens=NEW_TOKENS)
-    return pd.DataFrame(
-        {
-            "prompt_id": [prompt_id(prompt) for prompt in prompts],
-            "dataset": asked["dataset"],
-            "output": texts,
-            "preference": gold_judge(prompts, texts, baseline(families)),
-        }
-    ).join(gold_scores(prompts, texts))
+    return _judged(asked, texts, gold_judge(prompts, texts, baseline(families)))
 
 
-def digest_of(settings):
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+def baseline_outcomes():
+    """SFT's own outputs as those of a cell: every preference is a draw."""
+    return _judged(questions(False), baseline(False), 0.5)
+
+
+def _judged(asked, texts, preference):
+    prompts = list(asked["prompt"])
+    ids = [prompt_id(prompt) for prompt in prompts]
+    table = pd.DataFrame({"prompt_id": ids, "dataset": asked["dataset"], "output": texts, "preference": preference})
+    return table.join(gold_scores(prompts, texts))
 
 
 def run_policies(cells, folder, *, jobs=1):
@@ -225,38 +171,72 @@ def run_policies(cells, folder, *, jobs=1):
 
     Parameters
     ----------
-    cells : list of dict
-        See `cell`.
+    cells : list of pdsel.experiments.grid_plan.Cell
     folder : str or Path
-        A table and a record per cell, written when it is done, so that a killed run resumes. Delete it after changing code.
+        Keeps a table and a record per cell, written when it is done, so that a killed run resumes. See `pdsel.data.store`:
+        cells of other code, libraries or base models are not read.
     jobs : int
-        Processes. Cells of one world go to the same one, since they share its proxies.
+        Processes. Cells of one world go to the same one, since they share its proxies. The first failure stops them all.
 
     Returns
     -------
     (pandas.DataFrame, pandas.DataFrame, dict)
-        Outcomes (`cell` and a row per prompt); a row per cell with its settings and costs; kept ids by cell.
+        Outcomes (`cell` and a row per prompt); a row per cell with its settings and costs; kept ids by the cell's name.
     """
     worlds = {}
-    for settings in cells:
-        if not _stored(settings, folder)[1].exists():
-            worlds.setdefault((settings["seed"], settings["conflict"], settings["n_pairs"]), []).append(settings)
-    with tqdm(total=sum(map(len, worlds.values())), desc="policies") as bar:
-        if jobs == 1 or len(worlds) < 2:
-            for group in worlds.values():
+    for cell in cells:
+        if not is_stored(cell, folder):
+            worlds.setdefault((cell.seed, cell.conflict, cell.n_pairs), []).append(cell)
+    groups = list(worlds.values())
+    with tqdm(total=sum(map(len, groups)), desc="policies") as bar:
+        if jobs == 1 or len(groups) < 2:
+            for group in groups:
                 bar.update(_compute(group, folder))
         else:
-            with _without_bars(), ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-                for done in as_completed([pool.submit(_compute, group, folder) for group in worlds.values()]):
-                    bar.update(done.result())
+            for number in _in_processes(groups, folder, jobs):
+                bar.update(number)
     tables, records, kept = [], [], {}
-    for settings in cells:
-        table, record = _stored(settings, folder)
-        facts, key = json.loads(record.read_text()), digest_of(settings)
-        kept[key] = facts.pop("kept")
-        tables.append(pd.read_parquet(table).assign(cell=key))
-        records.append({"cell": key} | facts.pop("settings") | facts)
+    for cell in cells:
+        table, facts = stored_cell(cell, folder)
+        kept[cell.name] = facts.pop("kept")
+        tables.append(table.assign(cell=cell.name))
+        records.append({"cell": cell.name} | cell.settings | facts)
     return pd.concat(tables, ignore_index=True), pd.DataFrame(records), kept
+
+
+def _in_processes(groups, folder, jobs):
+    """Compute groups of cells in processes of their own; yields the size of each group that is done."""
+    others = set(active_children())
+    with _without_bars(), ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        futures = [pool.submit(_compute, group, folder) for group in groups]
+        try:
+            for done in as_completed(futures):
+                yield done.result()
+        except BaseException:
+            # A group takes hours: those that have not begun are cancelled, and those at work are stopped.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in set(active_children()) - others:
+                worker.terminate()
+            raise
+
+
+def _paths(cell, folder):
+    return Path(folder, f"policy-{cell.name}.parquet"), Path(folder, f"policy-{cell.name}.json")
+
+
+def is_stored(cell, folder):
+    return _paths(cell, folder)[1].exists()
+
+
+def stored_cell(cell, folder):
+    """The outcomes and facts of a cell, computed where they are not stored."""
+    table, record = _paths(cell, folder)
+    if not record.exists():
+        judged, facts = policy_cell(cell, folder)
+        save_table(judged, table)
+        with writing(record) as scratch:
+            scratch.write_text(json.dumps(facts))
+    return pd.read_parquet(table), json.loads(record.read_text())
 
 
 @contextmanager
@@ -269,41 +249,26 @@ def _without_bars():
         yield
     finally:
         for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-def _stored(settings, folder):
-    key = digest_of(settings)
-    return Path(folder, f"policy-{key}.parquet"), Path(folder, f"policy-{key}.json")
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _compute(cells, folder):
-    """Run cells of one world and write them; returns how many."""
-    for settings in cells:
-        table, record = _stored(settings, folder)
-        outcome, facts = policy_cell(**settings, kept_in=folder)
-        save_table(outcome, table)
-        with writing(record) as scratch:
-            scratch.write_text(json.dumps({"settings": settings, **facts}))
+    """Compute and keep the cells of one world; returns how many."""
+    for cell in cells:
+        stored_cell(cell, folder)
     return len(cells)
-
-
-def baseline_outcomes():
-    """SFT's own outputs as those of a cell: every preference a draw."""
-    asked, texts = questions(False), baseline(False)
-    prompts = list(asked["prompt"])
-    return pd.DataFrame(
-        {
-            "prompt_id": [prompt_id(prompt) for prompt in prompts],
-            "dataset": asked["dataset"],
-            "output": texts,
-            "preference": 0.5,
-        }
-    ).join(gold_scores(prompts, texts))
 
 
 def against_ova(outcomes, cells):
     """Preferences on the five families against OVA's outputs of the same seed and conflict level, SFT's among them.
+
+    Parameters
+    ----------
+    outcomes, cells : pandas.DataFrame
+        From `run_policies`, of cells that answered the families.
 
     Returns
     -------
@@ -311,27 +276,29 @@ def against_ova(outcomes, cells):
         `cell, seed, conflict, prompt_id` (numbered, as a prompt may be in two families), `dataset, preference`.
     """
     asked = questions(True).query("dataset != 'held out'").reset_index(drop=True)
-    prompts, sft = list(asked["prompt"]), baseline(True)[-len(asked) :]
-    keys = pd.DataFrame(
-        {"prompt_id": [f"{i}-{prompt_id(p)}" for i, p in enumerate(prompts)], "dataset": asked["dataset"]}
-    )
-    texts = outcomes[outcomes["dataset"] != "held out"].groupby("cell")["output"].agg(list)
+    prompts = list(asked["prompt"])
+    ids = [f"{number}-{prompt_id(prompt)}" for number, prompt in enumerate(prompts)]
+    keys = pd.DataFrame({"prompt_id": ids, "dataset": asked["dataset"]})
+    answers = outcomes[outcomes["dataset"] != "held out"].groupby("cell")["output"].agg(list)
     frames = []
-    for (seed, conflict), rows in cells.groupby(["seed", "conflict"]):
-        ova = texts[rows.loc[rows["method"] == "OVA", "cell"].iloc[0]]
-        for name, answers in {**texts[rows["cell"]].to_dict(), "SFT": sft}.items():
-            preference = gold_judge(prompts, answers, ova)
+    for (seed, conflict), same_world in cells.groupby(["seed", "conflict"]):
+        of_ova = answers[same_world.loc[same_world["method"] == "OVA", "cell"].iloc[0]]
+        contestants = answers[same_world["cell"]].to_dict()
+        contestants["SFT"] = baseline(True)[-len(asked) :]
+        for name, texts in contestants.items():
+            preference = gold_judge(prompts, texts, of_ova)
             frames.append(keys.assign(cell=name, seed=seed, conflict=conflict, preference=preference))
     return pd.concat(frames, ignore_index=True)
 
 
-def pair_facts(seeds, conflicts, cells):
+def pair_facts(cells, folder):
     """PD and the truth of every pair that the methods were trained on.
 
     Parameters
     ----------
-    seeds, conflicts : list
-    cells : str or Path
+    cells : list of pdsel.experiments.grid_plan.Cell
+        PD's, one for each world.
+    folder : str or Path
         Where the grid keeps what it computed; margins that are not there are computed.
 
     Returns
@@ -340,15 +307,14 @@ def pair_facts(seeds, conflicts, cells):
         `seed, conflict_level, aspect, conflict` (of label and overall rating), `gold_wrong`, `PD`, `kept` (by PD).
     """
     frames = []
-    for seed in seeds:
-        for level in conflicts:
-            pairs = world(seed, level, PAIRS)
-            margins, _ = rewards(pairs, seed, level, BALANCED, pooled=False, kept_in=cells)
-            scores = score_all({"pairs": pairs, "margins": margins}, ["PD"], quantile=QUANTILE)["PD"]
-            table = pairs.select_columns(["pair_id", "aspect", "conflict"]).to_pandas().set_index("pair_id")
-            table["gold_wrong"] = gold_gaps(pairs)["utility"] < 0
-            table["PD"] = scores.astype("float32")
-            table["kept"] = table.index.isin(select(scores, SHARE))
-            frames.append(table.reset_index(drop=True).assign(seed=seed, conflict_level=level))
-    found = pd.concat(frames, ignore_index=True)
-    return found[["seed", "conflict_level", "aspect", "conflict", "gold_wrong", "PD", "kept"]]
+    for cell in cells:
+        signals = signals_of(cell, folder)
+        divergence = score("PD", signals, quantile=cell.quantile)
+        kept = select(divergence, cell.share, keep=RULES["PD"].keeps)
+        facts = signals["pairs"].select_columns(["pair_id", "aspect", "conflict"]).to_pandas().set_index("pair_id")
+        facts["gold_wrong"] = gold_gaps(signals["pairs"])["utility"] < 0
+        facts["PD"] = divergence.astype("float32")
+        facts["kept"] = facts.index.isin(kept)
+        frames.append(facts.reset_index(drop=True).assign(seed=cell.seed, conflict_level=cell.conflict))
+    columns = ["seed", "conflict_level", "aspect", "conflict", "gold_wrong", "PD", "kept"]
+    return pd.concat(frames, ignore_index=True)[columns]

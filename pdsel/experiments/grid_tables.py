@@ -26,7 +26,7 @@ def save_grid(results, studies, run, baseline, against_ova):
     ----------
     results : str or Path
     studies : dict
-        Name to a list of (setting, cell), see `pdsel.experiments.grid_plan`.
+        Name to a list of (setting, `Cell`), see `pdsel.experiments.grid_plan`.
     run : callable
         `run(cells)`, see `pdsel.experiments.grid.run_policies`.
     baseline : pandas.DataFrame
@@ -38,34 +38,38 @@ def save_grid(results, studies, run, baseline, against_ova):
     -------
     list of path
     """
-    asked = [(study, setting, cell) for study, pairs in studies.items() for setting, cell in pairs]
-    distinct = {json.dumps(cell, sort_keys=True): cell for _, _, cell in asked}
-    outcomes, cells, kept = run(list(distinct.values()))
-    cells.index = pd.Index(distinct)
-    rows = [
-        {"study": study, "setting": setting} | cells.loc[json.dumps(cell, sort_keys=True)].to_dict()
-        for study, setting, cell in asked
-    ]
-    table = pd.DataFrame(rows)
-    table["proxies"] = [json.dumps(each, sort_keys=True) if isinstance(each, dict) else "" for each in table["proxies"]]
-    main = set(table.loc[table["study"].isin(["methods", "reseeded"]), "cell"])
-    kept = pd.concat(
-        [
-            pd.DataFrame({"cell": name, "rank": range(len(ids)), "pair_id": ids})
-            for name, ids in kept.items()
-            if name in main
-        ],
-        ignore_index=True,
+    asked = [(study, setting, cell) for study, cells in studies.items() for setting, cell in cells]
+    distinct = {cell.name: cell for _, _, cell in asked}
+    outcomes, records, kept = run(list(distinct.values()))
+    records = records.set_index("cell", drop=False)
+    table = pd.DataFrame(
+        [{"study": study, "setting": setting} | records.loc[cell.name].to_dict() for study, setting, cell in asked]
     )
+    table["proxies"] = [_as_text(settings) for settings in table["proxies"]]
     held_out = outcomes[outcomes["dataset"] == "held out"].drop(columns=["dataset", "output"])
     base = baseline.drop(columns=["dataset", "output"]).assign(cell="SFT")
     tables = {
         "cells.csv": table.drop(columns="families"),
         "outcomes.parquet": pd.concat([held_out, base], ignore_index=True),
         "families.parquet": against_ova(outcomes, table[table["study"] == "methods"]),
-        "kept.parquet": kept,
+        "kept.parquet": _kept_sets(table, kept),
     }
     return [save_table(table, Path(results, name)) for name, table in tables.items()]
+
+
+def _as_text(proxies):
+    return json.dumps(proxies, sort_keys=True) if isinstance(proxies, dict) else ""
+
+
+def _kept_sets(table, kept):
+    """The kept ids of the studies whose kept sets are compared: `cell, rank, pair_id`."""
+    compared = set(table.loc[table["study"].isin(["methods", "reseeded"]), "cell"])
+    parts = [
+        pd.DataFrame({"cell": name, "rank": range(len(ids)), "pair_id": ids})
+        for name, ids in kept.items()
+        if name in compared
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def load_grid(results, study=None):

@@ -7,6 +7,7 @@ import pandas as pd
 
 from pdsel.artifacts import load_table, save_table
 from pdsel.evaluation import compare_methods, means, scored
+from pdsel.experiments.grid_plan import METHODS, cell
 from pdsel.notesworld.settings import CONFLICT, LOW_CONFLICT, SHARE
 from pdsel.rules import RULES
 from pdsel.rules.alternatives import ALTERNATIVES
@@ -25,20 +26,18 @@ def cells(seeds, *, shares=(SHARE,), conflicts=(CONFLICT,), names=None):
     >>> len(cells([0])) == len(RULES) + len(BUILT) + len(OTHERS)
     True
     """
-    from pdsel.experiments.grid import METHODS, cell
-
     names = [*RULES, *BUILT, *OTHERS] if names is None else list(names)
-    found = []
+    asked = []
     for seed in seeds:
         for conflict in conflicts:
             for name in names:
-                for share in shares if name not in OTHERS else [1.0]:
-                    grid = (
-                        {"families": share in (SHARE, 1.0)} if name in METHODS else {}
-                    )  # as `pdsel.experiments.grid_plan` asks for them
-                    loss = {"rule": "ALL", "loss": name} if name in ALTERNATIVES else {}
-                    found.append(("", cell(name, seed=seed, conflict=conflict, share=share, **loss, **grid)))
-    return found
+                changes = {"rule": "ALL", "loss": name} if name in ALTERNATIVES else {}
+                for share in [1.0] if name in OTHERS else shares:
+                    if name in METHODS:
+                        # The families are asked for as `pdsel.experiments.grid_plan` does.
+                        changes["families"] = share in (SHARE, 1.0)
+                    asked.append(("", cell(name, seed=seed, conflict=conflict, share=share, **changes)))
+    return asked
 
 
 def save_league(results, asked, run, baseline):

@@ -190,7 +190,7 @@ def findings(outcomes, conflict):
             if {one, other} <= methods:
                 found = paired_difference(table, one, other, metric=metric)
                 row[f"{name} (points)"] = f"{one} - {other}: {found.signed}"
-                row[f"{name}: verdict"] = verdict([(found, test)])
+                row[f"{name}: verdict"] = verdict(found, test)
         rows += [row] * (len(row) > 1)
     return pd.DataFrame(rows)
 

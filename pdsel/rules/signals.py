@@ -27,8 +27,6 @@ REPEATS = 2  # of the two-fold split behind the held-out losses
 SAMPLES = 8  # a prompt, at temperature 1
 MAX_LENGTH = 1024  # tokens of a text that are read, as `response_logps` reads them
 SETTINGS = {
-    "pooled": POOLED_REWARD,
-    "proxies": PROXIES,
     "dpo": DPO,
     "seed share": SEED_SHARE,
     "repeats": REPEATS,
@@ -37,13 +35,17 @@ SETTINGS = {
 }
 
 
-def aspect_models(pairs, base, seed, folder):
-    """A proxy per aspect, each in a folder of its name."""
-    fit_proxies(pairs, model=base, seed=seed, output_dir=folder, **PROXIES)
+def aspect_models(pairs, base, seed, proxies, folder):
+    """A proxy per aspect, each in a folder of its name; one folder for all where they are one model's (kind "shared")."""
+    fit_proxies(pairs, output_dir=folder, **{"model": base, "seed": seed} | proxies)
 
 
 def margins(pairs, aspect_models):
-    return score_margins(pairs, _proxies(aspect_models))
+    fitted = _proxies(aspect_models)
+    first = next(iter(fitted.values()))
+    if first.kind == "shared":
+        fitted = {aspect: load_proxy(first.path, aspect) for aspect in sorted(set(pairs["aspect"]))}
+    return score_margins(pairs, fitted)
 
 
 def _proxies(folder):
@@ -51,9 +53,9 @@ def _proxies(folder):
     return {proxy.aspect: proxy for proxy in found}
 
 
-def pooled_model(pairs, base, seed, folder):
+def pooled_model(pairs, base, seed, pooled_reward, folder):
     """One reward on all pairs as labelled."""
-    fit_proxy(pairs, None, model=base, seed=seed, output_dir=Path(folder, "pooled"), **POOLED_REWARD)
+    fit_proxy(pairs, None, output_dir=Path(folder, "pooled"), **{"model": base, "seed": seed} | pooled_reward)
 
 
 def pooled_rewards(pairs, pooled_model, reference_logps):

@@ -15,7 +15,7 @@ from pdsel.artifacts import digest, model_digest, save_table, slug, writing
 from pdsel.checks import DataError
 from pdsel.rules import RULES, needs, score_all
 from pdsel.rules.built import BUILT, build
-from pdsel.rules.signals import SETTINGS, SIGNALS
+from pdsel.rules.signals import POOLED_REWARD, PROXIES, SETTINGS, SIGNALS
 from pdsel.selection import select
 
 
@@ -31,6 +31,9 @@ class Signals(Mapping):
     seed : int
     folder : str or Path
         Where signals are kept: a table or a folder of models each, and a record with its seconds.
+    proxies, pooled_reward : dict
+        How the aspects' proxies and the one reward on all pairs are trained: keywords of `pdsel.fit_proxies` and
+        `pdsel.fit_proxy`. A `model` among them wins over `base`, and a `seed` over `seed`.
     **given
         Values of signals that are known already; they cost nothing here.
 
@@ -42,10 +45,11 @@ class Signals(Mapping):
     (True, True, False, 1.0)
     """
 
-    def __init__(self, pairs, *, base, seed=0, folder, **given):
+    def __init__(self, pairs, *, base, seed=0, folder, proxies=PROXIES, pooled_reward=POOLED_REWARD, **given):
         order = np.argsort(np.array(list(pairs["pair_id"]), dtype=str), kind="stable")
         self._values, self._seconds, self.folder = (
-            {"pairs": pairs, "base": str(base), "seed": seed} | given,
+            {"pairs": pairs, "base": str(base), "seed": seed, "proxies": proxies, "pooled_reward": pooled_reward}
+            | given,
             {},
             Path(folder),
         )
@@ -105,6 +109,11 @@ class Signals(Mapping):
             return model_digest(self._values["base"]) or self._values["base"]
         if need == "seed":
             return self._values["seed"]
+        if need in ("proxies", "pooled_reward"):
+            settings = dict(self._values[need])
+            if "model" in settings:
+                settings["model"] = model_digest(settings["model"]) or settings["model"]
+            return settings
         given = need in self._values and need not in self._seconds
         return _value_digest(self._values[need]) if given else self._key(need)
 
@@ -115,8 +124,10 @@ class Signals(Mapping):
         return _digest([[name, *map(str, self._sorted[name])] for name in names])
 
 
-def pairs_for(rule, signals, *, share, seed=0):
+def pairs_for(rule, signals, *, share, **options):
     """The pairs that any rule of `RULES` keeps or of `BUILT` builds, and what they cost.
+
+    Options, such as `seed` and `quantile`, reach the rules that have them; of those that build, the seed alone.
 
     Returns
     -------
@@ -124,8 +135,12 @@ def pairs_for(rule, signals, *, share, seed=0):
         In the order of the pairs table; kept ids, best first (none of a table built anew); seconds of the signals.
     """
     if rule in BUILT:
-        return build(rule, signals, share=share, seed=seed), [], signals.seconds(*needs(BUILT[rule].score))
-    scores = score_all(signals, [rule], seed=seed)[rule]
+        return (
+            build(rule, signals, share=share, seed=options.get("seed", 0)),
+            [],
+            signals.seconds(*needs(BUILT[rule].score)),
+        )
+    scores = score_all(signals, [rule], **options)[rule]
     kept = select(scores, share, keep=RULES[rule].keeps)
     rows = np.flatnonzero(scores.index.isin(kept))
     return signals["pairs"].select(rows), list(kept), signals.seconds(*needs(RULES[rule].score))
