@@ -17,7 +17,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from transformers.utils import logging
 
 from pdsel.checks import DataError
-from pdsel.notesworld import model_path
+from pdsel.notesworld.settings import model_path
 
 SAFE = {"use_safetensors": True, "trust_remote_code": False}
 

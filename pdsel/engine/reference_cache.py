@@ -8,7 +8,7 @@ import pandas as pd
 from transformers.utils import cached_file
 
 from pdsel.artifacts import digest, save_table
-from pdsel.notesworld import model_path
+from pdsel.notesworld.settings import model_path
 
 PARTS = ("*.safetensors", "config.json", "tokenizer*", "*.jinja", "special_tokens_map.json")
 
