@@ -28,6 +28,18 @@ def refuse(ids, column, problem, remedy):
         raise DataError(f"{column} {problem}: {some(ids)}. Remedy: {remedy}")
 
 
+def refuse_repeated(index, column, problem, remedy):
+    """Raise `DataError` if an id occurs more than once in an index.
+
+    >>> import pandas as pd
+    >>> refuse_repeated(pd.Index(["p1", "p2", "p1"]), "pair_id", "occurs more than once", "drop repeats")
+    Traceback (most recent call last):
+    pdsel.checks.DataError: pair_id occurs more than once: 1 (first: p1). Remedy: drop repeats
+    """
+    if not index.is_unique:
+        refuse(index[index.duplicated()].unique(), column, problem, remedy)
+
+
 def require_columns(table_columns, needed, table):
     """Raise `DataError` naming the columns of `table` that are missing."""
     missing = [column for column in needed if column not in table_columns]
