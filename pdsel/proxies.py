@@ -12,9 +12,11 @@ from tqdm.auto import tqdm
 from pdsel.artifacts import slug
 from pdsel.checks import DataError, refuse
 from pdsel.engine import processes
+from pdsel.engine.features import pair_features
 from pdsel.engine.launch import launch
 from pdsel.engine.models import resolve
 from pdsel.engine.options import check_options
+from pdsel.engine.probes import CANDIDATES, blocks_of, load_probe, train_probe
 from pdsel.engine.proxy_sample import training_ids
 from pdsel.engine.scoring import classifier_rewards, response_lengths, response_logps
 from pdsel.engine.scratch import lasting_scratch_folder
@@ -31,7 +33,8 @@ class Proxy:
     """A trained reward r_k: where it is and how to read it.
 
     `kind` "classifier": the scalar head of the model at `path`. "implicit": beta * log(pi_k / pi_ref), with pi_k at `path`
-    and pi_ref at `reference`. "shared": the same, of one model for all aspects whose prompts name `aspect`.
+    and pi_ref at `reference`. "shared": the same, of one model for all aspects whose prompts name `aspect`. "probe": the
+    weights at `path` on what the frozen model at `reference` makes of a response.
     `length_penalty` is subtracted per token when scoring (see `fit_proxy`). `seconds`, `n_pairs` and `n_tokens` (of the
     prompt and response of either side, in every pass) are what its training took.
     """
@@ -96,9 +99,10 @@ def fit_proxy(
     aspect : str or None
     model : str
         Path, hub id or "notesworld": the model to start from; for "implicit" and "shared" it is also the reference.
-    kind : {"classifier", "implicit", "shared"}
-        A Bradley-Terry scalar head through TRL's RewardTrainer (the paper's), the implicit reward of a short DPO run, or
-        the implicit reward of one run on all pairs whose prompts name their aspect (see `fit_proxies`).
+    kind : {"classifier", "implicit", "shared", "probe"}
+        A Bradley-Terry scalar head through TRL's RewardTrainer (the paper's), the implicit reward of a short DPO run, the
+        implicit reward of one run on all pairs whose prompts name their aspect (see `fit_proxies`), or a logistic regression
+        on features of the frozen model (see `pdsel.engine.probes`), which needs one forward pass and no training.
     length_penalty : float
         rho, in reward per token (0: none).
     length_sign : {"minus", "plus"}
@@ -117,7 +121,8 @@ def fit_proxy(
         Where the proxy is kept. The default is a scratch folder that is removed when the process ends.
     **training
         `learning_rate, batch_size, epochs, held_out, lora_rank, accelerate` and whatever else `pdsel.training` takes;
-        `held_out` holds pairs of the same aspect.
+        `held_out` holds pairs of the same aspect. A probe takes `features, candidates, strengths, folds, length` instead, see
+        `pdsel.engine.probes`.
 
     Returns
     -------
@@ -128,7 +133,7 @@ def fit_proxy(
     ValueError
         For an aspect without pairs, an unknown kind, sign or option, or a bad pairs table.
     """
-    _check_kind(kind, aspect, length_sign)
+    _check_kind(kind, aspect, length_sign, length_penalty)
     check_options(training, TRAINERS[kind].options)
     check_pairs(pairs)
     model = resolve(model)
@@ -144,13 +149,15 @@ def fit_proxy(
     row_of = {name: row for row, name in enumerate(pairs["pair_id"])}
     drawn = pairs.select([row_of[name] for name in ids])
     offset = _length_offset(drawn, model, length_penalty, length_sign)
-    options = {"model": model, "output_dir": output_dir, "seed": seed, "max_length": max_length} | training
-    if kind == "classifier":
-        path = train_reward(drawn, (-offset).tolist(), **options)
+    options = {"model": model, "output_dir": output_dir, "max_length": max_length} | training
+    if kind == "probe":  # a convex fit, which needs no seed
+        path = train_probe(drawn, **options)
+    elif kind == "classifier":
+        path = train_reward(drawn, (-offset).tolist(), seed=seed, **options)
     else:
         if kind == "shared":
             drawn, options = _named(drawn, options)
-        path = train_with_offset(drawn, offset.tolist(), beta=beta, **options)
+        path = train_with_offset(drawn, offset.tolist(), beta=beta, seed=seed, **options)
     Path(path, TRAINED_ON).write_text("\n".join(sorted(set(ids))))
     log = training_log(path)
     proxy = Proxy(
@@ -169,7 +176,12 @@ def fit_proxy(
     return proxy
 
 
-TRAINERS = {"classifier": train_reward, "implicit": train_with_offset, "shared": train_with_offset}
+TRAINERS = {
+    "classifier": train_reward,
+    "implicit": train_with_offset,
+    "shared": train_with_offset,
+    "probe": train_probe,
+}
 
 
 def fit_proxies(pairs, *, output_dir=None, aspects=None, **options):
@@ -189,8 +201,8 @@ def fit_proxies(pairs, *, output_dir=None, aspects=None, **options):
     Returns
     -------
     dict
-        Aspect to `Proxy`, for `score_margins`. Proxies of kind "shared" are those of one model; each carries its share of
-        the cost.
+        Aspect to `Proxy`, for `score_margins`. Proxies of kind "shared" are those of one model, and those of kind "probe"
+        come from one reading of all pairs; each carries its share of that cost.
 
     Raises
     ------
@@ -204,7 +216,22 @@ def fit_proxies(pairs, *, output_dir=None, aspects=None, **options):
         cost = {"seconds": shared.seconds / len(aspects), "n_tokens": shared.n_tokens // len(aspects)}
         return {aspect: replace(shared, aspect=aspect, **cost) for aspect in aspects}
     folders = _folders(output_dir, aspects) if output_dir else dict.fromkeys(aspects)
+    if options.get("kind") == "probe":
+        return _fit_probes(pairs, folders, **options)
     return {aspect: fit_proxy(pairs, aspect, output_dir=folders[aspect], **options) for aspect in aspects}
+
+
+def _fit_probes(pairs, folders, *, model, features=None, max_length=1024, candidates=CANDIDATES, **options):
+    """A probe for every aspect of `folders`, all from one reading of the pairs."""
+    if features is None:
+        features = pair_features(pairs, model=model, blocks=blocks_of(candidates), max_length=max_length)
+    options |= {"model": model, "features": features, "max_length": max_length, "candidates": candidates}
+    probes = {}
+    for aspect, folder in folders.items():
+        probe = fit_proxy(pairs, aspect, output_dir=folder, **options)
+        seconds, n_tokens = features.seconds / len(folders), features.n_tokens // len(folders)
+        probes[aspect] = replace(probe, seconds=probe.seconds + seconds, n_tokens=n_tokens)
+    return probes
 
 
 def _folders(output_dir, aspects):
@@ -234,9 +261,11 @@ def _length_offset(part, model, penalty, sign):
     return -penalty * gap if sign == "minus" else penalty * gap
 
 
-def _check_kind(kind, aspect, length_sign):
-    if kind not in REWARDS:
-        raise DataError(f"kind={kind!r}: use one of {list(REWARDS)}")
+def _check_kind(kind, aspect, length_sign, length_penalty):
+    if kind not in TRAINERS:
+        raise DataError(f"kind={kind!r}: use one of {list(TRAINERS)}")
+    if kind == "probe" and length_penalty:
+        raise DataError(f"length_penalty={length_penalty}: a probe has none. Remedy: length='nuisance' fits it instead")
     if kind == "shared" and aspect is None:
         raise DataError("aspect=None with kind='shared': pooled pairs name no aspect. Remedy: kind='implicit'")
     if length_sign not in ("minus", "plus"):
@@ -263,7 +292,26 @@ def _classifier(proxy, prompts, responses, references):
 REWARDS = {"classifier": _classifier, "implicit": _implicit, "shared": _shared}
 
 
-def score_margins(pairs, proxies, *, accelerate=None):
+def _probe_margins(pairs, probes, features):
+    """The margins of probes; the pairs are read once for all probes of one frozen model, or not at all."""
+    columns = {}
+    for model, max_length in dict.fromkeys((proxy.reference, proxy.max_length) for proxy in probes.values()):
+        fitted = {
+            aspect: load_probe(proxy.path)
+            for aspect, proxy in probes.items()
+            if (proxy.reference, proxy.max_length) == (model, max_length)
+        }
+        read = features
+        if read is None:
+            blocks = blocks_of(probe.weights for probe in fitted.values())
+            read = pair_features(pairs, model=model, blocks=blocks, max_length=max_length)
+        read.check(model, max_length)
+        gaps = read.of(pairs["pair_id"], read.gaps)
+        columns |= {aspect: probe.margins(gaps) for aspect, probe in fitted.items()}
+    return columns
+
+
+def score_margins(pairs, proxies, *, accelerate=None, features=None):
     """The raw margin r_k(x, chosen) - r_k(x, rejected) of every proxy on every pair.
 
     Parameters
@@ -274,6 +322,8 @@ def score_margins(pairs, proxies, *, accelerate=None):
     accelerate : str or Path, optional
         Spread the pairs over processes with this config, see `pdsel.engine.launch`: every process scores the pairs of its
         prompts, and the parts are joined by `pair_id`. Equal to one process to about 1e-6 times a log-probability.
+    features : pdsel.engine.features.PairFeatures, optional
+        For proxies of kind "probe": what was read of these pairs already, so that they are not read again.
 
     Returns
     -------
@@ -285,7 +335,7 @@ def score_margins(pairs, proxies, *, accelerate=None):
     if not named or len(named) != len(proxies):
         raise DataError(f"proxies: {len(proxies)} given for aspects {list(named)}; give one per aspect, at least one")
     if accelerate is None:
-        margins = _margins(pairs, named)
+        margins = _margins(pairs, named, features)
     else:
         plain = {aspect: asdict(proxy) for aspect, proxy in named.items()}
         parts = launch(margins_of_part, pairs, plain, config=accelerate)
@@ -308,13 +358,16 @@ def margins_of_part(pairs, plain_proxies):
     return _margins(pairs.select(mine), {aspect: Proxy(**fields) for aspect, fields in plain_proxies.items()})
 
 
-def _margins(pairs, named):
+def _margins(pairs, named, features=None):
+    probes = {aspect: proxy for aspect, proxy in named.items() if proxy.kind == "probe"}
+    columns = _probe_margins(pairs, probes, features)
+    others = {aspect: proxy for aspect, proxy in named.items() if proxy.kind != "probe"}
     prompts = list(pairs["prompt"]) * 2
     responses = [*pairs["chosen"], *pairs["rejected"]]
-    references, columns = {}, {}
-    for aspect, proxy in tqdm(named.items(), desc="proxies", leave=False):
+    references = {}
+    for aspect, proxy in tqdm(others.items(), desc="proxies", leave=False):
         rewards = REWARDS[proxy.kind](proxy, prompts, responses, references)
         if proxy.length_penalty:
             rewards = rewards - proxy.length_penalty * response_lengths(proxy.reference, responses)
         columns[aspect] = rewards[: len(pairs)] - rewards[len(pairs) :]
-    return pd.DataFrame(columns, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))
+    return pd.DataFrame(columns, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))[list(named)]

@@ -1,9 +1,14 @@
 """Probes: logistic regressions on features, by closed forms, by their invariances, and by what they choose."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from datasets import Dataset
 
+from pdsel import fit_proxies, fit_proxy, load_proxy, score_margins
 from pdsel.checks import DataError
+from pdsel.data.gaps import rating_gaps
+from pdsel.engine.features import Reader, pair_features
 from pdsel.engine.probes import bootstrap_probe, fit_probe, load_probe, regression
 
 NO_PENALTY = [1e9]
@@ -158,3 +163,66 @@ def test_too_few_prompts_and_unknown_ways_with_length_are_refused():
         fit_probe({"a": np.ones((3, 1))}, ["p", "p", "p"], candidates=[["a"]])
     with pytest.raises(DataError, match="length='ignore': use one of"):
         fit_probe({"a": np.ones((3, 1))}, ["p", "q", "r"], candidates=[["a"]], length="ignore")
+
+
+def test_probes_of_all_aspects_come_from_one_reading_and_judge_like_the_raters(pairs, tmp_path, monkeypatch):
+    reads = []
+    original = Reader.read
+    monkeypatch.setattr(Reader, "read", lambda self, *texts: reads.append(1) or original(self, *texts))
+    probes = fit_proxies(pairs, kind="probe", model="notesworld", output_dir=tmp_path)
+    assert len(reads) == 1
+    margins = score_margins(pairs, probes)
+    assert len(reads) == 2 and list(margins.columns) == sorted(set(pairs["aspect"]))
+    gaps = rating_gaps(pairs)[margins.columns]
+    assert (np.sign(margins) == np.sign(gaps)).where(gaps != 0).mean().mean() > 0.6
+    again = {aspect: load_proxy(probe.path) for aspect, probe in probes.items()}
+    pd.testing.assert_frame_equal(score_margins(pairs, again), margins)
+
+
+def test_a_probe_reads_no_label_of_another_aspect(pairs, tmp_path):
+    """Pairs of the other aspects are turned round, and the probe of this aspect stays the same."""
+    aspect = pairs["aspect"][0]
+    others = [row for row, name in enumerate(pairs["aspect"]) if name != aspect]
+    table = pairs.to_pandas()
+    table.loc[others, ["chosen", "rejected"]] = table.loc[others, ["rejected", "chosen"]].to_numpy()
+    turned = Dataset.from_pandas(table, preserve_index=False)
+    probes = [
+        fit_proxy(each, aspect, kind="probe", model="notesworld", output_dir=tmp_path / str(number))
+        for number, each in enumerate([pairs, turned])
+    ]
+    margins = [score_margins(pairs, [probe])[aspect] for probe in probes]
+    np.testing.assert_allclose(margins[0], margins[1], atol=1e-6)
+
+
+def test_a_probe_takes_shares_draws_and_pooled_pairs_as_every_proxy_does(pairs, tmp_path):
+    features = pair_features(pairs, model="notesworld")
+    options = {"kind": "probe", "model": "notesworld", "features": features}
+    aspect = pairs["aspect"][0]
+    whole = fit_proxy(pairs, aspect, output_dir=tmp_path / "whole", **options)
+    half = fit_proxy(pairs, aspect, share=0.5, output_dir=tmp_path / "half", **options)
+    drawn = fit_proxy(pairs, aspect, resample=0, length_balance=1.0, output_dir=tmp_path / "drawn", **options)
+    pooled = fit_proxy(pairs, None, output_dir=tmp_path / "pooled", **options)
+    assert half.trained_on < whole.trained_on and len(pooled.trained_on) == len(pairs)
+    assert len(drawn.trained_on) < drawn.n_pairs
+    margins = score_margins(pairs, {"half": half, "drawn": drawn, "pooled": pooled}, features=features)
+    assert list(margins.columns) == ["half", "drawn", "pooled"] and np.isfinite(margins).all(axis=None)
+
+
+def test_probes_beside_other_kinds_keep_the_order_of_the_proxies(pairs):
+    aspect = pairs["aspect"][0]
+    probe = fit_proxy(pairs, aspect, kind="probe", model="notesworld")
+    head = fit_proxy(pairs, aspect, kind="classifier", model="notesworld", batch_size=64)
+    mixed = score_margins(pairs, {"head": head, "probe": probe})
+    assert list(mixed.columns) == ["head", "probe"]
+    pd.testing.assert_series_equal(mixed["probe"], score_margins(pairs, {"probe": probe})["probe"])
+
+
+def test_a_probe_refuses_what_it_has_no_use_for(pairs):
+    aspect = pairs["aspect"][0]
+    with pytest.raises(ValueError, match="length='nuisance' fits it instead"):
+        fit_proxy(pairs, aspect, kind="probe", model="notesworld", length_penalty=0.02)
+    with pytest.raises(ValueError, match="learning_rate: there is no such option"):
+        fit_proxy(pairs, aspect, kind="probe", model="notesworld", learning_rate=1e-3)
+    features = pair_features(pairs, model="notesworld", blocks=["hd"], max_length=100)
+    with pytest.raises(ValueError, match="at max_length=100, not of"):
+        fit_proxy(pairs, aspect, kind="probe", model="notesworld", features=features)

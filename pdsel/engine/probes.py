@@ -12,10 +12,12 @@ given, so that no label of another aspect is read.
 """
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from safetensors.numpy import load_file, save_file
 from scipy.optimize import minimize_scalar
 from scipy.special import log_expit
@@ -23,6 +25,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 
 from pdsel.checks import DataError
+from pdsel.engine.features import ALL_BLOCKS, pair_features
+from pdsel.engine.run_folder import RECORD, run_folder
 
 CANDIDATES = (  # sets of blocks to choose from
     ("length", "surprisal"),
@@ -65,6 +69,66 @@ def load_probe(folder):
     """The probe that was saved in `folder`."""
     weights, choice = (Path(folder, name) for name in FILES)
     return Probe(load_file(weights), json.loads(choice.read_text()))
+
+
+def train_probe(pairs, *, model, output_dir, features=None, max_length=1024, **choices):
+    """Fit a probe to a pairs table and write it, as the trainers of `pdsel.training` write a model.
+
+    Parameters
+    ----------
+    pairs : datasets.Dataset
+        Pairs table; a pair that occurs more than once counts as often.
+    model : str
+        Path or hub id of the frozen model.
+    output_dir : str or Path
+        Written whole or not at all: the probe's two files and `training.json`.
+    features : pdsel.engine.features.PairFeatures, optional
+        Of these pairs, and maybe of others; by default these pairs are read.
+    max_length : int
+        Longer texts are cut when they are read.
+    **choices
+        `candidates, strengths, folds, length`, see `fit_probe`.
+
+    Returns
+    -------
+    str
+        `output_dir`.
+    """
+    counts = pd.Series(list(pairs["pair_id"])).value_counts(sort=False)
+    prompt_of = dict(zip(pairs["pair_id"], pairs["prompt_id"], strict=True))
+    prompts = [prompt_of[name] for name in counts.index]
+    n_tokens = 0
+    start = time.perf_counter()
+    with run_folder(output_dir) as folder:
+        if features is None:
+            rows = np.flatnonzero(~pd.Series(list(pairs["pair_id"])).duplicated())
+            blocks = blocks_of(choices.get("candidates", CANDIDATES))
+            features = pair_features(pairs.select(rows), model=model, blocks=blocks, max_length=max_length)
+            n_tokens = features.n_tokens
+        features.check(model, max_length)
+        gaps = features.of(counts.index, features.gaps)
+        fit_probe(gaps, prompts, counts=counts.to_numpy(), **choices).save(folder)
+        record = {
+            "n_given": len(pairs),
+            "n_used": len(pairs),
+            "n_tokens": n_tokens,
+            "seconds": time.perf_counter() - start,
+        }
+        Path(folder, RECORD).write_text(json.dumps(record, indent=1))
+    return str(output_dir)
+
+
+train_probe.options = {"features", "candidates", "strengths", "folds", "length"}  # beside what every proxy takes
+
+
+def blocks_of(sets):
+    """The blocks that are in any of some sets, in the order of `ALL_BLOCKS`.
+
+    >>> blocks_of([["length", "mid"], ["hd", "length"]])
+    ['length', 'hd', 'mid']
+    """
+    wanted = set().union(*sets)
+    return [name for name in ALL_BLOCKS if name in wanted]
 
 
 def fit_probe(gaps, prompts, *, counts=None, candidates=CANDIDATES, strengths=STRENGTHS, folds=FOLDS, length="feature"):

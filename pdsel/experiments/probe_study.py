@@ -81,7 +81,11 @@ def probe_cell(
     rows = quality_rows(pairs, score_margins(pairs, proxies, features=read), truth, length_gap, proxies)
     for row in rows:
         choice = load_probe(proxies[row["aspect"]].path).choice
-        row |= {"blocks": " + ".join(choice["blocks"]), "strength": choice["strength"], "own_accuracy": choice["accuracy"]}
+        row |= {
+            "blocks": " + ".join(choice["blocks"]),
+            "strength": choice["strength"],
+            "own_accuracy": choice["accuracy"],
+        }
     return rows
 
 
