@@ -13,9 +13,8 @@ from huggingface_hub import DatasetCardData
 
 from pdsel import __version__
 from pdsel.artifacts import digest, writing
-from pdsel.checks import DataError, refuse, require_columns
+from pdsel.checks import DataError, check_pairs, refuse, require_columns
 from pdsel.data.markdown import markdown
-from pdsel.data.tables import check_pairs
 
 COLUMNS = ["prompt", "chosen", "rejected", "aspect"]
 BATCH = 500  # pairs that are written at once
