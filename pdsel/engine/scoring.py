@@ -9,6 +9,7 @@ import torch
 from tqdm.auto import tqdm
 
 from pdsel.checks import DataError, refuse
+from pdsel.data.messages import answer_text
 from pdsel.engine.errors import explained
 from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer
 
@@ -61,7 +62,7 @@ def classifier_rewards(model, prompts, responses, *, max_length=1024, batch_toke
 def response_lengths(model, responses):
     """Tokens of each response by the model's tokenizer, without special tokens."""
     tokenizer = load_tokenizer(model)
-    texts = [response if isinstance(response, str) else response[-1]["content"] for response in responses]
+    texts = [answer_text(response) for response in responses]
     return np.array([len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]])
 
 
