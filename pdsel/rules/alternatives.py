@@ -16,9 +16,8 @@ import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from pdsel.checks import DataError, refuse
+from pdsel.checks import DataError, check_pairs, refuse
 from pdsel.data.gaps import own_gap
-from pdsel.data.tables import check_pairs
 from pdsel.divergence import aligned
 from pdsel.rules import needs
 from pdsel.rules.aspects import weighted_divergence
