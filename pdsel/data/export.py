@@ -13,8 +13,7 @@ from huggingface_hub import DatasetCardData
 
 from pdsel import __version__
 from pdsel.artifacts import digest, writing
-from pdsel.checks import DataError, refuse, require_columns
-from pdsel.data.tables import check_pairs
+from pdsel.checks import DataError, check_pairs, refuse, require_columns
 
 COLUMNS = ["prompt", "chosen", "rejected", "aspect"]
 BATCH = 500  # pairs that are written at once

@@ -4,8 +4,7 @@ import re
 
 import pandas as pd
 
-from pdsel.checks import DataError
-from pdsel.data.tables import check_pairs
+from pdsel.checks import DataError, check_pairs
 from pdsel.engine.models import load_tokenizer, quiet
 from pdsel.engine.scoring import encode
 

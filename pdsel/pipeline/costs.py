@@ -225,7 +225,6 @@ def _proxy_hours(profile, pairs, gpu, shares):
         kind=section["kind"],
         epochs=section["epochs"],
         share=section["share"],
-        replicates=section["replicates"],
         lora=bool(_lora(section)),
     )
     return (training / _training_share(section, shares) + scoring / shares["scoring"]) / gpu.peak / HOUR

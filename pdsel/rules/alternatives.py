@@ -18,10 +18,9 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from pdsel.artifacts import writing
-from pdsel.checks import DataError, refuse
+from pdsel.checks import DataError, check_pairs, refuse
 from pdsel.data.gaps import own_gap
 from pdsel.divergence import aligned
-from pdsel.pairs import check_pairs
 from pdsel.rules import needs
 from pdsel.rules.aspects import weighted_divergence
 from pdsel.rules.margins import BETA, implicit
