@@ -162,7 +162,7 @@ def score_texts(load, model, prompts, responses, score, max_length, batch_tokens
     numpy.ndarray, shape (n,)
     """
     tokenizer = load_tokenizer(model)
-    texts = _read_texts(tokenizer, list(prompts), list(responses), max_length)
+    texts = read_texts(tokenizer, list(prompts), list(responses), max_length)
     longest_first = sorted(set(texts), key=lambda text: (-len(text[0]), text))
     advice = [
         f"batch_tokens (now {batch_tokens}): halve it; results stay the same",
@@ -172,13 +172,13 @@ def score_texts(load, model, prompts, responses, score, max_length, batch_tokens
         net = load(model).to(device()).eval()
         net.config.pad_token_id = pad = tokenizer.pad_token_id  # a classifier reads the last token before the padding
         values = {}
-        for batch in tqdm(list(_batches(longest_first, batch_tokens)), desc="scoring", leave=False):
-            scores = score(net, *_padded(batch, pad, net.device))
+        for batch in tqdm(list(batches(longest_first, batch_tokens)), desc="scoring", leave=False):
+            scores = score(net, *padded(batch, pad, net.device))
             values |= zip(batch, scores.tolist(), strict=True)
     return np.array([values[text] for text in texts])
 
 
-def _read_texts(tokenizer, prompts, responses, max_length):
+def read_texts(tokenizer, prompts, responses, max_length):
     """The bytes of each text's token ids, cut at `max_length`, and where the response starts; equal texts are one object."""
     _check_kinds(prompts, responses)  # here, where positions are those of all texts
     distinct, texts = {}, []
@@ -190,7 +190,7 @@ def _read_texts(tokenizer, prompts, responses, max_length):
     return texts
 
 
-def _padded(batch, pad, where):
+def padded(batch, pad, where):
     """Ids and mask, padded on the right to the longest text, and where the responses start."""
     texts = [torch.tensor(np.frombuffer(text, dtype=TOKEN).astype(np.int64)) for text, _ in batch]
     ids = pad_sequence(texts, batch_first=True, padding_value=pad)
@@ -199,7 +199,7 @@ def _padded(batch, pad, where):
     return ids.to(where), mask.to(where), starts.to(where)
 
 
-def _batches(texts, batch_tokens):
+def batches(texts, batch_tokens):
     """Runs of texts, longest first, whose padded size stays within `batch_tokens`."""
     first = 0
     while first < len(texts):
