@@ -359,9 +359,16 @@ def _device():
 
 
 def slug(name):
-    """A method's name as a file name.
+    """A name as a file name; two names that look alike get two file names.
 
-    >>> slug("PD(rati.)")
-    'PD-rati'
+    A name of letters, digits, `_` and `-`, perhaps with a word in parentheses (as the methods have), is spelled out. From any
+    other name something is lost, so a short digest of the name is added.
+
+    >>> slug("PD(rati.)"), slug("c++"), slug("c#")
+    ('PD-rati', 'c-cedb1b', 'c-951a4d')
     """
-    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")
+    spelled = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")
+    if re.fullmatch(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*(\([A-Za-z0-9_]+\.?\))?", name):
+        return spelled
+    short = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:6]
+    return f"{spelled}-{short}" if spelled else short

@@ -1,6 +1,5 @@
 """Features of a frozen model: they are the gradients they claim to be, and the same however the texts are batched."""
 
-
 import numpy as np
 import pytest
 import torch

@@ -28,9 +28,9 @@ from tqdm.auto import tqdm
 
 from pdsel.checks import DataError, refuse
 from pdsel.engine.errors import explained
-from pdsel.engine.models import device, load_causal, load_tokenizer
+from pdsel.engine.models import device, load_causal, load_tokenizer, resolve
 from pdsel.engine.reference_cache import ReferenceCache, text_key
-from pdsel.engine.scoring import BATCH_TOKENS, _batches, _padded, encode
+from pdsel.engine.scoring import BATCH_TOKENS, TOKEN, batches, padded, read_texts
 
 BLOCKS = ("length", "surprisal", "hd", "grad", "inter", "mid")  # read by default
 ALL_BLOCKS = (*BLOCKS, "W")
@@ -116,7 +116,7 @@ class Reader:
     Parameters
     ----------
     model : str
-        Path or hub id.
+        Path, hub id or "notesworld".
     blocks : sequence of str
         Of `ALL_BLOCKS`; "length" and "surprisal" come for nothing and are always read.
     max_length : int
@@ -134,8 +134,8 @@ class Reader:
         unknown = sorted(set(blocks) - set(ALL_BLOCKS))
         if unknown or not blocks:
             raise DataError(f"blocks={list(blocks)}: unknown are {unknown}. Remedy: use some of {list(ALL_BLOCKS)}")
-        self.model, self.blocks = str(model), tuple(blocks)
-        self.max_length, self.batch_tokens = max_length, batch_tokens
+        self.model = model = resolve(model)
+        self.blocks, self.max_length, self.batch_tokens = tuple(blocks), max_length, batch_tokens
         self.tokenizer = load_tokenizer(model)
         # On a GPU the arithmetic is the trainers', float32 weights under autocast, so that log-probabilities are theirs too.
         self.autocast = device().startswith("cuda")
@@ -158,21 +158,21 @@ class Reader:
             Each block, shape (n, width), and `logp`, shape (n,): the log-probability of the response and the end of text,
             in nats.
         """
-        encoded = encode(self.tokenizer, list(prompts), list(responses))
-        encoded = [(ids[: self.max_length], start) for ids, start in encoded]
-        texts = sorted(set(encoded), key=lambda text: (-len(text[0]), text))
-        with torch.inference_mode(), explained(self._advice), self._precision():
-            parts = [self._read_batch(batch) for batch in _batches(texts, self.batch_tokens)]
+        texts = read_texts(self.tokenizer, list(prompts), list(responses), self.max_length)
+        longest_first = sorted(set(texts), key=lambda text: (-len(text[0]), text))
+        with torch.inference_mode(), explained(self._advice()), self._precision():
+            parts = [self._read_batch(batch) for batch in batches(longest_first, self.batch_tokens)]
         features = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-        for (ids, start), logp in zip(texts, features["logp"].tolist(), strict=True):
+        for (text, start), logp in zip(longest_first, features["logp"].tolist(), strict=True):
+            ids = np.frombuffer(text, dtype=TOKEN)
             self.logps[text_key(ids[:start], ids[start:], self.max_length)] = logp
-        place = {text: row for row, text in enumerate(texts)}
-        rows = [place[text] for text in encoded]
+        row_of = {text: row for row, text in enumerate(longest_first)}
+        rows = [row_of[text] for text in texts]
         return {name: values[rows] for name, values in features.items()}
 
     def _read_batch(self, batch):
         """The features of a batch of encoded texts."""
-        ids, mask, n_prompt = _padded(batch, self.tokenizer.pad_token_id, self.net.device)
+        ids, mask, n_prompt = padded(batch, self.tokenizer.pad_token_id, self.net.device)
         self.n_tokens += int(mask.sum())
         seen = self.net.base_model(ids, attention_mask=mask, use_cache=False, output_hidden_states="mid" in self.blocks)
         position = torch.arange(1, ids.shape[1], device=ids.device)
@@ -258,6 +258,14 @@ class PairFeatures:
     n_tokens: int
     seconds: float
 
+    def check(self, model, max_length):
+        """Refuse the features of another model, or of texts that were cut elsewhere."""
+        if (self.model, self.max_length) != (resolve(model), max_length):
+            raise DataError(
+                f"features: of {self.model} at max_length={self.max_length}, not of {model} at max_length={max_length}. "
+                "Remedy: read them with pair_features of this model and length"
+            )
+
     def of(self, ids, blocks):
         """The gaps of some pairs in some blocks, a dict of block to array, in the order of `ids`."""
         rows = self.ids.get_indexer(list(ids))
@@ -274,7 +282,7 @@ def pair_features(pairs, *, model, blocks=BLOCKS, max_length=1024, batch_tokens=
     pairs : datasets.Dataset
         Pairs table; strings or chat messages.
     model : str
-        Path or hub id of a causal model.
+        Path, hub id or "notesworld": a causal model.
     blocks : sequence of str
         See the module; "W" has to be asked for, since it is large.
     max_length, batch_tokens : int
@@ -311,9 +319,9 @@ def pair_features(pairs, *, model, blocks=BLOCKS, max_length=1024, batch_tokens=
     ids = pd.Index(list(pairs["pair_id"]), name="pair_id")
     logps = pd.DataFrame({side: gaps.pop(side) for side in ("chosen", "rejected")}, index=ids)
     if reference_cache is not None:
-        ReferenceCache(reference_cache, model, "bf16" if reader.autocast else "float32").write(reader.logps)
+        ReferenceCache(reference_cache, reader.model, "bf16" if reader.autocast else "float32").write(reader.logps)
     seconds = time.perf_counter() - start
-    return PairFeatures(ids, gaps, logps, str(model), max_length, reader.n_tokens, seconds)
+    return PairFeatures(ids, gaps, logps, reader.model, max_length, reader.n_tokens, seconds)
 
 
 def _gaps(both):
