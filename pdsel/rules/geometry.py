@@ -41,9 +41,10 @@ def d_optimal(features, probe_logps, reference_logps, *, beta=BETA, ridge=RIDGE)
     """
     n, d = features.shape
     if n * n * d > MOST_WORK:
+        hours, most = n * n * d / MOST_WORK / 4, int((MOST_WORK / d) ** 0.5)
         raise DataError(
-            f"features: a D-optimal design of {n} pairs with {d} features each takes about {n * n * d / MOST_WORK / 4:.1f} hours. "
-            f"Remedy: leave this rule out, or score a random sample of at most {int((MOST_WORK / d) ** 0.5)} pairs"
+            f"features: a D-optimal design of {n} pairs with {d} features each takes about {hours:.1f} hours. Remedy: leave "
+            f"this rule out, or score a random sample of at most {most} pairs"
         )
     margin = implicit(probe_logps, reference_logps, beta=beta).loc[features.index].to_numpy()
     informative = beta * np.exp(-0.5 * (np.logaddexp(0, margin) + np.logaddexp(0, -margin)))  # beta sqrt(mu (1 - mu))
