@@ -29,7 +29,7 @@ from pdsel.artifacts import (
     writing,
 )
 from pdsel.pipeline.profiles import declared_parameters, find_profile, load_profile
-from pdsel.pipeline.report import ORDER, fill_blocks, load_outcomes, main, markdown
+from pdsel.pipeline.text import ORDER
 
 
 def everything(folder):
@@ -436,51 +436,6 @@ def test_a_profile_elsewhere_with_a_committed_ones_name_is_refused(tmp_path):
     (tmp_path / "mini.yaml").write_text(GRID)
     with pytest.raises(ValueError, match="has the same name, so their results would mix. Remedy: rename the file"):
         find_profile(tmp_path / "mini.yaml")
-
-
-def test_blocks_are_filled_and_the_rest_is_kept():
-    text = "# a\n<!-- begin:one -->\nold\n<!-- end:one -->\nkept \\1\n<!-- begin:two --><!-- end:two -->\n"
-    filled = fill_blocks(text, {"one": r"| \1 | $x |", "two": "2"})
-    assert filled == (
-        "# a\n<!-- begin:one -->\n| \\1 | $x |\n<!-- end:one -->\nkept \\1\n<!-- begin:two -->\n2\n<!-- end:two -->\n"
-    )
-    assert fill_blocks(filled, {"one": r"| \1 | $x |", "two": "2"}) == filled
-    assert fill_blocks(text, {}) == text
-
-
-@pytest.mark.parametrize(("text", "count"), [("nothing", 0), (2 * "<!-- begin:one --><!-- end:one -->", 2)])
-def test_a_block_without_its_one_pair_of_markers_is_refused(text, count):
-    with pytest.raises(ValueError, match=f"block 'one' occurs {count} times; it needs one begin and one end marker"):
-        fill_blocks(text, {"one": "new"})
-
-
-def test_readme_takes_the_blocks_it_has_markers_for(tmp_path):
-    readme, tables = tmp_path / "README.md", tmp_path / "results" / "tables"
-    tables.mkdir(parents=True)
-    (tables / "main.md").write_text("| new |\n")
-    (tables / "other.md").write_text("unused")
-    readme.write_text("text\n<!-- begin:main -->\n| old |\n<!-- end:main -->\n")
-    main(readme, tmp_path / "results")
-    assert readme.read_text() == "text\n<!-- begin:main -->\n| new |\n<!-- end:main -->\n"
-
-
-def test_markdown_tables():
-    rows = pd.DataFrame({"method": ["PD", "ALL"], "n": [1, 20]})
-    assert markdown(rows).splitlines() == ["| method | n |", "| --- | --- |", "| PD | 1 |", "| ALL | 20 |"]
-
-
-def test_outcomes_of_a_folder_without_runs_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no outcomes.parquet: run the pipeline first"):
-        load_outcomes(tmp_path)
-
-
-def test_outcomes_carry_the_level_and_seed_of_their_manifest(tmp_path):
-    for seed in (0, 1):
-        cell = tmp_path / f"seed{seed}"
-        stage = Stage("05_evaluation", cell, conflict=0.3, seed=seed)
-        table = pd.DataFrame({"method": ["SFT"], "prompt_id": ["q0"], "preference": [0.5]})
-        stage.finish(save_table(table, cell / "outcomes.parquet"))
-    assert load_outcomes(tmp_path)[["conflict", "seed"]].values.tolist() == [[0.3, 0], [0.3, 1]]
 
 
 def python(code):

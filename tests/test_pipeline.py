@@ -16,7 +16,7 @@ from datasets import load_dataset
 
 from pdsel.artifacts import digest, verify
 from pdsel.pipeline.profiles import declared_parameters, load_profile, notebook_defaults
-from pdsel.pipeline.report import ORDER
+from pdsel.pipeline.text import ORDER
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -79,8 +79,8 @@ def test_no_evaluation_prompt_was_trained_on_or_selected_with(results):
 
 def test_report_of_fewer_methods_and_of_natural_conflict(results, tmp_path):
     """Tables follow what was run: a claim about a method that was not is left out, a level left as it fell is found."""
-    from pdsel.pipeline.report import findings, load_costs, load_outcomes, main_rows, main_table
-    from pdsel.pipeline.sentences import headline
+    from pdsel.pipeline.report import findings, load_costs, load_outcomes, main_table
+    from pdsel.pipeline.text import headline, main_rows
 
     cell = tmp_path / "conflict30-seed0"
     shutil.copytree(results / "conflict30-seed0", cell, ignore=shutil.ignore_patterns("local"))
@@ -309,17 +309,8 @@ def test_every_parameter_is_a_commented_literal(path):
 
 def test_committed_results_of_mini_are_what_the_tables_say():
     """README's tables are generated: the committed Markdown comes from the committed CSVs and manifests."""
-    from pdsel.pipeline.report import (
-        aspect_rows,
-        findings,
-        load_costs,
-        load_outcomes,
-        main_rows,
-        main_table,
-        markdown,
-        null_rows,
-    )
-    from pdsel.pipeline.sentences import headline, length_note, null_note, work_done
+    from pdsel.pipeline.report import findings, load_costs, load_nulls, load_outcomes, main_table, work_done
+    from pdsel.pipeline.text import aspect_rows, headline, length_note, main_rows, markdown, null_note, null_rows
 
     mini = ROOT / "results" / "mini"
     table = main_table(load_outcomes(mini), load_outcomes(mini, "families.parquet"))
@@ -330,8 +321,8 @@ def test_committed_results_of_mini_are_what_the_tables_say():
         "claims": markdown(findings(load_outcomes(mini), shown)),
         "headline": headline(table, shown),
         "length_note": length_note(load_outcomes(mini), table, shown),
-        "nulls": markdown(null_rows(mini)),
-        "null_note": null_note(mini),
+        "nulls": markdown(null_rows(load_nulls(mini))),
+        "null_note": null_note(load_nulls(mini)),
         "work": work_done(json.loads((mini / "manifest.json").read_text()), mini),
     }
     readme = (ROOT / "README.md").read_text()

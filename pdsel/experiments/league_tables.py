@@ -7,34 +7,16 @@ from pdsel.experiments.league import league_grid, league_means, league_orders, l
 from pdsel.rules import RULES, needs
 from pdsel.rules.alternatives import ALTERNATIVES
 from pdsel.rules.built import BUILT
+from pdsel.rules.signals import Cost, cost
 
-LABELS = {
-    "pairs",
-    "words",
-    "features",
-    "tokens",
-    "reference_logps",
-    "unprompted_nll",
-    "sample_logps",
-    "probe_logps",
-    "policy_logps",
-    "held_out_losses",
-    "pooled",
-    "pooled_rewards",
-    "sample_rewards",
-    "samples",
-}
-UNTRAINED = {"pairs", "words", "features", "tokens", "reference_logps", "unprompted_nll"}
-REWARDED = UNTRAINED | {"pooled", "pooled_rewards", "samples", "sample_rewards"}
-ASPECTS = LABELS | {"margins", "sample_opinions"}
-SITUATIONS = {  # what one has: the signals it allows, whether raters' gaps are there, and what to rank by
-    "no ratings, and no time to train": (UNTRAINED, False, "win_rate"),
-    "no ratings": (LABELS, False, "win_rate"),
-    "a reward model, and no time to train": (REWARDED, False, "win_rate"),
-    "each pair rated on one aspect": (ASPECTS, False, "win_rate"),
-    "each pair rated on all aspects": (ASPECTS, True, "win_rate"),
-    "noisy labels": (ASPECTS, False, "wrong"),
-    "raters who favour long answers": (ASPECTS, False, "length_controlled"),
+SITUATIONS = {  # what one has: what signals may cost, whether all ratings are there, and what to rank by
+    "no ratings, and no time to train": (Cost.READING, False, "win_rate"),
+    "no ratings": (Cost.TRAINING, False, "win_rate"),
+    "a reward model, and no time to train": (Cost.REWARD, False, "win_rate"),
+    "each pair rated on one aspect": (Cost.ASPECTS, False, "win_rate"),
+    "each pair rated on all aspects": (Cost.ASPECTS, True, "win_rate"),
+    "noisy labels": (Cost.ASPECTS, False, "wrong"),
+    "raters who favour long answers": (Cost.ASPECTS, False, "length_controlled"),
 }
 NUMBERS = {
     "win_rate": "win rate, %",
@@ -122,7 +104,7 @@ def recommend(table, *, top=3):
         usable = [
             name
             for name, rule in {**RULES, **BUILT}.items()
-            if name in table.index and set(needs(rule.score)) <= allowed and (rated or name != "PD(rati.)")
+            if name in table.index and cost(needs(rule.score)) <= allowed and (rated or not rule.needs_ratings)
         ]
         best = table.loc[usable, by].dropna().sort_values(ascending=by == "wrong", kind="stable").head(top)
         named = [f"{name} ({value:.1f})" for name, value in best.items()] + [""] * (top - len(best))

@@ -1,11 +1,11 @@
 """The commands that `make` calls: `python -m pdsel.pipeline run|compare|publish|plan|readme|base ...`."""
 
 import argparse
-import subprocess
 import sys
-from pathlib import Path
 
 from pdsel.checks import DataError
+
+SHAPE = ("hidden", "layers", "heads")  # of the base model
 
 
 def parse(arguments=None):
@@ -29,7 +29,9 @@ def parse(arguments=None):
     choices["run"].add_argument("--targets", default="table all")
     choices["run"].add_argument("snakemake", nargs="*")
     choices["plan"].add_argument("profiles", nargs="+")
-    choices["base"].add_argument("arguments", nargs=argparse.REMAINDER, help="those of pdsel.pipeline.build_base")
+    choices["base"].add_argument("folder", nargs="?", help="where the model goes; default: the shipped one's folder")
+    for name in SHAPE:
+        choices["base"].add_argument(f"--{name}", type=int, help="default: as shipped")
     return parser.parse_args(arguments)
 
 
@@ -72,17 +74,16 @@ def _plan(given):
 
 
 def _readme(given):
-    from pdsel.artifacts import save_text
-    from pdsel.pipeline import costs, report
+    from pdsel.pipeline.report import readme
 
-    report.main("README.md", "results/mini", "results/toy")
-    plans = costs.readme_blocks(["small", "paper", "paper-helpsteer"])
-    save_text(report.fill_blocks(Path("README.md").read_text(), plans).removesuffix("\n"), "README.md")
+    readme()
 
 
 def _base(given):
-    command = [sys.executable, "-m", "pdsel.pipeline.build_base", *given.arguments]
-    return subprocess.run(command).returncode
+    from pdsel.pipeline.build_base import build
+
+    shape = {name: value for name, value in vars(given).items() if name in SHAPE and value is not None}
+    print(build(given.folder, **shape) if given.folder else build(**shape))
 
 
 COMMANDS = {

@@ -23,17 +23,20 @@ from pdsel.selection import select
 
 @dataclass(frozen=True)
 class Rule:
-    """A score, which end of it is kept ("lowest" or "highest"), and where it comes from (an arXiv number, or "baseline")."""
+    """A score, which end of it is kept ("lowest" or "highest"), where it comes from (an arXiv number, or "baseline"), and
+    whether it reads what raters said of every aspect of every pair.
+    """
 
     score: Callable
     keeps: str
     source: str
+    needs_ratings: bool = False
 
 
 RULES = {
     "RAND": Rule(baselines.chance, "lowest", "baseline"),
     "PD": Rule(aspects.divergence, "lowest", "2508.07638"),
-    "PD(rati.)": Rule(aspects.divergence_of_ratings, "lowest", "2508.07638"),
+    "PD(rati.)": Rule(aspects.divergence_of_ratings, "lowest", "2508.07638", needs_ratings=True),
     "PD(high)": Rule(aspects.divergence, "highest", "2508.07638"),
     "PD(weighted)": Rule(aspects.weighted_divergence, "lowest", "2508.07638, 2310.03708"),
     "RAF": Rule(margins.pooled_margin, "highest", "2508.07638, 2502.14560"),
