@@ -209,6 +209,12 @@ def test_an_unknown_profile_is_answered_in_one_line(command, answer):
     assert done.returncode == 1 and answer in line
 
 
+def test_a_dry_run_of_an_unknown_profile_is_answered_in_one_line():
+    done = subprocess.run([sys.executable, "-m", "dry_run", "typo"], cwd=ROOT / "tests", capture_output=True, text=True)
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 1 and "profile 'typo' does not exist; there are" in line
+
+
 def test_imports_between_rooms_go_one_way():
     done = subprocess.run(
         [Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True

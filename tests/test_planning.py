@@ -73,9 +73,9 @@ def test_what_methods_and_proxies_compute():
     training, scoring = selection_flops(found, ROUND, kind="classifier")
     assert training == 2 * 6e9 * 90_000  # the aspects' parts together are one pass, the pooled one is another
     assert scoring == 5 * 2e9 * 60_000
-    training, scoring = selection_flops(found, ROUND, kind="implicit", replicates=3, share=0.5)
-    assert training == 5 * 8e9 * 45_000
-    assert scoring == (4 * 4 + 1 + 1) * 2e9 * 60_000  # four sets of four, the pooled one, the reference
+    training, scoring = selection_flops(found, ROUND, kind="implicit", share=0.5)
+    assert training == 2 * 8e9 * 45_000
+    assert scoring == (4 + 1 + 1) * 2e9 * 60_000  # the four, the pooled one, the reference
     assert dpo_flops(1e9, 1000, lora=True) == (4 + 2) * 1e12
 
 
@@ -240,6 +240,15 @@ def test_more_conflict_levels_and_methods_cost_more(profile):
     )
     flops = sum(method_flops(m, one, find_model(paper["04_dpo"]["model"]), share=0.3) for m in ("ALL", "PD"))
     assert less.loc["dpo", "gpu_hours"] == pytest.approx(flops / 0.35 / 312e12 / 3600)
+
+
+def test_checks_of_the_proxies_cost_what_they_train(profile):
+    checks = {"02b_proxy_checks": {"compare_with": [], "replicates": 2}}
+    hours = gpu_jobs(profile() | checks)["gpu_hours"]
+    none = {"02b_proxy_checks": {"compare_with": ["classifier"], "replicates": 0}}  # the kind of 02 itself
+    assert gpu_jobs(profile() | none).loc["proxy_checks", "gpu_hours"] == 0
+    assert hours["proxy_checks"] < hours["proxies"] * 2  # there is no pooled proxy
+    assert hours["proxy_checks"] > hours["proxies"]
 
 
 def test_disk_and_downloads_by_hand(profile):

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from pdsel.evaluation.estimates import interval
 from pdsel.experiments.league import league_grid, league_means, league_orders, league_table, load_league
 from pdsel.rules import RULES, needs
 from pdsel.rules.alternatives import ALTERNATIVES
@@ -35,8 +36,8 @@ def league_rows(table):
         text = {
             "rule": name,
             "source": source(name),
-            "win rate": _interval(row["win_rate"], row["low"], row["high"]),
-            "at equal length": _interval(row["length_controlled"], row["lc_low"], row["lc_high"]),
+            "win rate": _percent(row["win_rate"], row["low"], row["high"]),
+            "at equal length": _percent(row["length_controlled"], row["lc_low"], row["lc_high"]),
             "utility": f"{row['utility']:.3f}",
             "wrong labels (%)": f"{row['wrong']:.1f}",
             "selection (s)": f"{row['selection_seconds']:.0f}",
@@ -48,8 +49,9 @@ def league_rows(table):
     return pd.DataFrame(rows)
 
 
-def _interval(value, low, high):
-    return f"{value:.1f} [{max(low, 0):.1f}, {min(high, 100):.1f}]"
+def _percent(value, low, high):
+    """A rate with its interval, cut to what a rate can be."""
+    return interval(value, max(low, 0), min(high, 100))
 
 
 def orders_rows(orders):
@@ -122,7 +124,7 @@ def grid_rows(grid):
     >>> grid_rows(grid).iloc[0].to_dict()
     {'rule': 'PD', 'conflict 30 %, 10 % kept': '50.0 [45.0, 55.0]', 'conflict 30 %, 30 % kept': '60.0 [55.0, 100.0]'}
     """
-    text = [_interval(*row) for row in grid[["win_rate", "low", "high"]].values.tolist()]
+    text = [_percent(*row) for row in grid[["win_rate", "low", "high"]].values.tolist()]
     wide = grid.assign(text=text).pivot(index="method", columns=["conflict", "share"], values="text").fillna("")
     order = grid.groupby("method")["win_rate"].mean().sort_values(ascending=False).index
     wide = wide.loc[order].sort_index(axis=1)

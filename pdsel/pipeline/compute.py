@@ -259,15 +259,15 @@ def pool(data, *, n_prompts=None, n_held_out=0, conflict=None, size=None, max_le
     return Pool(pairs, 2 * pairs * text, min(2 * pairs, prompts * data.responses) * text, data.aspects)
 
 
-def selection_flops(pool, model, *, kind, epochs=1, share=1.0, replicates=0, lora=False):
+def selection_flops(pool, model, *, kind, epochs=1, share=1.0, lora=False):
     """The proxies of all aspects together, the pooled one, and their scores: `(training, scoring)`.
 
     Each aspect's proxy trains on its own part of the pairs, the pooled one on all of them. Each scores every distinct text
     once; an implicit reward needs the scores of the reference as well.
     """
     one_pass = training_flops if kind == "classifier" else dpo_flops
-    training = (2 + replicates) * one_pass(model.parameters, share * epochs * pool.tokens, lora=lora)
-    scorers = pool.aspects * (1 + replicates) + 1
+    training = 2 * one_pass(model.parameters, share * epochs * pool.tokens, lora=lora)
+    scorers = pool.aspects + 1
     if kind != "classifier":
         scorers += 1
     return training, scorers * forward_flops(model.parameters, pool.distinct)

@@ -45,6 +45,7 @@ from pdsel.pipeline.text import PUBLISHED, markdown
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 STAGES = ["01_data", "02_proxies", "03_selection", "04_dpo", "05_evaluation"]  # the notebooks whose work is counted
+CHECKS = "02b_proxy_checks"  # counted, too, where a profile has a section for it, as the graph runs it only there
 THROUGHPUT = ROOT / "results" / "gpu" / "throughput.csv"
 
 # What a GPU reaches of its peak (of its bandwidth, for generation) where nothing was measured.
@@ -95,8 +96,9 @@ def read_profile(profile):
         As `find_profile` and `load_profile`.
     """
     sections = load_profile(find_profile(profile), notebooks=NOTEBOOKS)
-    defaults = {stage: notebook_defaults(NOTEBOOKS / f"{stage}.ipynb") for stage in STAGES}
-    return sections | {stage: defaults[stage] | (sections.get(stage) or {}) for stage in STAGES}
+    stages = [*STAGES, CHECKS] if CHECKS in sections else STAGES
+    defaults = {stage: notebook_defaults(NOTEBOOKS / f"{stage}.ipynb") for stage in stages}
+    return sections | {stage: defaults[stage] | (sections.get(stage) or {}) for stage in stages}
 
 
 def jobs(profile):
@@ -187,6 +189,9 @@ def gpu_jobs(profile, *, shares=ASSUMED):
         "evaluation": [_evaluation_hours(profile, gpu, shares) for _ in levels],
     }
     memory = {"proxies": _proxy_memory(profile), "dpo": _dpo_memory(profile), "evaluation": _evaluation_memory(profile)}
+    if CHECKS in profile:
+        of_one_seed["proxy_checks"] = [_check_hours(profile, pairs, gpu, shares) for pairs in levels]
+        memory["proxy_checks"] = memory["proxies"]
     rows = []
     for rule, hours in of_one_seed.items():
         gpus = _gpus(profile, rule)
@@ -217,18 +222,34 @@ def _training_share(section, shares):
     return shares["training with LoRA" if _lora(section) else "training"]
 
 
-def _proxy_hours(profile, pairs, gpu, shares):
-    section = profile["02_proxies"]
-    training, scoring = selection_flops(
+def _proxy_flops(section, pairs, kind):
+    """The proxies of all aspects and the pooled one: `(training, scoring)`."""
+    return selection_flops(
         pairs,
         find_model(section["model"]),
-        kind=section["kind"],
+        kind=kind,
         epochs=section["epochs"],
         share=section["share"],
-        replicates=section["replicates"],
         lora=bool(_lora(section)),
     )
+
+
+def _proxy_hours(profile, pairs, gpu, shares):
+    section = profile["02_proxies"]
+    training, scoring = _proxy_flops(section, pairs, section["kind"])
     return (training / _training_share(section, shares) + scoring / shares["scoring"]) / gpu.peak / HOUR
+
+
+def _check_hours(profile, pairs, gpu, shares):
+    """The other kinds and the bootstrap replicates: sets of proxies without a pooled one, which is half of the training."""
+    section, checks = profile["02_proxies"], profile[CHECKS]
+    others = [kind for kind in checks["compare_with"] if kind != section["kind"]]
+    seconds = 0.0
+    for kind in [*others, *[section["kind"]] * checks["replicates"]]:
+        training, scoring = _proxy_flops(section, pairs, kind)
+        without_pooled = pairs.aspects / (pairs.aspects + 1)
+        seconds += training / 2 / _training_share(section, shares) + without_pooled * scoring / shares["scoring"]
+    return seconds / gpu.peak / HOUR
 
 
 def _dpo_hours(profile, method, pairs, gpu, shares):

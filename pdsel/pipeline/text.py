@@ -1,8 +1,8 @@
 """Frames of results as text: Markdown tables, and the sentences of README and the notebooks."""
 
 import pandas as pd
-from tabulate import DataRow, TableFormat
 
+from pdsel.data.markdown import markdown as markdown  # beside the other texts for those who write them
 from pdsel.evaluation.estimates import interval
 from pdsel.experiments.study_tables import length_gains, length_means, over_seeds
 
@@ -18,40 +18,6 @@ PUBLISHED = pd.DataFrame(
     },
     index=pd.Index(ORDER[:-1], name="method"),
 )
-
-
-def _rule(widths, alignments):
-    """The line below the head of a table; columns are not padded, so that a change of one cell changes one line."""
-    return "| " + " | ".join("---" for _ in widths) + " |"
-
-
-UNPADDED = TableFormat(
-    lineabove=None,
-    linebelowheader=_rule,
-    linebetweenrows=None,
-    linebelow=None,
-    headerrow=DataRow("| ", " | ", " |"),
-    datarow=DataRow("| ", " | ", " |"),
-    padding=0,
-    with_header_hide=None,
-)
-
-
-def markdown(frame):
-    """A frame as a Markdown table, without its index; numbers are written as `str` writes them.
-
-    >>> print(markdown(pd.DataFrame({"a": ["1"], "b": ["2 | 3"]})))
-    | a | b |
-    | --- | --- |
-    | 1 | 2 \\| 3 |
-    """
-    text = frame.astype(str).rename(columns=str)
-    text = text.rename(columns=_escaped).map(_escaped)
-    return text.to_markdown(index=False, tablefmt=UNPADDED, disable_numparse=True, stralign=None)
-
-
-def _escaped(cell):
-    return cell.replace("|", r"\|")
 
 
 def estimate(row, digits=1):
