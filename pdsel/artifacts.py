@@ -98,11 +98,11 @@ def load_pairs(path):
     return Dataset(parquet.read_table(path))
 
 
-def digest(path):
-    """SHA-256 of a file, or of a folder's files by name (records of elapsed time left out)."""
+def digest(path, *, without=TIMED):
+    """SHA-256 of a file, or of a folder's files by name, those `without` left out (by default records of elapsed time)."""
     path = Path(path)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file() and file.name not in TIMED)
+        files = sorted(file for file in path.rglob("*") if file.is_file() and file.name not in without)
         listing = "\n".join(f"{file.relative_to(path)} {digest(file)}" for file in files)
         return hashlib.sha256(listing.encode()).hexdigest()
     with open(path, "rb") as file:
@@ -191,7 +191,8 @@ def own_folder(stage, folder, parameters):
         return folder
     expected = read_manifest(stage, known[0])["parameters"]
     given = json.loads(json.dumps(parameters))  # as a manifest would hold them
-    changed = {name: value for name, value in given.items() if name in expected and value != expected[name]}
+    chosen = [name for name in given if name in expected and not name.endswith("digest")]  # a digest is nobody's choice
+    changed = {name: given[name] for name in chosen if given[name] != expected[name]}
     if not changed:
         return folder
     listing = json.dumps(changed, sort_keys=True)
@@ -268,7 +269,7 @@ def manifest_path(stage, folder):
 def model_digest(model):
     """Which weights a model's name stands for, for the parameters of a stage: a local folder's digest, a hub id's commit."""
     if Path(model).is_dir():
-        return digest(model)
+        return digest(model, without=TIMED | {"README.md"})  # what its card says changes nothing
     from huggingface_hub import hf_hub_download
 
     return Path(hf_hub_download(str(model), "config.json")).parent.name  # of the cache: snapshots/<commit>/config.json

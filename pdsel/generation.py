@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from pdsel.checks import DataError, refuse
+from pdsel.data.messages import is_chat
 from pdsel.engine.models import SAFE, device, load_causal, load_tokenizer, resolve
 
 
@@ -132,7 +133,7 @@ def prompt_texts(tokenizer, prompts):
     """Every prompt as the text that the model reads: strings as they are, messages through the chat template."""
     chats = [i for i, prompt in enumerate(prompts) if not isinstance(prompt, str)]
     refuse(
-        [i for i in chats if not _is_chat(prompts[i])],
+        [i for i in chats if not is_chat(prompts[i])],
         "prompts: position",
         "holds neither a string nor a list of messages",
         'give strings, or lists of {"role": ..., "content": ...}',
@@ -150,14 +151,6 @@ def prompt_texts(tokenizer, prompts):
         else tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
         for prompt in prompts
     ]
-
-
-def _is_chat(prompt):
-    return (
-        isinstance(prompt, list)
-        and len(prompt) > 0
-        and all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in prompt)
-    )
 
 
 def _context(model):

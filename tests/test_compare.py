@@ -86,7 +86,7 @@ def test_other_margins_with_the_same_selection_are_a_difference(copy):
     change_manifest(copy, "02_proxies", other_margins)
     text = str(compare(copy, REFERENCE))
     assert "02_proxies differs first; kept ids identical for 9 of 9 methods" in text
-    assert "02_proxies: learning_rate 0.001 -> 0.002" in text
+    assert "learning_rate 0.001 -> 0.002 (02_proxies)" in text
 
 
 def test_other_kept_ids_are_counted_by_method(copy):

@@ -5,6 +5,7 @@ import re
 import pandas as pd
 
 from pdsel.checks import DataError, check_pairs
+from pdsel.data.messages import as_answer
 from pdsel.engine.models import load_tokenizer, quiet
 from pdsel.engine.scoring import encode
 
@@ -40,7 +41,7 @@ def as_messages(pairs, *, system=None):
     def turns(rows):
         return {
             "prompt": [[*before, *conversation(text)] if isinstance(text, str) else text for text in rows["prompt"]],
-            **{side: [_answer(text) for text in rows[side]] for side in ("chosen", "rejected")},
+            **{side: [as_answer(text) for text in rows[side]] for side in ("chosen", "rejected")},
         }
 
     with quiet():
@@ -134,7 +135,3 @@ def conversation(text):
     if roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
         return [{"role": "user", "content": text}]
     return [{"role": role, "content": content} for role, content in zip(roles, texts, strict=True)]
-
-
-def _answer(text):
-    return [{"role": "assistant", "content": text}] if isinstance(text, str) else text

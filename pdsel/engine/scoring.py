@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 from pdsel.checks import DataError, refuse
+from pdsel.data.messages import answer_text
 from pdsel.engine.errors import explained
 from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer
 
@@ -64,7 +65,7 @@ def classifier_rewards(model, prompts, responses, *, max_length=1024, batch_toke
 def response_lengths(model, responses):
     """The number of tokens of each response by the model's tokenizer, without special tokens."""
     tokenizer = load_tokenizer(model)
-    texts = [response if isinstance(response, str) else response[-1]["content"] for response in responses]
+    texts = [answer_text(response) for response in responses]
     lengths = []
     for start in range(0, len(texts), SLICE):
         lengths += [len(ids) for ids in tokenizer(texts[start : start + SLICE], add_special_tokens=False)["input_ids"]]

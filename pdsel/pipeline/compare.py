@@ -6,6 +6,7 @@ versions of libraries, device, threads.
 """
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -221,21 +222,28 @@ def _distance(ours, theirs):
 
 def _circumstances(made, expected):
     """Settings, versions, device and threads that differ between two runs, each said once."""
-    found = []
-    for name, manifest in expected.items():
+    found = {}  # what differs: the stages in which it does
+    for name, theirs in expected.items():
         if name not in made:
             continue
-        ours, theirs = made[name], manifest
-        found += _changes(f"{name.name}: ", theirs["parameters"], ours["parameters"])
-        environments = [dict(each["environment"]) for each in (theirs, ours)]
+        environments = [dict(manifest["environment"]) for manifest in (theirs, made[name])]
         versions = [environment.pop("versions") for environment in environments]
         for environment in environments:
             environment.pop("commit", None)
             environment.pop("dirty", None)
-        found += _changes("", *versions) + _changes("", *environments)
-    return list(dict.fromkeys(found))
+        for change in _changes(theirs["parameters"], made[name]["parameters"]):
+            found.setdefault(change, []).append(name.name)
+        for change in [*_changes(*versions), *_changes(*environments)]:
+            found.setdefault(change, [])
+    return [f"{change} ({', '.join(stages)})" if stages else change for change, stages in found.items()]
 
 
-def _changes(where, before, after):
+def _changes(before, after):
+    """The entries that both have with other values, as text."""
     names = [name for name in before if name in after and before[name] != after[name]]
-    return [f"{where}{name} {before[name]} -> {after[name]}" for name in names]
+    return [f"{name} {_short(before[name])} -> {_short(after[name])}" for name in names]
+
+
+def _short(value):
+    """A value as text; of a digest the first twelve digits."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b", r"\1", str(value))

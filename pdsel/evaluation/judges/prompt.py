@@ -90,30 +90,6 @@ def fill(template, instruction, output_1, output_2):
     ]
 
 
-def is_text(text):
-    """Whether it is a text, or a list of chat messages with texts."""
-    if isinstance(text, list) and text:
-        return all(isinstance(part, dict) and isinstance(part.get("content"), str) for part in text)
-    return isinstance(text, str)
-
-
-def text_of(text):
-    """A prompt or output as text: strings as they are, one chat message by its content, several with their roles.
-
-    >>> text_of([{"role": "user", "content": "Hello"}])
-    'Hello'
-    >>> print(text_of([{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]))
-    user: Hello
-    <BLANKLINE>
-    assistant: Good day
-    """
-    if isinstance(text, str):
-        return text
-    if len(text) == 1:
-        return text[0]["content"]
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in text)
-
-
 def read_answer(answer):
     """How probably the judge prefers the answer listed first, and from what that was read.
 
