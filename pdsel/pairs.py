@@ -12,7 +12,7 @@ from datasets import Features, Value
 from pdsel.checks import DataError, check_pairs, refuse, refuse_repeated, refuse_reserved, require_columns
 from pdsel.data.gaps import mean_gap, rating_gaps
 from pdsel.data.scratch import write_table
-from pdsel.data.subsets import draw, subsample, supply
+from pdsel.data.subsets import random_key, subsample, supply
 from pdsel.ratings import check_ratings
 
 __all__ = ["check_pairs", "compare_responses", "make_pairs", "pair_id", "relabel", "supply"]
@@ -159,7 +159,7 @@ def _check_parts(table, aspects):
 
 def _assign(prompt_ids, aspects, seed):
     """Prompt to aspect, equal shares, independent of row order."""
-    ranked = sorted(prompt_ids, key=lambda name: draw(seed, name))
+    ranked = sorted(prompt_ids, key=lambda name: random_key(seed, name))
     return {name: aspects[rank % len(aspects)] for rank, name in enumerate(ranked)}
 
 
@@ -278,7 +278,7 @@ def flip_labels(pairs, share, *, seed=0):
     >>> flip_labels(pairs, 1.0)[0]["chosen"]
     'y'
     """
-    order = sorted(pairs["pair_id"], key=lambda name: draw(f"flip {seed}", name))
+    order = sorted(pairs["pair_id"], key=lambda name: random_key(f"flip {seed}", name))
     flipped = set(order[: round(share * len(order))])
     return _with_labels_turned(pairs, [name in flipped for name in pairs["pair_id"]])
 

@@ -37,13 +37,13 @@ Which model gave the better answer? Reply with its name alone, m or M, and nothi
     },
 ]
 
-_NAMED = re.compile(r"(?<![\w'’])[mM](?![\w'’])")  # the m of "I'm sorry" is no choice
+_NAMED = re.compile(r"(?<![\w'’])[mM](?![\w'’])")  # the m of "I'm sorry" is not a choice
 
 
 def load_template(path):
     """A ChatML text file as chat messages, such as the prompts that alpaca_eval ships.
 
-    Our own wording is the default. Who wants numbers that compare with AlpacaEval's leaderboard needs its very prompt,
+    Our own wording is the default. Numbers that compare with AlpacaEval's leaderboard need exactly its prompt,
     `alpaca_eval/evaluators_configs/alpaca_eval_clf_gpt4_turbo/alpaca_eval_clf.txt` of an installed alpaca_eval, and the
     leaderboard's judge. The prompt has to name its models `m` (`output_1`) and `M` (`output_2`), as that one does.
 
