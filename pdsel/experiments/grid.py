@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 
 from pdsel.artifacts import save_table, writing
 from pdsel.data.eval_prompts import family_prompts
-from pdsel.engine.scratch import scratch_folder
+from pdsel.data.scratch import scratch_folder
 from pdsel.evaluation.judges.gold import gold_gaps, gold_judge, gold_scores
 from pdsel.experiments.proxy_studies import make_world
 from pdsel.generation import generate
