@@ -1,6 +1,7 @@
 """Features of a frozen model: they are the gradients they claim to be, and the same however the texts are batched."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from chat_models import SIZES, save_chat_model
@@ -8,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, Gran
 
 from pdsel.checks import DataError
 from pdsel.engine.chat import as_messages
-from pdsel.engine.features import ALL_BLOCKS, OutputLayer, Reader, _sketch, pair_features, token_features
+from pdsel.engine.features import ALL_BLOCKS, OutputLayer, Reader, _sketch, load_features, pair_features, token_features
 from pdsel.engine.models import load_causal, load_tokenizer
 from pdsel.engine.reference_cache import ReferenceCache
 from pdsel.engine.scoring import encode, response_logps
@@ -204,3 +205,13 @@ def test_a_cap_flattens_the_gradient():
     states, tokens = torch.tensor([[3.0, 1.0]]), torch.tensor([1])
     plain, capped = (token_features(states, tokens, OutputLayer(torch.eye(2), cap=cap)) for cap in (None, 1.0))
     assert (capped["grad"].abs() < plain["grad"].abs()).all()
+
+
+def test_features_are_saved_and_loaded(pairs, tmp_path):
+    features = pair_features(pairs.select(range(6)), model=BASE_MODEL, blocks=["mid", "hd"])
+    loaded = load_features(features.save(tmp_path / "features.safetensors"))
+    assert list(loaded.gaps) == list(features.gaps) == ["length", "surprisal", "hd", "mid"]
+    for name, gaps in features.gaps.items():
+        np.testing.assert_array_equal(loaded.gaps[name], gaps)
+    pd.testing.assert_frame_equal(loaded.logps, features.logps)
+    assert (loaded.model, loaded.n_tokens, loaded.seconds) == (features.model, features.n_tokens, features.seconds)

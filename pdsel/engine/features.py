@@ -18,14 +18,18 @@ response is beta * <gradient of log pi_ref, d>. It is linear in these features, 
 on them (tangent features of fine-tuning, arXiv 2210.05643).
 """
 
+import json
 import time
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from tqdm.auto import tqdm
 
+from pdsel.artifacts import writing
 from pdsel.checks import DataError, refuse
 from pdsel.engine.errors import explained
 from pdsel.engine.models import device, load_causal, load_tokenizer, resolve
@@ -258,6 +262,19 @@ class PairFeatures:
     n_tokens: int
     seconds: float
 
+    def save(self, path):
+        """Write everything into one safetensors file; `load_features` reads it again."""
+        facts = {"ids": list(self.ids), "model": self.model, "max_length": self.max_length}
+        facts |= {"n_tokens": self.n_tokens, "seconds": self.seconds}
+        logps = {f"logp {side}": self.logps[side].to_numpy() for side in self.logps}
+        with writing(path) as scratch:
+            save_file(
+                {name: np.ascontiguousarray(gap) for name, gap in self.gaps.items()} | logps,
+                scratch,
+                metadata={"facts": json.dumps(facts)},
+            )
+        return path
+
     def check(self, model, max_length):
         """Refuse the features of another model, or of texts that were cut elsewhere."""
         if (self.model, self.max_length) != (resolve(model), max_length):
@@ -272,6 +289,17 @@ class PairFeatures:
         refuse(pd.Index(ids)[rows < 0], "features: pair_id", "was not read", "read the features of these very pairs")
         refuse(sorted(set(blocks) - set(self.gaps)), "features: block", "was not read", "name it in blocks=")
         return {name: self.gaps[name][rows] for name in blocks}
+
+
+def load_features(path):
+    """The `PairFeatures` that were saved at `path`."""
+    with safe_open(path, framework="numpy") as file:
+        facts = json.loads(file.metadata()["facts"])
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    ids = pd.Index(facts.pop("ids"), name="pair_id")
+    logps = pd.DataFrame({side: arrays.pop(f"logp {side}") for side in ("chosen", "rejected")}, index=ids)
+    gaps = {name: arrays[name] for name in ALL_BLOCKS if name in arrays}
+    return PairFeatures(ids=ids, gaps=gaps, logps=logps, **facts)
 
 
 def pair_features(pairs, *, model, blocks=BLOCKS, max_length=1024, batch_tokens=BATCH_TOKENS, reference_cache=None):

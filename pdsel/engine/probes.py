@@ -8,7 +8,8 @@ Features come in blocks (see `pdsel.engine.features`) of 1 to thousands of colum
 drown the small ones. Every column is therefore divided by its size and by the root of its block's width. The penalty
 |w|^2 / (2 strength) then says the same of every block: before any label, its share of the margin is about
 +-sqrt(strength) nats. Which blocks are used, and the strength, are chosen by cross-validation over prompts within the pairs
-given, so that no label of another aspect is read.
+given, so that no label of another aspect is read. Few noisy labels tell little about such a choice, so the default is left
+only for what is better by more than chance.
 """
 
 import json
@@ -28,13 +29,14 @@ from pdsel.checks import DataError
 from pdsel.engine.features import ALL_BLOCKS, pair_features
 from pdsel.engine.run_folder import RECORD, run_folder
 
-CANDIDATES = (  # sets of blocks to choose from
-    ("length", "surprisal"),
-    ("length", "surprisal", "mid"),
-    ("length", "surprisal", "hd", "grad"),
+CANDIDATES = (  # sets of blocks to choose from; the first is the default
     ("length", "surprisal", "hd", "grad", "inter", "mid"),
+    ("length", "surprisal", "hd", "grad"),
+    ("length", "surprisal", "mid"),
+    ("length", "surprisal"),
 )
-STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # nats squared
+STRENGTHS = (3.0, 0.1, 0.3, 1.0, 10.0, 30.0)  # nats squared; the first is the default
+CLEARLY = 2  # standard errors by which a choice has to be better than the default
 FOLDS = 5
 LENGTH = ("feature", "nuisance", "none")  # what is done with the block `length`
 FREE = 10.0  # the nuisance's column times this: its penalty is a hundredth of the others'
@@ -47,8 +49,8 @@ class Probe:
 
     The probe of bootstrap replicates has weights of shape (width, replicates), and margins of shape (n, replicates).
 
-    `choice` has `blocks, strength, scale, loss, accuracy` (the last two on held-out prompts) and `candidates`, a list of the
-    like for everything that was tried.
+    `choice` has `blocks, strength, loss, accuracy` (the last two on held-out prompts) and `candidates`, a list of the like for
+    everything that was tried.
     """
 
     weights: dict
@@ -143,9 +145,9 @@ def fit_probe(gaps, prompts, *, counts=None, candidates=CANDIDATES, strengths=ST
     counts : numpy.ndarray, shape (n,), optional
         How often each pair counts; default: once.
     candidates : sequence of sequence of str
-        Sets of blocks to choose from.
+        Sets of blocks to choose from; the first is the default.
     strengths : sequence of float
-        Strengths to choose from, nats squared.
+        Strengths to choose from, nats squared; the first is the default.
     folds : int
         Of the cross-validation; fewer where there are fewer prompts.
     length : {"feature", "nuisance", "none"}
@@ -177,13 +179,17 @@ def fit_probe(gaps, prompts, *, counts=None, candidates=CANDIDATES, strengths=ST
             f"prompt_id: {len(set(prompts))} prompts for a probe. Remedy: at least two, hundreds to be of use"
         )
     counts = np.ones(len(prompts)) if counts is None else np.asarray(counts, dtype=float)
-    tried = []
+    tried, losses = [], []
     for blocks in candidates:
         design = Design.of(gaps, blocks, counts, length)
         for strength in strengths:
             margins = _held_out_margins(design, prompts, counts, strength, folds)
-            tried.append({"blocks": list(blocks), "strength": strength} | _quality(margins, counts))
-    best = min(tried, key=lambda row: row["loss"])
+            loss = _scaled_loss(margins, counts)
+            right = np.average((margins > 0) + 0.5 * (margins == 0), weights=counts)
+            facts = {"loss": float(np.average(loss, weights=counts)), "accuracy": float(right)}
+            tried.append({"blocks": list(blocks), "strength": strength} | facts)
+            losses.append(loss)
+    best = tried[_choose(np.array(losses), prompts, counts)]
     design = Design.of(gaps, best["blocks"], counts, length)
     weights = design.weights(regression(design.columns, counts, best["strength"]))
     return Probe(weights, best | {"n_pairs": len(prompts), "length": length, "candidates": tried})
@@ -301,12 +307,29 @@ def _held_out_margins(design, prompts, counts, strength, folds):
     return margins
 
 
-def _quality(margins, counts):
-    """Loss (nats a pair, at the best scale of the margins: PD scales them anyway) and accuracy on held-out prompts."""
+def _scaled_loss(margins, counts):
+    """The loss of each pair at the best scale of the margins, nats: PD scales them anyway."""
 
     def loss(log_scale):
-        return -np.average(log_expit(np.exp(log_scale) * margins), weights=counts)
+        return -log_expit(np.exp(log_scale) * margins)
 
-    right = (margins > 0) + 0.5 * (margins == 0)
-    best = minimize_scalar(loss, bounds=(-5, 5), method="bounded").fun
-    return {"loss": float(best), "accuracy": float(np.average(right, weights=counts))}
+    best = minimize_scalar(lambda scale: np.average(loss(scale), weights=counts), bounds=(-5, 5), method="bounded")
+    return loss(best.x)
+
+
+def _choose(losses, prompts, counts):
+    """The row of the smallest mean loss, if it is clearly smaller than that of the first row; else the first.
+
+    Clearly: by more than `CLEARLY` standard errors of the difference, whose independent parts are prompts.
+
+    >>> losses = np.array([[0.7, 0.7, 0.7], [0.3, 0.6, 0.5], [0.2, 1.0, 0.1]])
+    >>> _choose(losses, ["p", "q", "r"], np.ones(3))  # the last has the smallest mean, but its gain is one of chance
+    0
+    >>> _choose(losses[:2], ["p", "q", "r"], np.ones(3))
+    1
+    """
+    best = int(np.argmin(losses @ counts))
+    gain = np.average(losses[0] - losses[best], weights=counts)
+    surplus = pd.Series(counts * (losses[0] - losses[best] - gain)).groupby(np.asarray(prompts)).sum()
+    error = np.sqrt((surplus**2).sum()) / counts.sum()
+    return best if gain > CLEARLY * error else 0

@@ -163,17 +163,20 @@ def uncertainty_cell(*, seed, n_replicates=200, share=1.0, n_pairs=STUDY_PAIRS):
     ]
 
 
-def ablation_cells(seeds):
-    """The cells that try every one of `SETS`, at all pairs."""
-    return [{"seed": seed, "features": name} for seed, name in product(seeds, SETS)]
+def probe_cells(seeds, *, shares=(1.0,), bases=("notesworld",), balances=()):
+    """The cells of the study, a world after the other: shares and bases, sets of blocks, and what is done about length.
 
-
-def share_cells(seeds, shares, bases):
-    """The cells of probes whose blocks are chosen: every base and every share of the pairs."""
-    return [{"seed": seed, "base": base, "share": share} for seed, base, share in product(seeds, bases, shares)]
-
-
-def length_cells(seeds, balances):
-    """The cells that treat length in every way: as a feature, a nuisance or not at all; and as a feature of balanced draws."""
-    ways = [{"length": length} for length in LENGTH] + [{"length_balance": tau} for tau in balances]
-    return [{"seed": seed} | way for seed, way in product(seeds, ways)]
+    >>> len(probe_cells([0, 1], shares=[0.25, 1.0], balances=[1.0])), len(SETS)
+    (32, 11)
+    """
+    settings = [{"base": base, "share": share} for base, share in product(bases, shares)]
+    settings += [{"features": name} for name in SETS]
+    settings += [{"length": length} for length in LENGTH]
+    settings += [{"length_balance": tau} for tau in balances]
+    plain = {"base": "notesworld", "share": 1.0, "features": CHOSEN, "length": "feature", "length_balance": None}
+    cells = []
+    for seed, setting in product(seeds, settings):
+        cell = {"seed": seed} | plain | setting
+        if cell not in cells:
+            cells.append(cell)
+    return cells
