@@ -2,7 +2,7 @@
 
 #: VENV=.venv       the environment: made there if missing; an existing one (conda's, your own) is only completed
 VENV ?= .venv
-#: PROFILE=mini     how large the run is: a file in notebooks/profiles
+#: PROFILE=mini     how large the run is: a file in notebooks/profiles, or the path of one elsewhere
 PROFILE ?= mini
 #: CORES=all        how many jobs and cores `make run` may use at once
 CORES ?= all
@@ -10,6 +10,8 @@ CORES ?= all
 GPU_JOBS ?= 1
 #: JOBS=2           how many tests run at once
 JOBS ?= 2
+#: TARGETS=         what `make run` makes, in this order: the main table, then all; or rules of notebooks/Snakefile
+TARGETS ?= table all
 #: NOTEBOOK=00_idea the notebook that `make lab` opens
 NOTEBOOK ?= 00_idea
 #: PYTHON=python3   the Python that makes a new environment: the first of 3.11 or 3.12 found
@@ -27,7 +29,9 @@ LAB_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdsel-installed
-RESULTS := results/$(PROFILE)
+NAME := $(basename $(notdir $(PROFILE)))
+REFERENCE := results/$(NAME)
+PIPELINE = $(BIN)/python -m pdsel.pipeline
 RIGHT_PYTHON := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 
 # Notebooks, their kernels and Snakemake's shell commands find the environment's programs first, wherever they run.
@@ -42,24 +46,9 @@ unexport MPLBACKEND  # a notebook draws into itself only when nothing else is as
 OFFLINE := HF_HUB_OFFLINE=1
 RUN_OFFLINE := $(if $(filter mini smoke toy,$(PROFILE)),$(OFFLINE))
 
-# Starts a program that no second `make run` in this folder can run beside. The system lets the lock go when the program
-# ends, however it ends, so that nothing needs unlocking after a kill; Snakemake's own lock would stay behind.
-define ALONE
-import fcntl, os, sys
-lock = open(sys.argv[1], "w")
-try:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-except BlockingIOError:
-    sys.exit("make run is already at work in this folder: wait for it, or stop it first.")
-except OSError as error:
-    print("This file system has no locks (%s): start no second make run in this folder." % error, file=sys.stderr)
-os.set_inheritable(lock.fileno(), True)
-os.execv(sys.argv[2], sys.argv[2:])
-endef
-export ALONE
-
 .DEFAULT_GOAL := help
-.PHONY: help env run plan dry-run cluster test test-lab bench bench-gpu lab results lint clean notesworld-base lock
+.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu lab reference results lint clean \
+  clean-runs notesworld-base lock
 
 help:  ## this text
 	@echo 'Targets'
@@ -89,15 +78,14 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-run: env  ## run every notebook and print the paper's main table; run it again to resume
-	@mkdir -p .snakemake
-	$(RUN_OFFLINE) $(BIN)/python -c "$$ALONE" .snakemake/make-run.lock $(BIN)/snakemake --snakefile notebooks/Snakefile \
-	  --cores $(CORES) --resources gpu=$(GPU_JOBS) --config profile=$(PROFILE) --rerun-incomplete --show-failed-logs --nolock \
-	  $(SNAKEMAKE_ARGS)
-	@[ ! -f $(RESULTS)/tables/table1.md ] || cat $(RESULTS)/tables/table1.md
+run: env  ## run every notebook, the main table first, and compare with the reference; run it again to resume
+	@$(RUN_OFFLINE) $(PIPELINE) run $(PROFILE) --cores $(CORES) --gpu-jobs $(GPU_JOBS) --targets '$(TARGETS)' -- $(SNAKEMAKE_ARGS)
+
+compare: env  ## say what differs between your run of PROFILE and the committed reference; fails where something does
+	@$(PIPELINE) compare $(PROFILE)
 
 plan: env  ## say what a run of PROFILE will take, before it starts: jobs, GPU hours, memory, disk, downloads
-	@$(OFFLINE) $(BIN)/python -m pdsel.pipeline.costs $(PROFILE)
+	@$(OFFLINE) $(PIPELINE) plan $(PROFILE)
 
 dry-run: env  ## execute every notebook of PROFILE on this CPU in minutes, with stand-ins for models and data
 	@OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m dry_run $(PROFILE)
@@ -119,30 +107,42 @@ bench: env  ## time and weigh PD at up to ten million pairs, reading 64 000 rate
 bench-gpu: env  ## measure scoring and DPO of a 1B-parameter Llama on a CUDA GPU, beside TRL's defaults (minutes)
 	$(OFFLINE) TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench.throughput results/gpu
 
+# A thread a process, as in `make run`: the same sums, so the same bytes.
 lab: env  ## open JupyterLab
-	$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb $(LAB_ARGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb $(LAB_ARGS)
 
-results: env  ## redo tables, figures and README's tables from the committed numbers; trains nothing
-	@mkdir -p $(RESULTS)/local
-	$(OFFLINE) $(BIN)/papermill notebooks/06_results.ipynb $(RESULTS)/local/06_results.redone.ipynb --cwd notebooks \
-	  -k python3 -p results ../$(RESULTS)
-	[ ! -f $(RESULTS)/cells.csv ] || $(OFFLINE) $(BIN)/papermill notebooks/11_paper_claims.ipynb \
-	  $(RESULTS)/local/11_paper_claims.redone.ipynb --cwd notebooks -k python3 -p folder ../$(RESULTS) -p write True
-	$(BIN)/python -m pdsel.pipeline.report README.md results/mini results/toy
-	$(BIN)/python -m pdsel.pipeline.costs --readme README.md small paper paper-helpsteer
+reference: env  ## maintainers: run PROFILE, make it the committed reference, and write README's tables from it
+	@$(MAKE) run PROFILE=$(PROFILE)
+	@$(PIPELINE) publish $(PROFILE)
+	@$(MAKE) results PROFILE=$(PROFILE)
+
+results: env  ## maintainers: redo the reference's tables and figures and README from its numbers; trains nothing
+	@[ -d '$(REFERENCE)' ] || { echo 'There is no reference $(REFERENCE).' >&2; exit 1; }
+	@mkdir -p results/local/redone
+	$(OFFLINE) $(BIN)/papermill notebooks/06_results.ipynb results/local/redone/06_results.ipynb --cwd notebooks \
+	  -k python3 -p results ../$(REFERENCE)
+	[ ! -f $(REFERENCE)/cells.csv ] || $(OFFLINE) $(BIN)/papermill notebooks/11_paper_claims.ipynb \
+	  results/local/redone/11_paper_claims.ipynb --cwd notebooks -k python3 -p folder ../$(REFERENCE) -p write True
+	$(PIPELINE) readme
 
 # To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb (or pre-commit, which does all three).
-lint: env  ## check style and formatting, and that notebooks carry no outputs
+lint: env  ## check style and formatting, that notebooks carry no outputs, and that imports go one way
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+	$(BIN)/lint-imports
 
-clean:  ## remove checkpoints, executed notebooks and caches; results and environment stay
-	rm -rf '$(RESULTS)/local' $(RESULTS)/*/local .pytest_cache .ruff_cache .hypothesis build
+clean:  ## remove the caches of tools; your runs, their models and computed cells stay
+	@echo 'Removes the caches of Python, pytest, ruff and Jupyter. Your runs in results/local stay: make clean-runs.'
+	rm -rf results/local/redone .pytest_cache .ruff_cache .hypothesis build
 	find pdsel tests notebooks -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
 
+clean-runs:  ## remove your runs as well: models, executed notebooks, and the computed cells that took hours
+	@if [ -d results/local ]; then du -sh results/local/*; fi
+	rm -rf results/local
+
 notesworld-base: env  ## train the shipped base model of the notes world anew (minutes)
-	$(OFFLINE) $(BIN)/python -m pdsel.pipeline.build_base
+	$(OFFLINE) $(PIPELINE) base
 
 lock: BIN := .venv-lock/bin
 lock:  ## write constraints.txt anew, from the newest versions that pyproject.toml allows

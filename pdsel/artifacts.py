@@ -3,6 +3,9 @@
 A stage writes its files into one folder (each under a scratch name first, then renamed), and last of all
 `manifests/<stage>.json`: digests of what it read and wrote, parameters, versions, commit, device, seconds. A file without a
 manifest is unfinished; a file whose digest differs is not the one that was made.
+
+`results/<profile>` is the committed reference. A run writes to `results/local/<profile>`, which git ignores, and a notebook
+that is run by hand with other parameters writes to `results/local/mine`.
 """
 
 import hashlib
@@ -10,7 +13,9 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -23,7 +28,9 @@ from datasets import Dataset
 from pdsel.checks import DataError
 
 PACKAGES = ["pdsel", "torch", "transformers", "trl", "datasets", "accelerate", "numpy", "pandas", "scipy"]
-TIMED = {"training.json"}  # holds seconds, so it differs between equal runs
+TIMED = {"training.json", "proxy.json"}  # they hold seconds, so they differ between equal runs
+LOCAL = ("results", "local")  # the folders that runs write below
+IN_GRAPH = "PDSEL_RUN"  # the Snakefile sets it: a job of the graph writes where it is told
 
 
 class ArtifactError(DataError):
@@ -91,11 +98,11 @@ def load_pairs(path):
     return Dataset(parquet.read_table(path))
 
 
-def digest(path):
-    """SHA-256 of a file, or of a folder's files by name (records of elapsed time left out)."""
+def digest(path, *, without=TIMED):
+    """SHA-256 of a file, or of a folder's files by name, those `without` left out (by default records of elapsed time)."""
     path = Path(path)
     if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file() and file.name not in TIMED)
+        files = sorted(file for file in path.rglob("*") if file.is_file() and file.name not in without)
         listing = "\n".join(f"{file.relative_to(path)} {digest(file)}" for file in files)
         return hashlib.sha256(listing.encode()).hexdigest()
     with open(path, "rb") as file:
@@ -104,6 +111,9 @@ def digest(path):
 
 class Stage:
     """The clock and the list of a stage's files; `finish` writes the manifest.
+
+    An earlier manifest stays until `finish` replaces it: who only opens a notebook loses nothing. In between, the digests
+    tell files that were written anew from those that the earlier manifest lists.
 
     Parameters
     ----------
@@ -133,7 +143,6 @@ class Stage:
             if not Path(path).exists():
                 raise ArtifactError(f"{name}: input {path} does not exist. Remedy: run the stage before, or `make run`")
         self.inputs = {self._name(path): digest(path) for path in inputs}
-        manifest_path(name, folder).unlink(missing_ok=True)  # from here on its outputs count as unfinished
 
     def finish(self, *outputs, **facts):
         """Record the outputs and any further facts (seconds of training, counts); returns the manifest's path."""
@@ -156,6 +165,102 @@ class Stage:
         return os.path.relpath(path, self.folder.resolve())
 
 
+def own_folder(stage, folder, parameters):
+    """Where a notebook writes: `folder`, or a folder of its own when its parameters are not those of the run in `folder`.
+
+    What the run was made with is in its manifest or, before there is a run, in the reference's. The folder of its own is
+    `results/local/mine/<stage>-<digest of the changes>`; it starts with a copy of what the earlier stages wrote.
+
+    Parameters
+    ----------
+    stage : str
+        Such as "02_proxies".
+    folder : str or Path
+        Such as `../results/local/mini/conflict30-seed0`. Other folders than those below `results/local`, and those of a job
+        of the graph, are taken as they are.
+    parameters : dict
+        Those that `Stage` gets.
+
+    Returns
+    -------
+    Path
+    """
+    folder = Path(folder)
+    known = [place for place in (folder, reference_of(folder)) if place and manifest_path(stage, place).exists()]
+    if os.environ.get(IN_GRAPH) or reference_of(folder) is None or not known:
+        return folder
+    expected = read_manifest(stage, known[0])["parameters"]
+    given = json.loads(json.dumps(parameters))  # as a manifest would hold them
+    chosen = [name for name in given if name in expected and not name.endswith("digest")]  # a digest is nobody's choice
+    changed = {name: given[name] for name in chosen if given[name] != expected[name]}
+    if not changed:
+        return folder
+    listing = json.dumps(changed, sort_keys=True)
+    name = f"{stage}-{hashlib.sha256(listing.encode()).hexdigest()[:8]}"
+    mine = _results(folder) / LOCAL[1] / "mine" / name
+    if not mine.exists():
+        _copy_before(stage, folder, mine)
+    print(f"{listing} differs from the run in {known[0]}: this notebook writes to {mine}.")
+    print("To go on from there, set `folder` to it in the next notebook.")
+    return mine
+
+
+def run_or_reference(folder, *files):
+    """The folder of a run if it holds one of these files, else that of the committed reference; says which.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Such as `../results/local/toy`; a folder that is not below `results/local` is returned as it is.
+    *files : str
+        Patterns of files in it, such as "cells.csv".
+    """
+    folder, reference = Path(folder), reference_of(folder)
+    if reference is None:
+        return folder
+    if any(path for pattern in files for path in folder.glob(pattern)):
+        print(f"Shown: your run in {folder}.")
+        return folder
+    print(f"Shown: the reference in {reference}; there is no run in {folder}.")
+    return reference
+
+
+def reference_of(folder):
+    """The folder of the reference that belongs to a run's folder; None for a folder that is not below `results/local`.
+
+    >>> reference_of("../results/local/mini/conflict30-seed0").as_posix()
+    '../results/mini/conflict30-seed0'
+    """
+    results = _results(folder)
+    return None if results is None else results / Path(folder).relative_to(results / LOCAL[1])
+
+
+def _results(folder):
+    """The `results` folder above `results/local/...`; None where there is none."""
+    parts = Path(folder).parts
+    for i in range(len(parts) - 2):
+        if parts[i : i + 2] == LOCAL:
+            return Path(*parts[: i + 1])
+    return None
+
+
+def _copy_before(stage, folder, target):
+    """Copy the manifests and outputs of the stages before `stage`; they come by number: 01, 02, 02b, 03, ..."""
+    number = stage.split("_")[0]
+    for path in sorted(Path(folder, "manifests").glob("*.json")):
+        if path.name.split("_")[0] >= number:
+            continue
+        for name in json.loads(path.read_text())["outputs"]:
+            source, copy = Path(folder, name), Path(target, name)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_dir():
+                shutil.copytree(source, copy, dirs_exist_ok=True)
+            elif source.exists():
+                shutil.copy2(source, copy)
+        Path(target, "manifests").mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, target / "manifests")
+
+
 def manifest_path(stage, folder):
     """Where the manifest of a stage is."""
     return Path(folder) / "manifests" / f"{slug(stage)}.json"
@@ -164,7 +269,7 @@ def manifest_path(stage, folder):
 def model_digest(model):
     """Which weights a model's name stands for, for the parameters of a stage: a local folder's digest, a hub id's commit."""
     if Path(model).is_dir():
-        return digest(model)
+        return digest(model, without=TIMED | {"README.md"})  # what its card says changes nothing
     from huggingface_hub import hf_hub_download
 
     return Path(hf_hub_download(str(model), "config.json")).parent.name  # of the cache: snapshots/<commit>/config.json
@@ -208,10 +313,11 @@ def verify(stage, folder):
 
 def environment():
     """Versions, commit, machine: what else a result may depend on."""
+    versions = {name: _version(name) for name in PACKAGES}
     return {
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
-        "commit": _commit(),
+        "versions": {name: number for name, number in versions.items() if number},
+        **_commit(),
         "device": _device(),
         "machine": platform.machine(),
         "threads": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count())),
@@ -226,30 +332,43 @@ def _version(package):
 
 
 def _commit():
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "rev-parse", "HEAD"]
+    """The commit of this code, and whether the code was changed since; an installed wheel has no commit, only a version."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        # A wheel may lie inside somebody else's repository, which does not track it.
+        _git("ls-files", "--error-unmatch", Path(__file__).name)
+        changes = _git("status", "--porcelain", "--untracked-files=no", "--", ":/pdsel", ":/notebooks")
+        return {"commit": _git("rev-parse", "HEAD"), "dirty": bool(changes)}
     except (OSError, subprocess.CalledProcessError):
-        return None  # an installed wheel has no commit, only a version
+        return {"commit": None, "dirty": None}
+
+
+def _git(*arguments):
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _device():
-    import sys
-
-    if "torch" not in sys.modules:
-        return "cpu"  # the stage did not touch a model
-    import torch
-
+    """What `pdsel.engine.models.device` finds, by name; torch is not loaded just to be asked."""
+    forced = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
+    torch = sys.modules.get("torch")
+    if forced or torch is None:
+        return "cpu"
     if torch.cuda.is_available():
         return torch.cuda.get_device_name(0)
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def slug(name):
-    """A method's name as a file name.
+    """A name as a file name; two names that look alike get two file names.
 
-    >>> slug("PD(rati.)")
-    'PD-rati'
+    A name of letters, digits, `_` and `-`, perhaps with a word in parentheses (as the methods have), is spelled out. From any
+    other name something is lost, so a short digest of the name is added.
+
+    >>> slug("PD(rati.)"), slug("c++"), slug("c#")
+    ('PD-rati', 'c-cedb1b', 'c-951a4d')
     """
-    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")
+    spelled = re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-")
+    if re.fullmatch(r"[A-Za-z0-9_]+(-[A-Za-z0-9_]+)*(\([A-Za-z0-9_]+\.?\))?", name):
+        return spelled
+    short = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:6]
+    return f"{spelled}-{short}" if spelled else short

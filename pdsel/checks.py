@@ -1,5 +1,7 @@
 """One way to refuse bad input: name the column, the ids and the remedy."""
 
+import pandas as pd
+
 
 class DataError(ValueError):
     """Input that cannot be used, with what to do about it."""
@@ -28,7 +30,99 @@ def refuse(ids, column, problem, remedy):
         raise DataError(f"{column} {problem}: {some(ids)}. Remedy: {remedy}")
 
 
+def refuse_repeated(index, column, problem, remedy):
+    """Raise `DataError` if an id occurs more than once in an index.
+
+    >>> refuse_repeated(pd.Index(["p1", "p2", "p1"]), "pair_id", "occurs more than once", "drop repeats")
+    Traceback (most recent call last):
+    pdsel.checks.DataError: pair_id occurs more than once: 1 (first: p1). Remedy: drop repeats
+    """
+    if not index.is_unique:
+        refuse(index[index.duplicated()].unique(), column, problem, remedy)
+
+
+# Columns that stand beside those of the aspects, and the row of all aspects.
+RESERVED = frozenset(
+    [
+        "all",
+        "aspect",
+        "conflict",
+        "first",
+        "overall_gap",
+        "pair_id",
+        "pooled",
+        "prompt_id",
+        "replicate",
+        "row",
+        "second",
+        "utility",
+    ]
+)
+
+
+def refuse_reserved(aspects):
+    """Raise `DataError` if an aspect has a name that a column beside the aspects' has.
+
+    >>> refuse_reserved(["honesty", "utility"])
+    Traceback (most recent call last):
+    pdsel.checks.DataError: aspect has a reserved name: 1 (first: utility). Remedy: rename it, such as to utility_rating
+    """
+    reserved = [aspect for aspect in aspects if aspect in RESERVED]
+    if reserved:
+        refuse(reserved, "aspect", "has a reserved name", f"rename it, such as to {reserved[0]}_rating")
+
+
 def require_columns(table_columns, needed, table):
     """Raise `DataError` naming the columns of `table` that are missing."""
     missing = [column for column in needed if column not in table_columns]
     refuse(missing, f"{table}: column", "missing", f"rename or add it; present are {sorted(table_columns)}")
+
+
+def check_pairs(pairs, columns=("pair_id", "prompt", "chosen", "rejected", "aspect")):
+    """Refuse a pairs table that nothing downstream could use.
+
+    Raises
+    ------
+    ValueError
+        For missing columns, an empty table, repeated `pair_id`, null or empty texts, chosen equal to rejected.
+
+    >>> from datasets import Dataset
+    >>> check_pairs(Dataset.from_dict({"pair_id": ["a"], "prompt": ["p"], "chosen": ["x"], "rejected": ["x"],
+    ...                                "aspect": ["k"]}))
+    Traceback (most recent call last):
+    pdsel.checks.DataError: chosen equals rejected: 1 (first: a). Remedy: drop these pairs; they teach nothing
+    """
+    require_columns(pairs.column_names, columns, "pairs table")
+    if len(pairs) == 0:
+        raise DataError("pairs table is empty. Remedy: check the filter or selection before it")
+    for column in ("pair_id", "aspect"):
+        null = [position for position, value in enumerate(pairs[column]) if value is None]
+        refuse(null, column, "is null in rows", "drop these rows, or build the table with make_pairs")
+    ids = pd.Index(list(pairs["pair_id"]))
+    refuse_repeated(ids, "pair_id", "occurs more than once", "drop the duplicate pairs")
+    blank = {"prompt": [], "chosen": [], "rejected": []}
+    equal = []
+    # A row at a time, since the texts may be larger than memory.
+    for name, row in zip(ids, pairs.select_columns(list(blank)), strict=True):
+        for column, names in blank.items():
+            if is_blank(row[column]):
+                names.append(name)
+        if row["chosen"] == row["rejected"]:
+            equal.append(name)
+    for column, names in blank.items():
+        refuse(names, column, "is null or empty", "drop these pairs")
+    refuse(equal, "chosen", "equals rejected", "drop these pairs; they teach nothing")
+
+
+def is_blank(text):
+    """Whether a text, or a list of chat messages, says nothing.
+
+    >>> is_blank(" "), is_blank([{"role": "user", "content": "Hello"}]), is_blank(None)
+    (True, False, True)
+    """
+    if isinstance(text, list):
+        contents = [message.get("content") if isinstance(message, dict) else None for message in text]
+    else:
+        contents = [text if isinstance(text, str) else None]
+    # Content that is not text, such as a list of images and texts, says something.
+    return not any(content.strip() if isinstance(content, str) else content for content in contents)

@@ -1,13 +1,11 @@
 """The preference divergence (PD) term of DMPO: pure numpy on tables keyed by `pair_id`, no torch."""
 
 import warnings
-import weakref
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from pdsel.checks import DataError, refuse, require_columns
+from pdsel.checks import DataError, refuse, refuse_repeated, require_columns
 from pdsel.data.gaps import rating_gaps
 
 
@@ -48,22 +46,25 @@ def scale_margins(margins, aspect, *, quantile=0.9):
     if not 0 < quantile <= 1:
         raise DataError(f"quantile={quantile} is not in (0, 1]; the paper's gamma is a share such as 0.9")
     values, own = _checked(margins, aspect)
-    scaled = np.empty_like(values)
+    scaled = np.zeros_like(values)
     for k, name in enumerate(margins.columns):
-        size = values[:, k][own != k]
-        np.abs(size, out=size)
-        scale = np.quantile(size, quantile, overwrite_input=True) if len(size) else 0.0
-        if scale == 0 and len(size):
-            scale = size.max()  # more than `quantile` of the margins are exactly zero
-            if scale == 0:
-                warnings.warn(f"all margins of aspect {name!r} are zero: it contributes nothing to PD", stacklevel=2)
-        if scale == 0:
-            scaled[:, k] = 0.0
-            continue
-        with np.errstate(over="ignore"):  # beyond the largest float is beyond 1
-            np.divide(values[:, k], scale, out=scaled[:, k])
-        np.clip(scaled[:, k], -1, 1, out=scaled[:, k])
-    return pd.DataFrame(scaled, index=margins.index, columns=margins.columns, copy=False)
+        sizes = np.abs(values[own != k, k])
+        scale = _scale(sizes, quantile)
+        if scale > 0:
+            # What overflows is infinite, and is clipped to 1.
+            with np.errstate(over="ignore"):
+                scaled[:, k] = np.clip(values[:, k] / scale, -1, 1)
+        elif len(sizes):
+            warnings.warn(f"all margins of aspect {name!r} are zero: it contributes nothing to PD", stacklevel=2)
+    return pd.DataFrame(scaled, index=margins.index, columns=margins.columns)
+
+
+def _scale(sizes, quantile):
+    """The quantile of the sizes of margins, or the largest size where more than that share of them is exactly zero."""
+    if len(sizes) == 0:
+        return 0.0
+    scale = np.quantile(sizes, quantile)
+    return scale if scale > 0 else sizes.max()
 
 
 def preference_divergence(margins, aspect, *, weights=None):
@@ -121,13 +122,14 @@ def preference_divergence(margins, aspect, *, weights=None):
     -0.4
     """
     values, own = _checked(margins, aspect)
-    weight = None if weights is None else _weights(weights, margins.columns)
+    weight = _weights(weights, margins.columns)
     total = np.zeros(len(values))
-    for k in np.argsort(np.asarray(margins.columns, dtype=str)):  # by name: the order of the columns changes no bit
-        terms = values[:, k] if weight is None else (weight[k] / weight)[own] * values[:, k]
-        np.add(total, terms, out=total, where=own != k)
-    np.subtract(0.0, total, out=total)  # not -total, which makes -0.0 of 0.0
-    return pd.Series(total, index=margins.index, name="pd", copy=False)
+    # The aspects are added in the order of their names, so that the order of the columns changes no bit of the sum.
+    for k in np.argsort(np.asarray(margins.columns, dtype=str)):
+        relative_weight = (weight[k] / weight)[own]
+        total += np.where(own == k, 0.0, relative_weight * values[:, k])
+    # Not -total, which is -0.0 where the total is zero.
+    return pd.Series(0.0 - total, index=margins.index, name="pd")
 
 
 def rating_divergence(pairs):
@@ -171,24 +173,23 @@ def _checked(margins, aspect):
             f"margins: {margins.shape[1]} aspect (kappa = {margins.shape[1]}); PD is about the other aspects, so at least "
             "two columns are needed"
         )
-    refuse(repeated(margins.index), "margins: pair_id", "occurs more than once", "drop repeats")
-    refuse(repeated(margins.columns), "margins: column", "occurs more than once", "keep one per aspect")
+    refuse_repeated(margins.index, "margins: pair_id", "occurs more than once", "drop repeats")
+    refuse_repeated(margins.columns, "margins: column", "occurs more than once", "keep one per aspect")
     aspect = aligned(aspect, margins.index, "aspect")
-    labels, names = pd.factorize(aspect, use_na_sentinel=False)  # few names: looked up once each, not once a pair
-    columns = margins.columns.get_indexer(names)
-    refuse(sorted(map(str, names[columns < 0])), "margins: column", "missing for an aspect", "score with every proxy")
-    own = columns[labels]
+    own = margins.columns.get_indexer(aspect)
+    unknown = sorted(aspect[own < 0].astype(str).unique())
+    refuse(unknown, "margins: column", "missing for an aspect", "score with every proxy")
     values = margins.to_numpy(dtype=float)
-    bad = ~np.isfinite(values)
-    if bad.any():
-        bad[np.arange(len(values)), own] = False
-        for k, name in enumerate(margins.columns):
-            refuse(
-                margins.index[bad[:, k]],
-                f"margins[{name!r}]",
-                "is NaN or infinite where another aspect needs it",
-                "score these pairs with this aspect's proxy, or drop them",
-            )
+    usable = np.isfinite(values)
+    # The margin of a pair's own aspect is never read, so it may be anything.
+    usable[np.arange(len(values)), own] = True
+    for k, name in enumerate(margins.columns):
+        refuse(
+            margins.index[~usable[:, k]],
+            f"margins[{name!r}]",
+            "is NaN or infinite where another aspect needs it",
+            "score these pairs with this aspect's proxy, or drop them",
+        )
     return values, own
 
 
@@ -205,58 +206,16 @@ def aligned(series, index, name):
     """
     if series.index.equals(index):
         return series
-    refuse(repeated(series.index), name, "has several entries for a pair", "keep one per pair")
+    refuse_repeated(series.index, name, "has several entries for a pair", "keep one per pair")
     rows = series.index.get_indexer(index)
     refuse(index[rows < 0], name, "has no entry for a pair", f"pass the {name} of every pair")
     return series.iloc[rows]
 
 
-WORD = 8  # bytes of an unsigned 64-bit number
-MIX = np.uint64(
-    0x9E3779B97F4A7C15
-)  # 2^64 over the golden ratio, odd: equal strings only, or bad luck, give equal digests
-_DISTINCT = weakref.WeakValueDictionary()  # indexes (they cannot change) in which no id was found twice, by `id`
-
-
-def repeated(index):
-    """The ids that occur more than once in an index, each once.
-
-    Pandas would put all strings into a hash table, which at ten million ids takes seconds and a gigabyte. Instead:
-    ascending ids, as `make_pairs` gives them, are distinct; so are ids with distinct 64-bit digests, found by sorting.
-
-    >>> list(repeated(pd.Index(["p", "q", "p", "p"])))
-    ['p']
-    """
-    if _DISTINCT.get(id(index)) is index:
-        return index[:0]
-    if not (index.dtype == "str" and _surely_distinct(pa.array(index.array, type=pa.large_string()))):
-        found = index[index.duplicated()].unique()
-        if len(found):
-            return found
-    _DISTINCT[id(index)] = index
-    return index[:0]
-
-
-def _surely_distinct(ids):
-    """Whether Arrow strings have distinct digests, read where they lie; False says nothing.
-
-    Only for strings of one length that is a multiple of 8 bytes, such as `pair_id`'s 16.
-    """
-    ids = ids.combine_chunks() if isinstance(ids, pa.ChunkedArray) else ids
-    _, ends, texts = ids.buffers()
-    ends = np.frombuffer(ends, dtype=np.int64)[ids.offset : ids.offset + len(ids) + 1]
-    width = ends[1] - ends[0] if len(ids) else 0
-    if width == 0 or width % WORD or (np.diff(ends) != width).any():
-        return False
-    words = np.frombuffer(texts, dtype=np.uint64, count=len(ids) * width // WORD, offset=ends[0]).reshape(len(ids), -1)
-    digests = words[:, 0].copy()
-    for column in words.T[1:]:
-        digests = digests * MIX ^ column  # modulo 2^64
-    digests.sort()
-    return bool((digests[1:] != digests[:-1]).all())
-
-
 def _weights(weights, columns):
+    """The weight of each aspect, in the order of the columns; all equal where none are given."""
+    if weights is None:
+        return np.ones(len(columns))
     refuse([c for c in columns if c not in weights], "weights: aspect", "has no weight", "give every aspect a weight")
     refuse([c for c in columns if not 0 < weights[c] < np.inf], "weights", "not positive and finite", "use weights > 0")
     return np.array([float(weights[c]) for c in columns])

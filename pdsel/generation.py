@@ -1,7 +1,7 @@
 """Outputs of a policy: greedy decoding or sampling, with transformers or with vLLM.
 
-What a prompt gets depends on the model, the prompt and the seed, never on the prompts beside it: padding is masked, and
-sampling reads its random numbers from a stream of the prompt's own.
+The output for a prompt depends on the model, the prompt and the seed, never on the other prompts: padding is masked, and
+every prompt has its own stream of random numbers.
 """
 
 import hashlib
@@ -22,7 +22,8 @@ from transformers import (
 )
 
 from pdsel.checks import DataError, refuse
-from pdsel.engine.models import SAFE, device, load_causal, load_tokenizer
+from pdsel.data.messages import is_chat
+from pdsel.engine.models import SAFE, device, load_causal, load_tokenizer, resolve
 
 
 def generate(
@@ -43,7 +44,7 @@ def generate(
     Parameters
     ----------
     model : str
-        Path or hub id of a causal model.
+        Path or hub id of a causal model, or "notesworld" for the shipped one.
     prompts : list of str or of chat messages
         Strings go in as they are, with the special tokens that the tokenizer adds (such as BOS); lists of messages
         (`{"role", "content"}`) go through its chat template. A list may hold both.
@@ -51,20 +52,20 @@ def generate(
     temperature, top_p : float
         Temperature 0 is greedy. Sampling defaults and penalties that a model carries along are not used.
     stop : str or list of str
-        An output ends before the first of these strings, and at every end token that the model or tokenizer names.
+        An output ends before the first of these strings, and at any end token that the model or tokenizer names.
     batch_size : int
-        Prompts of like length share a batch, the longest first, so that too little memory shows at once. vLLM makes its
+        Prompts of similar length share a batch, the longest first, so that a lack of memory shows at once. vLLM makes its
         own batches.
     seed : int
-        A prompt's draw depends on the seed, the prompt's text, and how often the text occurred before in `prompts` (so
-        a repeated prompt gets several draws). Two models draw with the same random numbers, which makes their
+        A prompt's draw depends on the seed, the prompt's text, and how often the text occurred before in `prompts`, so
+        that a repeated prompt gets several draws. Two models draw with the same random numbers, which makes their
         comparison sharper. The global random state is neither read nor changed.
     engine : {"transformers", "vllm"}
-        The two draw other texts at temperatures above 0.
+        At temperatures above 0 the two engines draw different texts.
     dtype : str or torch.dtype
-        "auto" is that of the checkpoint. In float32 the text is the same for every batch size and order of prompts,
-        short of two tokens that tie within rounding (about 1e-6). In bfloat16 such ties are common: ask for "float32"
-        where the text may not depend on the batch.
+        "auto" is the type of the checkpoint. In float32 the text is the same for every batch size and order of prompts,
+        unless two tokens tie within rounding (about 1e-6). In bfloat16 such ties are common: use "float32" if the text
+        must not depend on the batch.
 
     Returns
     -------
@@ -79,8 +80,7 @@ def generate(
 
     Examples
     --------
-    >>> from pdsel.notesworld import BASE_MODEL
-    >>> generate(BASE_MODEL, ["notes size tiny ; food moss ; home ? ; age old ; tell food ="], stop=" .")
+    >>> generate("notesworld", ["notes size tiny ; food moss ; home ? ; age old ; tell food ="], stop=" .")
     ['food moss']
     """
     stop = [stop] if isinstance(stop, str) else list(stop)
@@ -90,6 +90,7 @@ def generate(
     prompts = list(prompts)
     if not prompts:
         return []
+    model = resolve(model)
     tokenizer = load_tokenizer(model)
     texts = prompt_texts(tokenizer, prompts)
     # a chat template writes its own special tokens; never add them twice
@@ -114,23 +115,25 @@ def generate(
 
 
 def _check_options(max_new_tokens, temperature, top_p, stop, batch_size, engine):
-    wrong = {
-        f"max_new_tokens={max_new_tokens}: generate at least one token": max_new_tokens < 1,
-        f"temperature={temperature}: 0 is greedy, larger is more random": not 0 <= temperature < float("inf"),
-        f"top_p={top_p}: keep a share in (0, 1]": not 0 < top_p <= 1,
-        f"stop={stop}: give non-empty strings": not all(isinstance(word, str) and word for word in stop),
-        f"batch_size={batch_size}: at least one prompt a batch": batch_size < 1,
-        f"engine={engine!r}: use one of {list(ENGINES)}": engine not in ENGINES,
-    }
-    for message in (message for message, found in wrong.items() if found):
-        raise DataError(message)
+    if max_new_tokens < 1:
+        raise DataError(f"max_new_tokens={max_new_tokens}: generate at least one token")
+    if not 0 <= temperature < float("inf"):
+        raise DataError(f"temperature={temperature}: 0 is greedy, larger is more random")
+    if not 0 < top_p <= 1:
+        raise DataError(f"top_p={top_p}: keep a share in (0, 1]")
+    if not all(isinstance(word, str) and word for word in stop):
+        raise DataError(f"stop={stop}: give non-empty strings")
+    if batch_size < 1:
+        raise DataError(f"batch_size={batch_size}: a batch holds at least one prompt")
+    if engine not in ENGINES:
+        raise DataError(f"engine={engine!r}: use one of {list(ENGINES)}")
 
 
 def prompt_texts(tokenizer, prompts):
-    """Every prompt as the text the model reads: a string as it is, messages through the chat template."""
+    """Every prompt as the text that the model reads: strings as they are, messages through the chat template."""
     chats = [i for i, prompt in enumerate(prompts) if not isinstance(prompt, str)]
     refuse(
-        [i for i in chats if not _is_chat(prompts[i])],
+        [i for i in chats if not is_chat(prompts[i])],
         "prompts: position",
         "holds neither a string nor a list of messages",
         'give strings, or lists of {"role": ..., "content": ...}',
@@ -150,22 +153,14 @@ def prompt_texts(tokenizer, prompts):
     ]
 
 
-def _is_chat(prompt):
-    return (
-        isinstance(prompt, list)
-        and len(prompt) > 0
-        and all(isinstance(turn, dict) and {"role", "content"} <= turn.keys() for turn in prompt)
-    )
-
-
 def _context(model):
-    """How many tokens the model can read and write, `None` where its config doesn't say."""
+    """How many tokens the model can read and write; `None` if its config does not say."""
     config = AutoConfig.from_pretrained(model, trust_remote_code=SAFE["trust_remote_code"])
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
 
 def _check_lengths(ids, max_new_tokens, context):
-    refuse([i for i, row in enumerate(ids) if not row], "prompts: position", "holds no token", "drop the empty prompts")
+    refuse([i for i, row in enumerate(ids) if not row], "prompts: position", "is empty", "drop the empty prompts")
     if context is not None:
         room = context - max_new_tokens
         refuse(
@@ -197,11 +192,12 @@ def cut(text, stop):
     >>> cut("a cat and a dog", ["dog", "and"])
     'a cat '
     """
-    return text[: min((found for word in stop if (found := text.find(word)) >= 0), default=None)]
+    ends = [text.find(word) for word in stop if word in text]
+    return text[: min(ends, default=len(text))]
 
 
 def end_tokens(tokenizer, stop, configured=None):
-    """The ids that end an output: those configured, the tokenizer's own, and stop strings that are tokens (`<|end|>`)."""
+    """The ids that end an output: the configured ones, the tokenizer's own, and stop strings that are tokens (`<|end|>`)."""
     configured = [configured] if isinstance(configured, int) else configured or []
     added = tokenizer.get_added_vocab()  # special tokens never show in the text, where stop strings are looked for
     ends = {*configured, tokenizer.eos_token_id, *(added[word] for word in stop if word in added)}
@@ -209,10 +205,10 @@ def end_tokens(tokenizer, stop, configured=None):
 
 
 class SeededDraw(LogitsProcessor):
-    """Sampling as a choice that greedy decoding then repeats: only the token that was drawn stays possible.
+    """Sampling for greedy decoding: a token is drawn, and only that token stays possible.
 
-    Row i draws with the numbers of stream `keys[i]`, one for every step, by inverting the distribution function of its
-    tokens. So the draw is exact, and the same whatever else is in the batch.
+    Row i draws with the numbers of stream `keys[i]`, one for each step, by inverting the distribution function of its
+    tokens. So the draw is exact, and it does not depend on the other rows of the batch.
     """
 
     def __init__(self, keys, steps, start):
@@ -230,7 +226,7 @@ class SeededDraw(LogitsProcessor):
 
 
 class StopStrings(StoppingCriteria):
-    """Ends a row early once a stop string shows in its text; the exact cut is made afterwards, by `cut`."""
+    """Ends a row once a stop string shows in its text; `cut` makes the exact cut afterwards."""
 
     def __init__(self, tokenizer, stop, start):
         self.tokenizer, self.stop, self.start = tokenizer, stop, start
@@ -246,7 +242,7 @@ def _transformers(model, tokenizer, ids, keys, *, max_new_tokens, temperature, t
     net = load_causal(model, dtype=dtype).to(device()).eval()
     ends = end_tokens(tokenizer, stop, net.generation_config.eos_token_id)
     pad = tokenizer.pad_token_id or 0
-    # On the model too: what a config leaves open, `net.generate` fills from the model's own, which may hold a temperature.
+    # Set on the model, too: `net.generate` fills gaps from the model's own config, which may hold a temperature.
     net.generation_config = GenerationConfig(
         max_new_tokens=max_new_tokens,
         do_sample=False,
@@ -270,8 +266,8 @@ def _transformers(model, tokenizer, ids, keys, *, max_new_tokens, temperature, t
             stopping_criteria=[StopStrings(tokenizer, stop, width)] if stop else [],
         )[:, width:]
         for i, row in zip(batch, new.tolist(), strict=True):
-            said = list(takewhile(lambda token: token not in ends, row))
-            outputs[i] = tokenizer.decode(said, skip_special_tokens=True)
+            before_end = list(takewhile(lambda token: token not in ends, row))
+            outputs[i] = tokenizer.decode(before_end, skip_special_tokens=True)
     return [outputs[i] for i in range(len(ids))]
 
 
@@ -300,10 +296,10 @@ def _vllm(model, tokenizer, ids, keys, *, max_new_tokens, temperature, top_p, st
         "stop": stop,
         "stop_token_ids": ends,
     }
-    found = vllm.LLM(model=str(model), dtype=dtype, seed=0).generate(
-        [{"prompt_token_ids": row} for row in ids], [vllm.SamplingParams(**settings, seed=key) for key in keys]
-    )
-    return [request.outputs[0].text for request in found]
+    prompts = [{"prompt_token_ids": row} for row in ids]
+    sampling = [vllm.SamplingParams(**settings, seed=key) for key in keys]
+    requests = vllm.LLM(model=str(model), dtype=dtype, seed=0).generate(prompts, sampling)
+    return [request.outputs[0].text for request in requests]
 
 
 ENGINES = {"transformers": _transformers, "vllm": _vllm}

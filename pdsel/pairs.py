@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from datasets import Features, Value
 
-from pdsel.checks import DataError, refuse, require_columns
+from pdsel.checks import DataError, check_pairs, refuse, refuse_repeated, refuse_reserved, require_columns
 from pdsel.data.gaps import mean_gap, rating_gaps
-from pdsel.data.subsets import draw, subsample, supply
-from pdsel.data.tables import Spool, check_pairs, rows_at
+from pdsel.data.scratch import write_table
+from pdsel.data.subsets import random_key, subsample, supply
 from pdsel.ratings import check_ratings
 
 __all__ = ["check_pairs", "compare_responses", "make_pairs", "pair_id", "relabel", "supply"]
@@ -128,6 +128,7 @@ def _aspects(ratings, aspects):
     present = list(ratings[0]["ratings"])
     aspects = present if aspects is None else list(aspects)
     refuse([a for a in aspects if a not in present], "ratings: aspect", "present in no row", f"use some of {present}")
+    refuse_reserved(aspects)
     return aspects
 
 
@@ -152,13 +153,13 @@ def _check_parts(table, aspects):
         warnings.warn(
             f"aspects {missing} label no pair (only ties, or too few prompts): they can have no proxy", stacklevel=3
         )
-    counts = table["pair_id"].value_counts()
-    refuse(counts[counts > 1].index, "pair_id", "occurs more than once (same texts in two prompts)", "drop repeats")
+    ids = pd.Index(table["pair_id"])
+    refuse_repeated(ids, "pair_id", "occurs more than once (same texts in two prompts)", "drop repeats")
 
 
 def _assign(prompt_ids, aspects, seed):
     """Prompt to aspect, equal shares, independent of row order."""
-    ranked = sorted(prompt_ids, key=lambda name: draw(seed, name))
+    ranked = sorted(prompt_ids, key=lambda name: random_key(seed, name))
     return {name: aspects[rank % len(aspects)] for rank, name in enumerate(ranked)}
 
 
@@ -196,27 +197,27 @@ def _ids(ratings, table):
 
 
 def _with_texts(ratings, table, aspects):
-    """The pairs table, written prompt by prompt: its texts (each up to six times) may be larger than memory."""
-    spool = Spool(_features(aspects))
-    prompts = rows_at(ratings.select_columns(["prompt", "responses", "models"]), table["row"].tolist())
-    for record, prompt in zip(table.itertuples(), prompts, strict=True):
-        better, worse = record.better, record.worse
-        spool.add(
-            {
-                "pair_id": record.pair_id,
-                "prompt_id": record.prompt_id,
-                "prompt": prompt["prompt"],
-                "chosen": prompt["responses"][better],
-                "rejected": prompt["responses"][worse],
-                "aspect": record.aspect,
-                "chosen_model": prompt["models"][better],
-                "rejected_model": prompt["models"][worse],
-                "rating_gaps": record.rating_gaps,
-                "overall_gap": record.overall_gap,
-                "conflict": record.conflict,
-            }
-        )
-    return spool.finish()
+    """The pairs table, written pair by pair: its texts, of which each stands in several pairs, may exceed memory."""
+    prompts = ratings.select_columns(["prompt", "responses", "models"]).select(table["row"])
+    rows = (_pair(pair, prompt) for pair, prompt in zip(table.itertuples(), prompts, strict=True))
+    return write_table(rows, _features(aspects))
+
+
+def _pair(pair, prompt):
+    """A row of the pairs table, from the positions of the responses and their prompt."""
+    return {
+        "pair_id": pair.pair_id,
+        "prompt_id": pair.prompt_id,
+        "prompt": prompt["prompt"],
+        "chosen": prompt["responses"][pair.better],
+        "rejected": prompt["responses"][pair.worse],
+        "aspect": pair.aspect,
+        "chosen_model": prompt["models"][pair.better],
+        "rejected_model": prompt["models"][pair.worse],
+        "rating_gaps": pair.rating_gaps,
+        "overall_gap": pair.overall_gap,
+        "conflict": pair.conflict,
+    }
 
 
 def _with_conflict(table):
@@ -263,21 +264,10 @@ def relabel(pairs, by="overall"):
         gaps = mean_gap(rating_gaps(pairs)).to_numpy()
     unknown = np.array(pairs["pair_id"])[np.isnan(gaps)]
     refuse(unknown, gap_of[by], "is absent", "drop these pairs, or relabel by the other rating")
-    kept = np.flatnonzero(gaps)
-    if not len(kept):
+    untied = np.flatnonzero(gaps)
+    if not len(untied):
         raise DataError(f"{gap_of[by]}: all {len(pairs)} pairs are ties. Remedy: relabel by the other rating")
-
-    def labelled(positions):
-        for row, gap in zip(rows_at(pairs, positions), gaps[positions], strict=True):
-            yield _swap(row) if gap < 0 else row
-
-    position = {
-        row["pair_id"]: at for at, row in zip(kept, labelled(kept), strict=True)
-    }  # of equal pairs the last stays
-    spool = Spool(pairs.features)
-    for row in labelled([position[name] for name in sorted(position)]):
-        spool.add(row)
-    return spool.finish()
+    return _with_labels_turned(pairs.select(untied), gaps[untied] < 0)
 
 
 def flip_labels(pairs, share, *, seed=0):
@@ -288,13 +278,28 @@ def flip_labels(pairs, share, *, seed=0):
     >>> flip_labels(pairs, 1.0)[0]["chosen"]
     'y'
     """
-    order = sorted(pairs["pair_id"], key=lambda name: draw(f"flip {seed}", name))
-    turned = set(order[: round(share * len(order))])
-    rows = [_swap(row) if row["pair_id"] in turned else row for row in pairs]
-    spool = Spool(pairs.features)
-    for row in sorted(rows, key=lambda row: row["pair_id"]):
-        spool.add(row)
-    return spool.finish()
+    order = sorted(pairs["pair_id"], key=lambda name: random_key(f"flip {seed}", name))
+    flipped = set(order[: round(share * len(order))])
+    return _with_labels_turned(pairs, [name in flipped for name in pairs["pair_id"]])
+
+
+def _with_labels_turned(pairs, turned):
+    """The pairs, with chosen and rejected swapped where `turned`, sorted by their new ids.
+
+    Two pairs that have become equal are one pair, the last of them.
+    """
+    texts = pairs.select_columns(["pair_id", "prompt", "chosen", "rejected", "aspect"])
+    position_of = {}
+    for position, (row, turn) in enumerate(zip(texts, turned, strict=True)):
+        name = _turned_id(row) if turn else row["pair_id"]
+        position_of[name] = position
+    order = [position_of[name] for name in sorted(position_of)]
+    rows = zip(order, pairs.select(order), strict=True)
+    return write_table((_swap(row) if turned[position] else row for position, row in rows), pairs.features)
+
+
+def _turned_id(row):
+    return pair_id(row["prompt"], row["rejected"], row["chosen"], row["aspect"])
 
 
 def _swap(row):
@@ -308,5 +313,5 @@ def _swap(row):
     if row.get("overall_gap") is not None:
         swapped["overall_gap"] = -row["overall_gap"]
         swapped["conflict"] = swapped["overall_gap"] < 0
-    swapped["pair_id"] = pair_id(row["prompt"], swapped["chosen"], swapped["rejected"], row["aspect"])
+    swapped["pair_id"] = _turned_id(row)
     return {name: value for name, value in swapped.items() if name in row}

@@ -2,8 +2,7 @@
 
 import json
 import os
-import tempfile
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,20 @@ from tqdm.auto import tqdm
 from pdsel.artifacts import slug
 from pdsel.checks import DataError, refuse
 from pdsel.engine import processes
+from pdsel.engine.features import pair_features
 from pdsel.engine.launch import launch
+from pdsel.engine.models import resolve
+from pdsel.engine.options import check_options
+from pdsel.engine.probes import CANDIDATES, blocks_of, load_probe, train_probe
 from pdsel.engine.proxy_sample import training_ids
 from pdsel.engine.scoring import classifier_rewards, response_lengths, response_logps
+from pdsel.engine.scratch import lasting_scratch_folder
 from pdsel.engine.shared_proxy import name_aspect, named_pairs, named_start
 from pdsel.pairs import check_pairs
 from pdsel.selection import POOLED
 from pdsel.training import train_reward, train_with_offset, training_log
+
+TRAINED_ON = "trained_on.txt"  # beside the weights: the ids of the pairs, one a line
 
 
 @dataclass(frozen=True)
@@ -27,9 +33,10 @@ class Proxy:
     """A trained reward r_k: where it is and how to read it.
 
     `kind` "classifier": the scalar head of the model at `path`. "implicit": beta * log(pi_k / pi_ref), with pi_k at `path`
-    and pi_ref at `reference`. "shared": the same, of one model for all aspects whose prompts name `aspect`.
-    `length_penalty` is subtracted per token when scoring (see `fit_proxy`). `seconds`, `n_pairs` and `n_tokens` (prompt
-    and response of either side, every pass) are what its training took.
+    and pi_ref at `reference`. "shared": the same, of one model for all aspects whose prompts name `aspect`. "probe": the
+    weights at `path` on what the frozen model at `reference` makes of a response.
+    `length_penalty` is subtracted per token when scoring (see `fit_proxy`). `seconds`, `n_pairs` and `n_tokens` (of the
+    prompt and response of either side, in every pass) are what its training took.
     """
 
     aspect: str
@@ -42,26 +49,26 @@ class Proxy:
     seconds: float
     n_pairs: int
     n_tokens: int
-    holder: object = field(default=None, repr=False, compare=False)  # keeps a temporary folder alive
 
     def save(self):
         """Write `proxy.json` beside the weights, so that `load_proxy(path)` gives this proxy again."""
-        record = {name: value for name, value in asdict(replace(self, holder=None)).items() if name != "holder"}
-        Path(self.path, "proxy.json").write_text(json.dumps(record, indent=1))
-        return self
+        Path(self.path, "proxy.json").write_text(json.dumps(asdict(self), indent=1))
 
     @property
     def trained_on(self):
-        """The `pair_id`s of its training, as a set."""
-        return set(Path(self.path, "trained_on.txt").read_text().split("\n"))
+        """The set of `pair_id`s that it was trained on."""
+        return set(Path(self.path, TRAINED_ON).read_text().split("\n"))
 
 
 def load_proxy(path, aspect=None):
-    """The proxy that `fit_proxy` saved at `path`; of kind "shared", that of any `aspect` (default: the one it was saved as)."""
+    """The proxy that `fit_proxy` saved at `path`.
+
+    A proxy of kind "shared" is given for any `aspect`; the default is the one that it was saved for.
+    """
     proxy = Proxy(**json.loads(Path(path, "proxy.json").read_text()) | {"path": str(path)})
     if aspect not in (None, proxy.aspect) and proxy.kind != "shared":
         raise DataError(
-            f"aspect={aspect!r}: the proxy at {path} is of {proxy.aspect!r} only. Remedy: load another folder"
+            f"aspect={aspect!r}: the proxy at {path} judges {proxy.aspect!r} only. Remedy: load another folder"
         )
     return replace(proxy, aspect=aspect or proxy.aspect)
 
@@ -91,10 +98,11 @@ def fit_proxy(
         Pairs table; only the rows labelled on `aspect` are used ("shared": all rows).
     aspect : str or None
     model : str
-        Path or hub id to start from; for "implicit" and "shared" also the reference.
-    kind : {"classifier", "implicit", "shared"}
-        A Bradley-Terry scalar head through TRL's RewardTrainer (the paper's), the implicit reward of a short DPO run, or
-        the implicit reward of one run on all pairs whose prompts name their aspect (see `fit_proxies`).
+        Path, hub id or "notesworld": the model to start from; for "implicit" and "shared" it is also the reference.
+    kind : {"classifier", "implicit", "shared", "probe"}
+        A Bradley-Terry scalar head through TRL's RewardTrainer (the paper's), the implicit reward of a short DPO run, the
+        implicit reward of one run on all pairs whose prompts name their aspect (see `fit_proxies`), or a logistic regression
+        on features of the frozen model (see `pdsel.engine.probes`), which needs one forward pass and no training.
     length_penalty : float
         rho, in reward per token (0: none).
     length_sign : {"minus", "plus"}
@@ -110,10 +118,11 @@ def fit_proxy(
     resample : int, optional
         Number of a bootstrap replicate: train on the pairs of as many prompts, drawn with replacement.
     output_dir : str or Path, optional
-        Default: a temporary folder that lives as long as the proxy.
+        Where the proxy is kept. The default is a scratch folder that is removed when the process ends.
     **training
-        `learning_rate, batch_size, epochs, held_out, lora_rank, accelerate` and what else `pdsel.training` takes;
-        `held_out` are pairs of the same aspect.
+        `learning_rate, batch_size, epochs, held_out, lora_rank, accelerate` and whatever else `pdsel.training` takes;
+        `held_out` holds pairs of the same aspect. A probe takes `features, candidates, strengths, folds, length` instead, see
+        `pdsel.engine.probes`.
 
     Returns
     -------
@@ -122,48 +131,68 @@ def fit_proxy(
     Raises
     ------
     ValueError
-        For an aspect without pairs, an unknown kind or sign, or a bad pairs table.
+        For an aspect without pairs, an unknown kind, sign or option, or a bad pairs table.
     """
-    _check_options(kind, aspect, length_sign)
+    _check_kind(kind, aspect, length_sign, length_penalty)
+    check_options(training, TRAINERS[kind].options)
     check_pairs(pairs)
-    holder = None
+    model = resolve(model)
     if output_dir is None:
-        holder = tempfile.TemporaryDirectory(prefix="pdsel-proxy-")
-        output_dir = Path(holder.name) / "proxy"
+        output_dir = lasting_scratch_folder("proxy") / "proxy"
+    part = aspect
     if kind == "shared":
         model = named_start(model, sorted(set(pairs["aspect"])), f"{output_dir}-start", seed=seed)
-    part = aspect if kind != "shared" else None
+        part = None  # one model learns from the pairs of all aspects
     ids = training_ids(
         pairs, part, model=model, share=share, length_balance=length_balance, resample=resample, seed=seed
     )
-    where = {name: row for row, name in enumerate(pairs["pair_id"])}
-    rows = pairs.select([where[name] for name in ids])
-    offset = _length_offset(rows, model, length_penalty, length_sign)
-    path = _train(
-        kind,
-        rows,
-        offset,
-        beta,
-        {"model": model, "output_dir": output_dir, "seed": seed, "max_length": max_length} | training,
-    )
-    Path(path, "trained_on.txt").write_text("\n".join(sorted(set(ids))))
+    row_of = {name: row for row, name in enumerate(pairs["pair_id"])}
+    drawn = pairs.select([row_of[name] for name in ids])
+    offset = _length_offset(drawn, model, length_penalty, length_sign)
+    options = {"model": model, "output_dir": output_dir, "max_length": max_length} | training
+    if kind == "probe":  # a convex fit, which needs no seed
+        path = train_probe(drawn, **options)
+    elif kind == "classifier":
+        path = train_reward(drawn, (-offset).tolist(), seed=seed, **options)
+    else:
+        if kind == "shared":
+            drawn, options = _named(drawn, options)
+        path = train_with_offset(drawn, offset.tolist(), beta=beta, seed=seed, **options)
+    Path(path, TRAINED_ON).write_text("\n".join(sorted(set(ids))))
     log = training_log(path)
-    penalty = length_penalty if length_sign == "minus" else 0.0
-    name = aspect if aspect is not None else POOLED
-    return Proxy(
-        name, kind, path, str(model), beta, penalty, max_length, log["seconds"], len(rows), log["n_tokens"], holder
-    ).save()
+    proxy = Proxy(
+        aspect=POOLED if aspect is None else aspect,
+        kind=kind,
+        path=path,
+        reference=model,
+        beta=beta,
+        length_penalty=length_penalty if length_sign == "minus" else 0.0,
+        max_length=max_length,
+        seconds=log["seconds"],
+        n_pairs=len(drawn),
+        n_tokens=log["n_tokens"],
+    )
+    proxy.save()
+    return proxy
+
+
+TRAINERS = {
+    "classifier": train_reward,
+    "implicit": train_with_offset,
+    "shared": train_with_offset,
+    "probe": train_probe,
+}
 
 
 def fit_proxies(pairs, *, output_dir=None, aspects=None, **options):
-    """A proxy per aspect: a training each, or for kind "shared" one training in all.
+    """A proxy per aspect: one training for each, or for kind "shared" one training in all.
 
     Parameters
     ----------
     pairs : datasets.Dataset
         Pairs table.
     output_dir : str or Path, optional
-        A folder per proxy is made in it.
+        A folder per proxy is made in it, named by the aspect's `slug`.
     aspects : list of str, optional
         Default: every aspect that labels a pair, sorted.
     **options
@@ -172,37 +201,71 @@ def fit_proxies(pairs, *, output_dir=None, aspects=None, **options):
     Returns
     -------
     dict
-        Aspect to `Proxy`, for `score_margins`. Proxies of kind "shared" are one model's; each carries its share of the
-        cost.
+        Aspect to `Proxy`, for `score_margins`. Proxies of kind "shared" are those of one model, and those of kind "probe"
+        come from one reading of all pairs; each carries its share of that cost.
+
+    Raises
+    ------
+    ValueError
+        As `fit_proxy` does, and for two aspects whose folders would be the same.
     """
     aspects = sorted(set(pairs["aspect"])) if aspects is None else list(aspects)
-    if options.get("kind") != "shared":
-        folders = {aspect: Path(output_dir, slug(aspect)) if output_dir else None for aspect in aspects}
-        return {aspect: fit_proxy(pairs, aspect, output_dir=folders[aspect], **options) for aspect in aspects}
-    one = fit_proxy(pairs, aspects[0], output_dir=Path(output_dir, "shared") if output_dir else None, **options)
-    parts = {"seconds": one.seconds / len(aspects), "n_tokens": one.n_tokens // len(aspects)}
-    return {aspect: replace(one, aspect=aspect, **parts) for aspect in aspects}
+    if options.get("kind") == "shared":
+        folder = Path(output_dir, "shared") if output_dir else None
+        shared = fit_proxy(pairs, aspects[0], output_dir=folder, **options)
+        cost = {"seconds": shared.seconds / len(aspects), "n_tokens": shared.n_tokens // len(aspects)}
+        return {aspect: replace(shared, aspect=aspect, **cost) for aspect in aspects}
+    folders = _folders(output_dir, aspects) if output_dir else dict.fromkeys(aspects)
+    if options.get("kind") == "probe":
+        return _fit_probes(pairs, folders, **options)
+    return {aspect: fit_proxy(pairs, aspect, output_dir=folders[aspect], **options) for aspect in aspects}
 
 
-def _train(kind, rows, offset, beta, options):
-    if kind == "classifier":
-        return train_reward(rows, (-offset).tolist(), **options)
-    if kind == "shared":
-        rows = named_pairs(rows)
-        if options.get("held_out") is not None:
-            options |= {"held_out": named_pairs(options["held_out"])}
-    return train_with_offset(rows, offset.tolist(), beta=beta, **options)
+def _fit_probes(pairs, folders, *, model, features=None, max_length=1024, candidates=CANDIDATES, **options):
+    """A probe for every aspect of `folders`, all from one reading of the pairs."""
+    if features is None:
+        features = pair_features(pairs, model=model, blocks=blocks_of(candidates), max_length=max_length)
+    options |= {"model": model, "features": features, "max_length": max_length, "candidates": candidates}
+    probes = {}
+    for aspect, folder in folders.items():
+        probe = fit_proxy(pairs, aspect, output_dir=folder, **options)
+        seconds, n_tokens = features.seconds / len(folders), features.n_tokens // len(folders)
+        probes[aspect] = replace(probe, seconds=probe.seconds + seconds, n_tokens=n_tokens)
+    return probes
+
+
+def _folders(output_dir, aspects):
+    """A folder for each aspect; two aspects never share one, also where names ignore the case of letters."""
+    names = pd.Series([slug(aspect).casefold() for aspect in aspects], index=aspects)
+    refuse(
+        names.index[names.duplicated(keep=False)],
+        "aspect",
+        "shares the name of its folder with another",
+        "rename one of them, or call fit_proxy with an output_dir for each",
+    )
+    return {aspect: Path(output_dir, slug(aspect)) for aspect in aspects}
+
+
+def _named(pairs, options):
+    """The pairs with prompts that name their aspect, and the options with held-out pairs alike."""
+    if options.get("held_out") is not None:
+        options = options | {"held_out": named_pairs(options["held_out"])}
+    return named_pairs(pairs), options
 
 
 def _length_offset(part, model, penalty, sign):
     """What is added inside the sigmoid for length: -rho * dlen ("minus") or +rho * dlen ("plus")."""
+    if penalty == 0:
+        return np.zeros(len(part))
     gap = response_lengths(model, part["chosen"]) - response_lengths(model, part["rejected"])
     return -penalty * gap if sign == "minus" else penalty * gap
 
 
-def _check_options(kind, aspect, length_sign):
-    if kind not in REWARDS:
-        raise DataError(f"kind={kind!r}: use one of {list(REWARDS)}")
+def _check_kind(kind, aspect, length_sign, length_penalty):
+    if kind not in TRAINERS:
+        raise DataError(f"kind={kind!r}: use one of {list(TRAINERS)}")
+    if kind == "probe" and length_penalty:
+        raise DataError(f"length_penalty={length_penalty}: a probe has none. Remedy: length='nuisance' fits it instead")
     if kind == "shared" and aspect is None:
         raise DataError("aspect=None with kind='shared': pooled pairs name no aspect. Remedy: kind='implicit'")
     if length_sign not in ("minus", "plus"):
@@ -211,7 +274,7 @@ def _check_options(kind, aspect, length_sign):
 
 def _implicit(proxy, prompts, responses, references, name=""):
     key = (proxy.reference, proxy.max_length, name)
-    if key not in references:  # proxies of one family share the reference: score it once
+    if key not in references:  # proxies of one base share the reference, which is scored once
         references[key] = response_logps(proxy.reference, prompts, responses, max_length=proxy.max_length)
     logps = response_logps(proxy.path, prompts, responses, max_length=proxy.max_length)
     return proxy.beta * (logps - references[key])
@@ -229,7 +292,26 @@ def _classifier(proxy, prompts, responses, references):
 REWARDS = {"classifier": _classifier, "implicit": _implicit, "shared": _shared}
 
 
-def score_margins(pairs, proxies, *, accelerate=None):
+def _probe_margins(pairs, probes, features):
+    """The margins of probes; the pairs are read once for all probes of one frozen model, or not at all."""
+    columns = {}
+    for model, max_length in dict.fromkeys((proxy.reference, proxy.max_length) for proxy in probes.values()):
+        fitted = {
+            aspect: load_probe(proxy.path)
+            for aspect, proxy in probes.items()
+            if (proxy.reference, proxy.max_length) == (model, max_length)
+        }
+        read = features
+        if read is None:
+            blocks = blocks_of(probe.weights for probe in fitted.values())
+            read = pair_features(pairs, model=model, blocks=blocks, max_length=max_length)
+        read.check(model, max_length)
+        gaps = read.of(pairs["pair_id"], read.gaps)
+        columns |= {aspect: probe.margins(gaps) for aspect, probe in fitted.items()}
+    return columns
+
+
+def score_margins(pairs, proxies, *, accelerate=None, features=None):
     """The raw margin r_k(x, chosen) - r_k(x, rejected) of every proxy on every pair.
 
     Parameters
@@ -240,6 +322,8 @@ def score_margins(pairs, proxies, *, accelerate=None):
     accelerate : str or Path, optional
         Spread the pairs over processes with this config, see `pdsel.engine.launch`: every process scores the pairs of its
         prompts, and the parts are joined by `pair_id`. Equal to one process to about 1e-6 times a log-probability.
+    features : pdsel.engine.features.PairFeatures, optional
+        For proxies of kind "probe": what was read of these pairs already, so that they are not read again.
 
     Returns
     -------
@@ -251,9 +335,9 @@ def score_margins(pairs, proxies, *, accelerate=None):
     if not named or len(named) != len(proxies):
         raise DataError(f"proxies: {len(proxies)} given for aspects {list(named)}; give one per aspect, at least one")
     if accelerate is None:
-        margins = _margins(pairs, named)
+        margins = _margins(pairs, named, features)
     else:
-        plain = {aspect: asdict(replace(proxy, holder=None)) for aspect, proxy in named.items()}
+        plain = {aspect: asdict(proxy) for aspect, proxy in named.items()}
         parts = launch(margins_of_part, pairs, plain, config=accelerate)
         margins = pd.concat(parts).loc[list(pairs["pair_id"])]
     for aspect in margins:
@@ -274,13 +358,16 @@ def margins_of_part(pairs, plain_proxies):
     return _margins(pairs.select(mine), {aspect: Proxy(**fields) for aspect, fields in plain_proxies.items()})
 
 
-def _margins(pairs, named):
+def _margins(pairs, named, features=None):
+    probes = {aspect: proxy for aspect, proxy in named.items() if proxy.kind == "probe"}
+    columns = _probe_margins(pairs, probes, features)
+    others = {aspect: proxy for aspect, proxy in named.items() if proxy.kind != "probe"}
     prompts = list(pairs["prompt"]) * 2
     responses = [*pairs["chosen"], *pairs["rejected"]]
-    references, columns = {}, {}
-    for aspect, proxy in tqdm(named.items(), desc="proxies", leave=False):
+    references = {}
+    for aspect, proxy in tqdm(others.items(), desc="proxies", leave=False):
         rewards = REWARDS[proxy.kind](proxy, prompts, responses, references)
         if proxy.length_penalty:
             rewards = rewards - proxy.length_penalty * response_lengths(proxy.reference, responses)
         columns[aspect] = rewards[: len(pairs)] - rewards[len(pairs) :]
-    return pd.DataFrame(columns, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))
+    return pd.DataFrame(columns, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))[list(named)]

@@ -14,7 +14,7 @@ never in memory as a whole.
 """
 
 import warnings
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -22,9 +22,10 @@ from pathlib import Path
 from datasets import Features, List, Value
 from tqdm.auto import tqdm
 
-from pdsel.checks import DataError, refuse, require_columns
+from pdsel.checks import DataError, refuse, refuse_reserved, require_columns
 from pdsel.data.cleaning import (
     CONTAMINATION,
+    Faults,
     check_responses,
     clean_rows,
     count,
@@ -43,8 +44,8 @@ from pdsel.data.layouts import (
     read_prompts,
     read_rating,
 )
+from pdsel.data.scratch import write_table
 from pdsel.data.sources import SOURCES
-from pdsel.data.tables import Spool
 
 __all__ = ["check_ratings", "check_responses", "load_ratings", "prompt_id", "read_rating"]
 
@@ -125,23 +126,36 @@ def load_ratings(path_or_name, *, split="train", revision=None, limit=None, clea
             f"{path_or_name} is empty: no prompts to read. Remedy: write one JSON object or Parquet row per prompt"
         )
     _check_signs(signs, survey.aspects)
+    aspects = sorted(aspect for aspect in survey.aspects if signs.get(aspect) != 0)
+    refuse_reserved(aspects)
     report = {}
-    table = _write(_parsed(files, name, clean, report, survey.n_read), survey, signs, clean, report)
-    signed = {a: signs[a] for a in sorted(survey.aspects) if signs.get(a, 1) < 1}
-    made = [f"{'reversed' if sign else 'without'} {aspect}" for aspect, sign in signed.items()]
-    if source is not None:
-        made = [source.repository, split, f"revision {revision or source.revision}", *made]
-    where = f" ({', '.join(made)})" if made else ""
-    said = f"{Path(path_or_name).name}{where}: {survey.n_read} prompts read, {len(table)} kept"
-    said += "".join(f"; {n} {what}" for what, n in report.items())
+    parsed = _parsed(files, name, clean, report, survey.n_read)
+    table = write_table(_signed_rows(parsed, survey, aspects, signs, clean, report), _features(aspects))
+    refuse_repeats(table["prompt_id"])
+    made = [] if source is None else [source.repository, split, f"revision {revision or source.revision}"]
+    made += _what_signs_did(signs, survey.aspects)
+    description = _description(Path(path_or_name).name, made, survey.n_read, len(table), report)
     if not len(table):
-        raise DataError(f"{said}. Remedy: other data, or a higher limit")
+        raise DataError(f"{description}. Remedy: other data, or a higher limit")
     if report:
-        warnings.warn(said, stacklevel=2)
-    table.info.description = said
+        warnings.warn(description, stacklevel=2)
+    table.info.description = description
     if source is not None:
         table.info.license, table.info.homepage, table.info.citation = source.licence, source.homepage, source.citation
     return table
+
+
+def _what_signs_did(signs, aspects):
+    """The aspects that were left out or reversed, in words."""
+    changed = [aspect for aspect in sorted(aspects) if signs.get(aspect, 1) < 1]
+    return [f"reversed {aspect}" if signs[aspect] else f"without {aspect}" for aspect in changed]
+
+
+def _description(name, made, n_read, n_kept, report):
+    """What was read, how it was made, and what cleaning did."""
+    where = f" ({', '.join(made)})" if made else ""
+    cleaned = "".join(f"; {n} {what}" for what, n in report.items())
+    return f"{name}{where}: {n_read} prompts read, {n_kept} kept{cleaned}"
 
 
 def _signs(signs, files):
@@ -168,9 +182,8 @@ def _parsed(files, name, clean, report, n_read=None):
     chore = "reading" if n_read else "checking"
     stream = tqdm(islice(read_prompts(files), n_read), desc=f"{chore} ratings", total=n_read, leave=False)
     for number, raw in enumerate(stream, start=1):
-        problems = []
-        raw = mend_texts(raw, report) if clean and isinstance(raw, dict) else raw
-        yield parse_prompt(raw, number, problems, name), problems
+        mended = mend_texts(raw, report) if clean and isinstance(raw, dict) else raw
+        yield parse_prompt(mended, number, name)
 
 
 @dataclass
@@ -182,48 +195,54 @@ class _Survey:
     occurrences: Counter = field(default_factory=Counter)  # text key to rows
     contaminated: set = field(default_factory=set)  # text keys
 
+    def add(self, row):
+        """Note a row that was read."""
+        self.n_read += 1
+        self.aspects.update(row["ratings"])
 
-def _survey(rows, limit, clean):
+    def add_text(self, row):
+        """Note which prompt the row is about, and whether it is one to leave out."""
+        key = text_key(row)
+        self.occurrences[key] += 1
+        if row["source"] == CONTAMINATION:
+            self.contaminated.add(key)
+
+    @property
+    def n_usable(self):
+        """Prompts that are left when repeats are merged and benchmarks are left out."""
+        return len(self.occurrences) - len(self.contaminated)
+
+
+def _survey(parsed, limit, clean):
     """Read the data once, up to `limit` prompts; unless `clean`, refuse what is wrong with them."""
-    survey, faults = _Survey(), []
-
-    def noted():
-        for row, problems in rows:
-            survey.n_read += 1
-            survey.aspects.update(row["ratings"])
-            faults.extend(problems)
-            if clean:
-                key = text_key(row)
-                survey.occurrences[key] += 1
-                if row["source"] == CONTAMINATION:
-                    survey.contaminated.add(key)
-            yield row
-            if limit == (len(survey.occurrences) - len(survey.contaminated) if clean else survey.n_read):
-                return
-
-    if clean:
-        deque(noted(), maxlen=0)
-    else:
-        check_responses(noted())
-        _raise_first(faults)
+    survey, faults, bad_ratings = _Survey(), Faults(), []
+    for row, problems in parsed:
+        survey.add(row)
+        if clean:
+            survey.add_text(row)
+        else:
+            faults.add(row)
+            bad_ratings.extend(problems)
+        if limit == (survey.n_usable if clean else survey.n_read):
+            break
+    faults.refuse()
+    _raise_first(bad_ratings)
     return survey
 
 
-def _write(rows, survey, signs, clean, report):
-    """The table; aspects missing from a row become NaN."""
-    aspects = sorted(aspect for aspect in survey.aspects if signs.get(aspect) != 0)
-    spool = Spool(_features(aspects))
-    rows = _without_problems(rows, report)
-    for row in clean_rows(rows, survey.occurrences, survey.contaminated, report) if clean else rows:
-        ratings = {a: [signs.get(a, 1) * value + 0.0 for value in ratings_of(row, a)] for a in aspects}  # no -0.0
-        spool.add(row | {"ratings": ratings})
-    table = spool.finish()
-    refuse_repeats(table["prompt_id"])
-    return table
+def _signed_rows(parsed, survey, aspects, signs, clean, report):
+    """The rows of the table: cleaned, their ratings signed, NaN on every aspect that a row lacks."""
+    rows = _without_problems(parsed, report)
+    if clean:
+        rows = clean_rows(rows, survey.occurrences, survey.contaminated, report)
+    for row in rows:
+        # Adding zero turns the -0.0 of a reversed zero into 0.0.
+        ratings = {a: [signs.get(a, 1) * value + 0.0 for value in ratings_of(row, a)] for a in aspects}
+        yield row | {"ratings": ratings}
 
 
-def _without_problems(rows, report):
-    for row, problems in rows:
+def _without_problems(parsed, report):
+    for row, problems in parsed:
         count(report, "taken as absent: ratings that are no number", len(problems))
         yield row
 
@@ -253,18 +272,16 @@ def check_ratings(ratings):
     require_columns(ratings.column_names, COLUMNS[:-1], "ratings table")
     if len(ratings) == 0:
         raise DataError("ratings table is empty: it holds no prompts. Remedy: check the file or the filter before it")
-    problems = []
-
-    def noted():
-        for row in ratings:
-            lists = {f"ratings[{aspect!r}]": values for aspect, values in (row["ratings"] or {}).items()}
-            for column, values in (lists | {"overall": row["overall"]}).items():
-                found = _bad_ratings(column, values, len(row["responses"]))
-                problems.extend((row["prompt_id"], *each) for each in found)
-            yield row
-
-    check_responses(noted())
-    _raise_first(problems)
+    faults, bad_ratings = Faults(), []
+    for row in ratings:
+        faults.add(row)
+        columns = {f"ratings[{aspect!r}]": values for aspect, values in (row["ratings"] or {}).items()}
+        columns["overall"] = row["overall"]
+        for column, values in columns.items():
+            for problem in _bad_ratings(column, values, len(row["responses"])):
+                bad_ratings.append((row["prompt_id"], *problem))
+    faults.refuse()
+    _raise_first(bad_ratings)
 
 
 def _bad_ratings(column, values, n_responses):

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from pdsel.checks import DataError, refuse
+from pdsel.checks import DataError, refuse, refuse_repeated
 from pdsel.divergence import aligned
 
 POOLED = "pooled"  # the margin column of the one reward that is trained on all pairs
@@ -56,7 +56,7 @@ def select(scores, share, *, keep="lowest", standard_error=None):
     if keep not in ("lowest", "highest"):
         raise DataError(f"keep={keep!r}: use 'lowest' or 'highest'")
     n_kept = _how_many(share, len(scores))
-    refuse(scores.index[scores.index.duplicated()].unique(), "scores: pair_id", "occurs more than once", "drop repeats")
+    refuse_repeated(scores.index, "scores: pair_id", "occurs more than once", "drop repeats")
     scores = scores.astype(float)
     unknown = scores.index[scores.isna()]
     refuse(unknown, f"scores ({scores.name or 'unnamed'})", "is NaN", "score or drop these pairs")

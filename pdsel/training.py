@@ -1,8 +1,10 @@
-"""SFT, DPO, DMPO and reward training, all on TRL: what is ours is the offset inside the sigmoid and the bookkeeping.
+"""SFT, DPO, DMPO and reward training, all on TRL: ours are the offset inside the sigmoid and the bookkeeping.
 
 Every trainer takes pairs keyed by `pair_id`, writes safetensors weights, the tokenizer and `training.json` (what was
 dropped, seconds, loss curve) into `output_dir`, and returns that path. The folder appears under its name only when it
-is complete. The device is found: CUDA, MPS, else CPU. All take these besides their own parameters:
+is complete; an older run there is replaced then, and a folder with anything else in it is refused before the training.
+`model` is a path, a hub id or "notesworld". The device is found: CUDA, MPS, else the CPU. All functions take these
+options beside their own parameters, and refuse a name that neither they nor TRL's config know:
 
 batch_size : int
     Pairs of an optimiser step, over all processes and rounds of `gradient_accumulation_steps`, which must divide it:
@@ -11,59 +13,69 @@ lora_rank : int, optional
     Train adapters of this rank on every linear layer (peft, alpha twice the rank) instead of all weights. They are
     merged before saving, so the result is a plain model like any other.
 save_steps : int, optional
-    Keep a checkpoint every so many steps in `<output_dir>.checkpoints`. The same call after a kill resumes from it, and on
-    a CPU ends with the same bytes; with other settings, data or start it begins anew. Removed on success.
+    Keep a checkpoint every so many steps in `<output_dir>.checkpoints`. After a kill the same call resumes from it, and on
+    a CPU it ends with the same bytes; with other settings, data or start it begins anew. Success removes the checkpoints.
 accelerate : str or Path, optional
     Run under `accelerate launch` with this config, a path or one of those shipped: "ddp", "fsdp", "zero3", "cpu2". See
     `pdsel.engine.launch`.
 bf16, gradient_checkpointing, gradient_accumulation_steps, optim, report_to, ...
     As TRL has them. bf16 and gradient checkpointing are on where there is a GPU. `optim="adamw_8bit"` needs bitsandbytes.
 
-Weights are trained in float32 (frozen ones under LoRA may be bf16). A run without bf16 saves float32. A run with it saves
-the type that the start is stored in: whoever loads a 16-bit model computes in 16 bits, and would round the weights then.
+Weights are trained in float32 (frozen ones under LoRA may be bf16). A run without bf16 saves float32. A run with bf16
+saves the type that the start is stored in, because whoever loads a 16-bit model computes in 16 bits anyway.
 
-Errors: `pdsel.engine.errors.TrainingError` when the loss is no finite number any more, or the memory is full (which says what
-to change); a `ValueError` for settings and data that cannot work.
+Errors: `pdsel.engine.errors.TrainingError` when the loss is not finite any more, or the memory is full; the message says
+what to change. A `ValueError` for settings and data that cannot work.
 """
 
 import json
-from functools import partial
 from pathlib import Path
 
-import torch
 from datasets import Dataset
 from trl import DPOConfig, RewardConfig, SFTConfig
 
 from pdsel.engine.launch import launchable
-from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer
-from pdsel.engine.reference_cache import ReferenceCache
-from pdsel.engine.trainers import MarginTrainer, OffsetCollator, OffsetTrainer, ResponseTrainer
-from pdsel.engine.training_run import train
+from pdsel.engine.models import device
+from pdsel.engine.options import check_options, trains_with
+from pdsel.engine.training_run import OffsetRun, ResponseRun, RewardRun
 from pdsel.pairs import check_pairs
 
 TRAINING_COLUMNS = ["prompt", "chosen", "rejected"]
 
 
+@trains_with(SFTConfig)
 @launchable
 def train_sft(
-    pairs, *, model, output_dir, seed=0, learning_rate=1e-3, batch_size=32, epochs=1, max_length=1024, **config
+    pairs,
+    *,
+    model,
+    output_dir,
+    seed=0,
+    learning_rate=1e-3,
+    batch_size=32,
+    epochs=1,
+    max_length=1024,
+    lora_rank=None,
+    save_steps=None,
+    **training,
 ):
-    """Supervised fine-tuning on the chosen response of each pair, loss on the response only.
+    """Supervised fine-tuning on the chosen response of each pair, with the loss on the response only.
 
     Parameters
     ----------
     pairs : datasets.Dataset
-        `prompt` and `chosen`; or `prompt` and `completion`, for demonstrations that are no pairs.
+        `prompt` and `chosen`; or `prompt` and `completion`, for demonstrations that are not pairs.
     model : str
-        Path or hub id of the model to start from.
+        The model to start from.
     output_dir : str or Path
-        Written whole or not at all.
     seed : int
     learning_rate, batch_size, epochs, max_length
-        Defaults suit the notes world. On several processes accelerate fills the last batch of an epoch up with texts from
-        its start.
-    **config
-        `lora_rank`, `save_steps`, `accelerate` (see the module), and anything else `trl.SFTConfig` knows.
+        The defaults suit the notes world. On several processes accelerate fills the last batch of an epoch up with texts
+        from its start.
+    lora_rank, save_steps : int, optional
+        See the module.
+    **training
+        `accelerate` (see the module), and any field of `trl.SFTConfig`.
 
     Returns
     -------
@@ -71,22 +83,83 @@ def train_sft(
         `output_dir`.
     """
     completion = "completion" if "completion" in pairs.column_names else "chosen"
-    data = pairs.select_columns(["prompt", completion]).rename_columns({completion: "completion"})
-    return train(
-        ResponseTrainer,
-        SFTConfig,
-        data,
-        load=load_causal,
+    return ResponseRun(
+        data=pairs.select_columns(["prompt", completion]).rename_columns({completion: "completion"}),
         model=model,
         output_dir=output_dir,
-        seed=seed,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        epochs=epochs,
-        max_length=max_length,
-        counts=partial(_counts, len(data)),
-        **config,
-    )
+        lora_rank=lora_rank,
+        save_steps=save_steps,
+        training={
+            "seed": seed,
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "max_length": max_length,
+            **training,
+        },
+    ).run()
+
+
+@trains_with(DPOConfig)
+@launchable
+def train_with_offset(
+    pairs,
+    offsets,
+    *,
+    model,
+    output_dir,
+    seed,
+    beta,
+    scale=1,
+    learning_rate=3e-4,
+    batch_size=32,
+    epochs=1,
+    max_length=1024,
+    held_out=None,
+    reference_cache=None,
+    lora_rank=None,
+    save_steps=None,
+    **training,
+):
+    """DPO with `-log sigma(scale * M + offset)`: DPO at (1, 0), DMPO at (kappa, PD), length penalties in between.
+
+    It is exact through TRL: TRL's beta is set to `scale * beta`, and the reference log-probability of the chosen response
+    is shifted by `-offset / (scale * beta)`. Reference log-probabilities are computed before the first step.
+
+    Parameters
+    ----------
+    offsets : sequence of float
+        Aligned with `pairs`.
+    held_out : datasets.Dataset, optional
+        Pairs that are not trained on. The share of them on which the margin is positive, and the loss (with offsets 0), go
+        into `training.json`, at the end and every `eval_steps`.
+    reference_cache : str or Path, optional
+        A folder where reference log-probabilities are kept by content (model, text, cut), for other runs on the same
+        pool. A cached value differs from one computed anew by about 1e-6.
+    """
+    settings = {
+        "seed": seed,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "max_length": max_length,
+        "beta": scale * beta,
+        "precompute_ref_log_probs": True,
+        "remove_unused_columns": False,
+    }
+    if device() == "cpu":  # a GPU computes the reference on as many pairs at once as it trains on, which fit there
+        settings["precompute_ref_batch_size"] = 4 * batch_size
+    return OffsetRun(
+        data=_with_column(pairs, "offset", offsets),
+        held_out=_held_out(held_out, "offset"),
+        model=model,
+        output_dir=output_dir,
+        lora_rank=lora_rank,
+        save_steps=save_steps,
+        scale=scale,
+        reference_cache=reference_cache,
+        training=settings | training,
+    ).run()
 
 
 def train_dpo(pairs, *, model, output_dir, seed=0, beta=0.1, **training):
@@ -95,17 +168,17 @@ def train_dpo(pairs, *, model, output_dir, seed=0, beta=0.1, **training):
     Parameters
     ----------
     pairs : datasets.Dataset
-        Pairs table; order and row positions do not matter.
+        Pairs table; the order of its rows does not matter.
     model : str
-        Path or hub id of the policy to start from; it is also the frozen reference.
+        The policy to start from; it is also the frozen reference.
     output_dir : str or Path
     seed : int
     beta : float
         Strength of the KL constraint, per nat.
     **training
-        `learning_rate=3e-4, batch_size=32, epochs=1, max_length=1024` (notes-world sized), `held_out` and
-        `reference_cache` (see `train_with_offset`), `lora_rank`, `save_steps`, `accelerate` (see the module), and
-        anything else `trl.DPOConfig` knows.
+        `learning_rate=3e-4, batch_size=32, epochs=1, max_length=1024` (sized for the notes world), `held_out` and
+        `reference_cache` (see `train_with_offset`), `lora_rank`, `save_steps`, `accelerate` (see the module), and any
+        field of `trl.DPOConfig`.
 
     Returns
     -------
@@ -115,12 +188,13 @@ def train_dpo(pairs, *, model, output_dir, seed=0, beta=0.1, **training):
     Raises
     ------
     ValueError
-        For a pairs table with missing columns, duplicates, or a chosen response equal to the rejected one.
+        For an option that nobody knows, and a pairs table with missing columns, duplicates, or a chosen response equal to
+        the rejected one.
     """
+    check_options(training, train_with_offset.options)
     check_pairs(pairs)
-    return train_with_offset(
-        pairs, [0.0] * len(pairs), model=model, output_dir=output_dir, seed=seed, beta=beta, **training
-    )
+    offsets = [0.0] * len(pairs)
+    return train_with_offset(pairs, offsets, model=model, output_dir=output_dir, seed=seed, beta=beta, **training)
 
 
 def train_dmpo(pairs, divergence, *, model, output_dir, seed=0, beta=0.1, aspects, **training):
@@ -142,6 +216,7 @@ def train_dmpo(pairs, divergence, *, model, output_dir, seed=0, beta=0.1, aspect
     str
         `output_dir`.
     """
+    check_options(training, train_with_offset.options)
     check_pairs(pairs)
     missing = [pair for pair in pairs["pair_id"] if pair not in divergence.index]
     if missing:
@@ -155,70 +230,7 @@ def train_dmpo(pairs, divergence, *, model, output_dir, seed=0, beta=0.1, aspect
     )
 
 
-@launchable
-def train_with_offset(
-    pairs,
-    offsets,
-    *,
-    model,
-    output_dir,
-    seed,
-    beta,
-    scale=1,
-    learning_rate=3e-4,
-    batch_size=32,
-    epochs=1,
-    max_length=1024,
-    held_out=None,
-    reference_cache=None,
-    **config,
-):
-    """DPO with `-log sigma(scale * M + offset)`: DPO at (1, 0), DMPO at (kappa, PD), length penalties in between.
-
-    Exact through TRL: its beta becomes `scale * beta` and the reference log-probability of the chosen response is
-    shifted by `-offset / (scale * beta)`. Reference log-probabilities are computed before the first step.
-
-    Parameters
-    ----------
-    offsets : sequence of float
-        Aligned with `pairs`.
-    held_out : datasets.Dataset, optional
-        Pairs that are not trained on: the share on which the margin is positive, and the loss (offsets 0), go into
-        `training.json`, at the end and every `eval_steps`.
-    reference_cache : str or Path, optional
-        A folder where reference log-probabilities are kept by content (model, text, cut), for other runs on the same
-        pool. A cached value differs from one computed anew by about 1e-6.
-    """
-    # on a GPU a device takes as many pairs at once as in training, which fit there
-    batches = {"precompute_ref_batch_size": 4 * batch_size} if device() == "cpu" else {}
-
-    def options(args, tokenizer):
-        cache = ReferenceCache(reference_cache, model, "bf16" if args.bf16 else "float32") if reference_cache else None
-        collator = OffsetCollator(pad_token_id=tokenizer.pad_token_id, max_length=max_length)
-        return {"data_collator": collator, "scale": scale, "reference": cache}
-
-    return train(
-        OffsetTrainer,
-        DPOConfig,
-        _with_column(pairs, "offset", offsets),
-        load=load_causal,
-        model=model,
-        output_dir=output_dir,
-        seed=seed,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        epochs=epochs,
-        max_length=max_length,
-        held_out=_held_out(held_out, "offset"),
-        trainer_options=options,
-        beta=scale * beta,
-        precompute_ref_log_probs=True,
-        remove_unused_columns=False,
-        counts=partial(_dropped, len(pairs), max_length),
-        **batches | config,
-    )
-
-
+@trains_with(RewardConfig)
 @launchable
 def train_reward(
     pairs,
@@ -232,7 +244,9 @@ def train_reward(
     epochs=1,
     max_length=1024,
     held_out=None,
-    **config,
+    lora_rank=None,
+    save_steps=None,
+    **training,
 ):
     """A Bradley-Terry sequence classifier: `-log sigma(r_w - r_l - margin)`.
 
@@ -244,32 +258,25 @@ def train_reward(
         What is subtracted inside the sigmoid, aligned with `pairs`; zeros for the plain loss.
     held_out : datasets.Dataset, optional
         Pairs that are not trained on, as in `train_with_offset`.
-    model, output_dir, seed, **config
+    model, output_dir, seed, **training
         As in `train_dpo`; a causal checkpoint gets a new scalar head.
     """
-
-    def load(path, dtype):
-        torch.manual_seed(seed)  # the new head is drawn before the trainer seeds anything
-        classifier = load_classifier(path, dtype=dtype)
-        classifier.config.pad_token_id = load_tokenizer(path).pad_token_id
-        return classifier
-
-    return train(
-        MarginTrainer,
-        RewardConfig,
-        _with_column(pairs, "margin", margins),
-        load=load,
+    return RewardRun(
+        data=_with_column(pairs, "margin", margins),
+        held_out=_held_out(held_out, "margin"),
         model=model,
         output_dir=output_dir,
-        seed=seed,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        epochs=epochs,
-        max_length=max_length,
-        held_out=_held_out(held_out, "margin"),
-        counts=partial(_counts, len(pairs)),
-        **config,
-    )
+        lora_rank=lora_rank,
+        save_steps=save_steps,
+        training={
+            "seed": seed,
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "max_length": max_length,
+            **training,
+        },
+    ).run()
 
 
 def _with_column(pairs, name, values):
@@ -281,20 +288,6 @@ def _held_out(pairs, column):
         return None
     check_pairs(pairs)
     return _with_column(pairs, column, [0.0] * len(pairs))
-
-
-def _counts(n_given, trainer):
-    return {"n_given": n_given, "n_used": len(trainer.train_dataset)}
-
-
-def _dropped(n_given, max_length, trainer):
-    """TRL drops prompts that fill `max_length` and truncates the rest: count both, and pairs that became identical."""
-    long = identical = 0
-    for row in trainer.train_dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]):
-        room = max_length - len(row["prompt_ids"])
-        long += max(len(row["chosen_ids"]), len(row["rejected_ids"])) > room
-        identical += row["chosen_ids"][:room] == row["rejected_ids"][:room]
-    return _counts(n_given, trainer) | {"n_truncated": long, "n_identical": identical}
 
 
 def training_log(path):

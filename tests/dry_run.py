@@ -15,7 +15,8 @@ import yaml
 from fake_endpoint import FakeEndpoint
 from standins import make_hub, wizardlm
 
-from pdsel.pipeline.profiles import load_profile
+from pdsel.checks import DataError
+from pdsel.pipeline.profiles import find_profile, load_profile
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZES = {  # what takes another value, where the profile has the key
@@ -68,7 +69,7 @@ def dry_run(name, folder, *, methods=None, targets=(), cores=2):
     Parameters
     ----------
     name : str
-        Of the profile.
+        Of the profile, or the path of one.
     folder : str or Path
         Where everything goes: the hub, the profile as it is run, the results.
     methods : list of str, optional
@@ -82,8 +83,9 @@ def dry_run(name, folder, *, methods=None, targets=(), cores=2):
     subprocess.CompletedProcess
     """
     folder = Path(folder).resolve()
-    home, file, results = make_hub(folder / "hub"), folder / f"{name}.yaml", folder / "results"
-    profile = load_profile(ROOT / "notebooks" / "profiles" / f"{name}.yaml")
+    path = find_profile(name)
+    profile = load_profile(path, notebooks=ROOT / "notebooks")  # before anything is made: its name may be a typo
+    home, file, results = make_hub(folder / "hub"), folder / f"{path.stem}-cut.yaml", folder / "results"
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
@@ -120,7 +122,11 @@ def main(name, cores="2"):
     """Run a profile, say how long it took, and leave nothing behind."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="pdsel-dry-run-") as folder:
-        finished = dry_run(name, folder, cores=cores)
+        try:
+            finished = dry_run(name, folder, cores=cores)
+        except DataError as error:
+            print(error, file=sys.stderr)
+            return 1
         executed = sorted(path.stem for path in Path(folder, "results").rglob("local/notebooks/*.ipynb"))
     minutes = (time.monotonic() - start) / 60
     outcome = "failed" if finished.returncode else "all well"

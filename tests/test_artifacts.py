@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nbformat
 import numpy as np
@@ -17,16 +18,18 @@ from pdsel.artifacts import (
     ArtifactError,
     Stage,
     digest,
+    environment,
     load_pairs,
     load_table,
-    read_manifest,
+    own_folder,
+    run_or_reference,
     save_table,
     slug,
     verify,
     writing,
 )
-from pdsel.pipeline.profiles import declared_parameters, load_profile
-from pdsel.pipeline.report import ORDER, fill_blocks, load_outcomes, main, markdown
+from pdsel.pipeline.profiles import declared_parameters, find_profile, load_profile
+from pdsel.pipeline.text import ORDER
 
 
 def everything(folder):
@@ -201,12 +204,135 @@ def test_an_unfinished_stage_is_refused(results):
         Stage("03_selection", results, after=["02_proxies"])
 
 
-def test_a_stage_that_starts_again_is_unfinished_until_it_finishes(results):
+def test_a_stage_that_only_starts_again_leaves_the_finished_one(results):
+    before = verify("01_data", results)
     again = Stage("01_data", results, inputs=[results.parent / "data.jsonl"])
-    with pytest.raises(ArtifactError, match="01_data is not finished"):
-        read_manifest("01_data", results)
+    assert verify("01_data", results) == before
     again.finish(results / "pairs.csv")
     assert verify("01_data", results)["parameters"] == {}
+
+
+def test_a_stage_that_was_stopped_after_writing_is_unfinished(results):
+    Stage("01_data", results, inputs=[results.parent / "data.jsonl"])
+    save_table(pd.DataFrame({"x": [2]}), results / "pairs.csv")
+    with pytest.raises(ArtifactError, match="is not what the stage wrote"):
+        verify("01_data", results)
+
+
+def make_run(folder, **parameters):
+    """A run whose stages 01 and 02 are finished."""
+    path = save_table(pd.DataFrame({"x": [1]}), folder / "local" / "pairs.parquet")
+    Stage("01_data", folder, **parameters).finish(path)
+    path = save_table(pd.DataFrame({"x": [2]}), folder / "local" / "margins.parquet")
+    Stage("02_proxies", folder, **parameters).finish(path)
+    return folder
+
+
+@pytest.fixture
+def local(tmp_path, monkeypatch):
+    """An empty repository, where notebooks are run by hand."""
+    monkeypatch.delenv("PDSEL_RUN", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return Path("results/local/mini/conflict30-seed0")
+
+
+def test_a_notebook_with_the_runs_parameters_writes_to_the_run(local):
+    make_run(local, share=0.3, sizes=(1, 2))
+    assert own_folder("02_proxies", local, {"share": 0.3, "sizes": (1, 2), "added since": None}) == local
+
+
+def test_a_notebook_with_other_parameters_writes_beside_the_run(local, capsys):
+    make_run(local, share=0.3)
+    before = {path: digest(path) for path in local.rglob("*") if path.is_file()}
+    mine = own_folder("02_proxies", local, {"share": 0.5})
+    assert mine.parent == Path("results/local/mine")
+    assert '{"share": 0.5} differs from the run in' in capsys.readouterr().out
+    Stage("02_proxies", mine, after=["01_data"], inputs=[mine / "local" / "pairs.parquet"]).finish()
+    assert not (mine / "local" / "margins.parquet").exists()  # only what the stages before it wrote is copied
+    assert {path: digest(path) for path in local.rglob("*") if path.is_file()} == before
+    assert own_folder("02_proxies", local, {"share": 0.5}) == mine != own_folder("02_proxies", local, {"share": 0.7})
+    assert own_folder("02_proxies", mine, {"share": 0.7}) == own_folder("02_proxies", mine, {"share": 0.7})
+
+
+def test_before_there_is_a_run_the_reference_says_what_its_parameters_are(local):
+    make_run(Path("results/mini/conflict30-seed0"), conflict=0.3)
+    assert own_folder("01_data", local, {"conflict": 0.3}) == local
+    assert own_folder("01_data", local, {"conflict": None}).parent == Path("results/local/mine")
+
+
+def test_a_job_of_the_graph_and_a_folder_elsewhere_are_taken_as_they_are(local, monkeypatch):
+    elsewhere = make_run(Path("elsewhere"), share=0.3)
+    assert own_folder("02_proxies", elsewhere, {"share": 0.5}) == elsewhere
+    make_run(local, share=0.3)
+    monkeypatch.setenv("PDSEL_RUN", "1")
+    assert own_folder("02_proxies", local, {"share": 0.5}) == local
+
+
+def test_the_reference_is_shown_where_there_is_no_run(local, capsys):
+    reference = Path("results/mini/conflict30-seed0")
+    assert run_or_reference(local, "kept.csv") == reference
+    assert "Shown: the reference in results/mini" in capsys.readouterr().out
+    local.mkdir(parents=True)
+    assert run_or_reference(local, "kept.csv") == reference
+    (local / "kept.csv").write_text("")
+    assert run_or_reference(local, "kept.csv") == local
+    assert "Shown: your run in results/local/mini" in capsys.readouterr().out
+    assert run_or_reference(reference, "kept.csv") == reference
+
+
+def git(folder, *arguments):
+    names = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run(["git", "-C", folder, *names, *arguments], check=True, capture_output=True)
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """pdsel copied into somebody's repository, untracked, as a wheel in an environment there would be."""
+    git(tmp_path, "init", "-q")
+    (tmp_path / "theirs.py").write_text("")
+    git(tmp_path, "add", "theirs.py")
+    git(tmp_path, "commit", "-qm", "theirs")
+    (tmp_path / "pdsel").mkdir()
+    for name in ("__init__.py", "artifacts.py", "checks.py"):
+        shutil.copy(Path(pdsel.__file__).with_name(name), tmp_path / "pdsel" / name)
+    return tmp_path
+
+
+def commit_in(folder):
+    code = "import json; from pdsel.artifacts import environment as e; print(json.dumps([e()['commit'], e()['dirty']]))"
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(told.stdout)
+
+
+def test_a_wheel_in_somebody_elses_repository_has_no_commit(installed):
+    assert commit_in(installed) == [None, None]
+
+
+def test_a_manifest_says_whether_the_code_was_changed_since_its_commit(installed):
+    git(installed, "add", "pdsel")
+    git(installed, "commit", "-qm", "pdsel")
+    commit, dirty = commit_in(installed)
+    assert len(commit) == 40 and dirty is False
+    with open(installed / "pdsel" / "checks.py", "a") as file:
+        file.write("# changed\n")
+    assert commit_in(installed) == [commit, True]
+
+
+def test_a_run_forced_onto_the_cpu_says_cpu(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a GPU")
+    assert environment()["device"] == "a GPU"
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    assert environment()["device"] == "cpu"
 
 
 def test_methods_have_file_names_of_their_own():
@@ -229,6 +355,7 @@ def profile(tmp_path):
     return load
 
 
+ROOT = Path(__file__).resolve().parents[1]
 GRID = "grid: {conflicts: [0.3], seeds: [0], methods: [PD]}\n"
 
 
@@ -290,49 +417,25 @@ def test_an_unknown_profile_is_refused_with_those_there_are(profile, tmp_path):
         load_profile(tmp_path / "profiles" / "maxi.yaml")
 
 
-def test_blocks_are_filled_and_the_rest_is_kept():
-    text = "# a\n<!-- begin:one -->\nold\n<!-- end:one -->\nkept \\1\n<!-- begin:two --><!-- end:two -->\n"
-    filled = fill_blocks(text, {"one": r"| \1 | $x |", "two": "2"})
-    assert filled == (
-        "# a\n<!-- begin:one -->\n| \\1 | $x |\n<!-- end:one -->\nkept \\1\n<!-- begin:two -->\n2\n<!-- end:two -->\n"
-    )
-    assert fill_blocks(filled, {"one": r"| \1 | $x |", "two": "2"}) == filled
-    assert fill_blocks(text, {}) == text
+def test_a_profile_that_extends_itself_is_refused(profile, tmp_path):
+    (tmp_path / "profiles").mkdir(exist_ok=True)
+    (tmp_path / "profiles" / "other.yaml").write_text("extends: mini")
+    with pytest.raises(ValueError, match=r"profile mini extends mini\. Remedy: extend another profile, or none"):
+        profile("extends: mini\n" + GRID)
+    with pytest.raises(ValueError, match="profile mini extends other extends mini"):
+        profile("extends: other\n" + GRID)
 
 
-@pytest.mark.parametrize(("text", "count"), [("nothing", 0), (2 * "<!-- begin:one --><!-- end:one -->", 2)])
-def test_a_block_without_its_one_pair_of_markers_is_refused(text, count):
-    with pytest.raises(ValueError, match=f"block 'one' occurs {count} times; it needs one begin and one end marker"):
-        fill_blocks(text, {"one": "new"})
+def test_a_profile_elsewhere_is_found_by_its_path_and_may_extend_a_committed_one(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: mini\n01_data: {n_prompts: 60}\n")
+    assert load_profile(find_profile(path), notebooks=ROOT / "notebooks")["01_data"] == {"n_prompts": 60}
 
 
-def test_readme_takes_the_blocks_it_has_markers_for(tmp_path):
-    readme, tables = tmp_path / "README.md", tmp_path / "results" / "tables"
-    tables.mkdir(parents=True)
-    (tables / "main.md").write_text("| new |\n")
-    (tables / "other.md").write_text("unused")
-    readme.write_text("text\n<!-- begin:main -->\n| old |\n<!-- end:main -->\n")
-    main(readme, tmp_path / "results")
-    assert readme.read_text() == "text\n<!-- begin:main -->\n| new |\n<!-- end:main -->\n"
-
-
-def test_markdown_tables():
-    rows = pd.DataFrame({"method": ["PD", "ALL"], "n": [1, 20]})
-    assert markdown(rows).splitlines() == ["| method | n |", "| --- | --- |", "| PD | 1 |", "| ALL | 20 |"]
-
-
-def test_outcomes_of_a_folder_without_runs_are_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="holds no outcomes.parquet: run the pipeline first"):
-        load_outcomes(tmp_path)
-
-
-def test_outcomes_carry_the_level_and_seed_of_their_manifest(tmp_path):
-    for seed in (0, 1):
-        cell = tmp_path / f"seed{seed}"
-        stage = Stage("05_evaluation", cell, conflict=0.3, seed=seed)
-        table = pd.DataFrame({"method": ["SFT"], "prompt_id": ["q0"], "preference": [0.5]})
-        stage.finish(save_table(table, cell / "outcomes.parquet"))
-    assert load_outcomes(tmp_path)[["conflict", "seed"]].values.tolist() == [[0.3, 0], [0.3, 1]]
+def test_a_profile_elsewhere_with_a_committed_ones_name_is_refused(tmp_path):
+    (tmp_path / "mini.yaml").write_text(GRID)
+    with pytest.raises(ValueError, match="has the same name, so their results would mix. Remedy: rename the file"):
+        find_profile(tmp_path / "mini.yaml")
 
 
 def python(code):
@@ -349,15 +452,12 @@ def test_reading_ratings_and_selecting_load_no_torch():
     assert python(f"from pdsel import {names}; import sys; print('torch' in sys.modules)").strip() == "False"
 
 
-def test_every_public_name_resolves_to_its_room():
+def test_every_public_name_is_there():
     for name in pdsel.__all__:
-        found = getattr(pdsel, name)
-        assert name == "__version__" or f"{found.__module__}.".startswith(f"pdsel.{pdsel._MODULE[name]}."), name
-    for room in pdsel._ROOMS:
-        assert getattr(pdsel, room).__name__ == f"pdsel.{room}"
-    assert set(pdsel.__all__) - {"__version__"} <= set(dir(pdsel))
+        assert getattr(pdsel, name) is not None, name
+    assert {"rules", "experiments", "pipeline", "judges", "make_pairs", "select"} <= set(dir(pdsel))
 
 
-def test_an_unknown_name_is_no_attribute():
-    with pytest.raises(AttributeError, match="module 'pdsel' has no attribute 'best_pairs'"):
+def test_an_unknown_name_is_not_an_attribute():
+    with pytest.raises(AttributeError, match="best_pairs"):
         pdsel.best_pairs  # noqa: B018 - looking it up is the test

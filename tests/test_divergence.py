@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pdsel.data.gaps import rating_gaps
-from pdsel.divergence import aligned, preference_divergence, rating_divergence, repeated, scale_margins
+from pdsel.divergence import aligned, preference_divergence, rating_divergence, scale_margins
 from pdsel.pairs import make_pairs
 
 NAN = float("nan")
@@ -346,40 +346,6 @@ def test_a_bad_quantile_is_refused(quantile):
 def test_bad_weights_are_refused(weights, problem):
     with pytest.raises(ValueError, match=problem):
         preference_divergence(*table(), weights=weights)
-
-
-IDS = st.lists(st.text("abéß", max_size=3), max_size=12) | st.lists(st.integers(-3, 9), max_size=12)
-
-
-@given(IDS, st.sampled_from([None, object]))
-def test_repeated_ids_are_found_in_any_index(ids, dtype):
-    index = pd.Index(ids, dtype=dtype)
-    expected = list(dict.fromkeys(name for i, name in enumerate(ids) if name in ids[:i]))
-    assert list(repeated(index)) == list(repeated(index)) == expected
-
-
-@pytest.mark.parametrize("dtype", ["str", "string", object])
-def test_absent_ids_are_repeats_of_each_other(dtype):
-    assert len(repeated(pd.Index(["a", None, "b", None, "c"], dtype=dtype))) == 1
-    assert len(repeated(pd.Index(["a", None, "b"], dtype=dtype))) == 0
-
-
-def test_equal_digests_prove_nothing(monkeypatch):
-    """Should two ids ever share a digest, they are still told apart."""
-    monkeypatch.setattr("pdsel.divergence.MIX", np.uint64(0))  # digests are then the last eight characters
-    ids = ["b" * 16, "a" * 8 + "b" * 8]
-    assert list(repeated(pd.Index(ids))) == []
-    assert list(repeated(pd.Index([*ids, ids[1]]))) == [ids[1]]
-
-
-@pytest.mark.parametrize("width", [5, 8, 16, 24])
-def test_repeats_are_found_among_many_ids_of_any_width(width):
-    ids = [
-        f"{i * 7919 % 10007:0{width}d}" for i in range(10_000)
-    ]  # 7919 and 10007 are prime: all distinct, in no order
-    assert list(repeated(pd.Index(ids))) == []
-    assert list(repeated(pd.Index([*ids, ids[1234]]))) == [ids[1234]]
-    assert list(repeated(pd.Index([*ids, ids[1234]])[5000:])) == []  # a slice shares the buffer
 
 
 @given(labelled_margins(), st.randoms(use_true_random=False))

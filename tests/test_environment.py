@@ -155,9 +155,22 @@ def test_make_help_tells_of_every_target():
 
 
 def test_the_doors_are_there():
-    promised = {"help", "env", "run", "test", "test-lab", "lab", "results", "clean", "lint", "lock", "notesworld-base"}
+    promised = {
+        "help",
+        "env",
+        "run",
+        "compare",
+        "test",
+        "test-lab",
+        "lab",
+        "reference",
+        "results",
+        "clean",
+        "clean-runs",
+    }
+    promised |= {"lint", "lock", "notesworld-base"}
     assert promised <= set(targets())
-    phony = re.search(r"^\.PHONY: (.+)$", MAKEFILE, re.MULTILINE).group(1).split()
+    phony = re.search(r"^\.PHONY: (.+)$", MAKEFILE.replace("\\\n", ""), re.MULTILINE).group(1).split()
     assert sorted(phony) == sorted(targets())
 
 
@@ -170,6 +183,43 @@ def test_make_tells_of_every_variable_it_reads():
 def test_only_the_offline_profile_is_run_offline():
     assert "HF_HUB_OFFLINE=1" in make("--dry-run", "run", "PROFILE=mini")
     assert "HF_HUB_OFFLINE" not in make("--dry-run", "run", "PROFILE=small")
+
+
+def test_clean_keeps_the_runs_and_says_so():
+    commands = make("--dry-run", "clean")
+    assert "Your runs in results/local stay" in commands
+    removed = [word for line in commands.splitlines() if line.startswith("rm ") for word in line.split()[2:]]
+    assert [path for path in removed if path.startswith("results")] == ["results/local/redone"]
+
+
+@pytest.mark.parametrize(
+    ("command", "answer"),
+    [
+        ("run", "profile 'typo' does not exist; there are"),
+        ("plan", "profile 'typo' does not exist; there are"),
+        ("compare", "there is no reference results/typo"),
+        ("publish", "results/local/typo holds no finished run"),
+    ],
+)
+def test_an_unknown_profile_is_answered_in_one_line(command, answer):
+    done = subprocess.run(
+        [sys.executable, "-m", "pdsel.pipeline", command, "typo"], cwd=ROOT, capture_output=True, text=True
+    )
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 1 and answer in line
+
+
+def test_a_dry_run_of_an_unknown_profile_is_answered_in_one_line():
+    done = subprocess.run([sys.executable, "-m", "dry_run", "typo"], cwd=ROOT / "tests", capture_output=True, text=True)
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert done.returncode == 1 and "profile 'typo' does not exist; there are" in line
+
+
+def test_imports_between_rooms_go_one_way():
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_continuous_integration_runs_the_tests():

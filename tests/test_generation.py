@@ -213,7 +213,7 @@ def test_strings_get_the_tokenizers_own_tokens_and_templates_do_not(model_with, 
     ("prompts", "options", "message"),
     [
         ("one string", {}, "prompts is one string"),
-        (["notes", " ", ""], {}, "position holds no token: 2 \\(first: 1, 2\\)"),
+        (["notes", " ", ""], {}, "position is empty: 2 \\(first: 1, 2\\)"),
         (["notes " * 100, "notes", "notes " * 120], {}, "holds more than 64 tokens.*2 \\(first: 0, 2\\).*has 120"),
         (["notes", 3, [], ["a"]], {}, "neither a string nor a list of messages: 3 \\(first: 1, 2, 3\\)"),
         (["notes", [{"role": "user", "content": "a"}]], {}, "no chat template: 1 \\(first: 1\\).*give plain strings"),

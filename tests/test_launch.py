@@ -101,7 +101,7 @@ def test_a_script_of_ones_own_runs_under_accelerate_launch(pairs, tmp_path):
         "0",
         str(script),
     ]
-    environment = os.environ | {"PYTHONPATH": str(CONFIGS.parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(CONFIGS.parents[2])}
     subprocess.run(command, env=environment, check=True, capture_output=True)
     alone = train_dpo(pairs, output_dir=tmp_path / "alone", **TINY)
     np.testing.assert_allclose(curve(tmp_path / "p"), curve(alone), atol=1e-5)
@@ -169,13 +169,13 @@ def test_every_shipped_config_is_tested_and_packaged():
     import tomllib
 
     assert {path.stem for path in CONFIGS.glob("*.yaml")} == set(FLAGS)
-    project = tomllib.loads((CONFIGS.parents[1] / "pyproject.toml").read_text())
-    assert "accelerate/*" in project["tool"]["setuptools"]["package-data"]["pdsel"]
+    project = tomllib.loads((CONFIGS.parents[2] / "pyproject.toml").read_text())
+    assert "accelerate/*" in project["tool"]["setuptools"]["package-data"]["pdsel.engine"]
 
 
 @pytest.mark.parametrize("config", ["ddpp", "nowhere/mine.yaml"])
 def test_an_unknown_config_is_refused_by_name(config):
-    with pytest.raises(ValueError, match=r"none of \['cpu2', 'ddp', 'fsdp', 'zero3'\]. Remedy"):
+    with pytest.raises(ValueError, match=r"neither a file nor one of \['cpu2', 'ddp', 'fsdp', 'zero3'\]. Remedy"):
         find_config(config)
 
 

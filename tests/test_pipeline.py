@@ -15,8 +15,8 @@ import pytest
 from datasets import load_dataset
 
 from pdsel.artifacts import digest, verify
-from pdsel.pipeline.profiles import declared_parameters, load_profile
-from pdsel.pipeline.report import ORDER
+from pdsel.pipeline.profiles import declared_parameters, load_profile, notebook_defaults
+from pdsel.pipeline.text import ORDER
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -30,21 +30,8 @@ ENVIRONMENT = os.environ | {
 def snakemake(*arguments, profile="smoke", **config):
     """Run the graph; returns the finished process with its output."""
     settings = [f"{name}={value}" for name, value in {"profile": profile, **config}.items()]
-    command = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "--snakefile",
-        "notebooks/Snakefile",
-        "--cores",
-        "2",
-        "--nolock",
-        "--rerun-incomplete",
-        "--show-failed-logs",
-        *arguments,
-        "--config",
-        *settings,
-    ]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", "2", "--nolock"]
+    command += ["--rerun-incomplete", "--show-failed-logs", "--config", *settings, *arguments]
     return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
 
 
@@ -75,7 +62,7 @@ def test_table_has_every_method_of_the_issue(results):
 
 def test_every_stage_left_a_manifest_that_verifies(results):
     manifests = sorted((results / "conflict30-seed0" / "manifests").glob("*.json"))
-    assert len(manifests) == 5 + len(ORDER) - 1  # 01, 02, 03, 03b, 05, and 04 once per method
+    assert len(manifests) == 6 + len(ORDER) - 1  # 01, 02, 02b, 03, 03b, 05, and 04 once per method
     for path in manifests:
         manifest = verify(path.stem, results / "conflict30-seed0")
         assert {"parameters", "inputs", "outputs", "environment", "seconds"} <= set(manifest)
@@ -92,8 +79,8 @@ def test_no_evaluation_prompt_was_trained_on_or_selected_with(results):
 
 def test_report_of_fewer_methods_and_of_natural_conflict(results, tmp_path):
     """Tables follow what was run: a claim about a method that was not is left out, a level left as it fell is found."""
-    from pdsel.pipeline.report import findings, load_costs, load_outcomes, main_rows, main_table
-    from pdsel.pipeline.sentences import headline
+    from pdsel.pipeline.report import findings, load_costs, load_outcomes, main_table
+    from pdsel.pipeline.text import headline, main_rows
 
     cell = tmp_path / "conflict30-seed0"
     shutil.copytree(results / "conflict30-seed0", cell, ignore=shutil.ignore_patterns("local"))
@@ -109,6 +96,37 @@ def test_report_of_fewer_methods_and_of_natural_conflict(results, tmp_path):
     assert list(findings(load_outcomes(tmp_path), level)["claim"]) == ["PD above RAND at the same budget"]
     assert list(main_rows(table, load_costs(tmp_path), level)["method"]) == ["SFT", "RAND", "PD"]
     assert "most conflicting" not in headline(table, level)
+
+
+def test_the_table_needs_neither_the_studies_nor_the_checks_of_proxies(tmp_path):
+    plan = snakemake("--dry-run", "--", "table", results=tmp_path, profile="mini")
+    listed = set(re.findall(r"^(\w+) +\d+$", plan.stdout + plan.stderr, re.MULTILINE))
+    assert listed == {"data", "proxies", "selection", "dpo", "evaluation", "results", "table", "total"}
+
+
+def test_a_run_by_hand_writes_nothing_that_git_sees():
+    for notebook in NOTEBOOKS:
+        for name, value in notebook_defaults(notebook).items():
+            if isinstance(value, str) and value.startswith("../results"):
+                assert value.startswith("../results/local/"), f"{notebook.stem}: {name}"
+
+
+def test_data_with_another_conflict_is_kept_out_of_the_run(tmp_path):
+    """01 with `conflict = None`, as a reader runs it: a folder of its own, and the run of the profile untouched."""
+    (tmp_path / "notebooks").mkdir()
+    shutil.copytree(ROOT / "results" / "mini", tmp_path / "results" / "mini")
+    done = papermill.execute_notebook(
+        ROOT / "notebooks" / "01_data.ipynb",
+        tmp_path / "out.ipynb",
+        {"conflict": None, "n_prompts": 60},
+        cwd=tmp_path / "notebooks",
+        kernel_name="python3",
+        progress_bar=False,
+    )
+    (mine,) = (tmp_path / "results" / "local").iterdir()
+    assert mine.name == "mine" and "differs from the run in" in str(done.cells)
+    (folder,) = mine.iterdir()
+    assert verify("01_data", folder)["parameters"]["conflict"] is None
 
 
 def test_run_again_does_nothing(results):
@@ -144,7 +162,7 @@ def test_same_seed_same_bytes(results, tmp_path):
         )
     for file in [
         "pairs_summary.csv",
-        "proxies.csv",
+        "local/margins.parquet",
         "scores.parquet",
         "kept.csv",
         "training/PD.csv",
@@ -291,17 +309,8 @@ def test_every_parameter_is_a_commented_literal(path):
 
 def test_committed_results_of_mini_are_what_the_tables_say():
     """README's tables are generated: the committed Markdown comes from the committed CSVs and manifests."""
-    from pdsel.pipeline.report import (
-        aspect_rows,
-        findings,
-        load_costs,
-        load_outcomes,
-        main_rows,
-        main_table,
-        markdown,
-        null_rows,
-    )
-    from pdsel.pipeline.sentences import headline, length_note, null_note, work_done
+    from pdsel.pipeline.report import findings, load_costs, load_nulls, load_outcomes, main_table, work_done
+    from pdsel.pipeline.text import aspect_rows, headline, length_note, main_rows, markdown, null_note, null_rows
 
     mini = ROOT / "results" / "mini"
     table = main_table(load_outcomes(mini), load_outcomes(mini, "families.parquet"))
@@ -312,8 +321,8 @@ def test_committed_results_of_mini_are_what_the_tables_say():
         "claims": markdown(findings(load_outcomes(mini), shown)),
         "headline": headline(table, shown),
         "length_note": length_note(load_outcomes(mini), table, shown),
-        "nulls": markdown(null_rows(mini)),
-        "null_note": null_note(mini),
+        "nulls": markdown(null_rows(load_nulls(mini))),
+        "null_note": null_note(load_nulls(mini)),
         "work": work_done(json.loads((mini / "manifest.json").read_text()), mini),
     }
     readme = (ROOT / "README.md").read_text()

@@ -6,7 +6,9 @@ from importlib.resources import files
 import pytest
 from datasets import Dataset
 
+from pdsel.checks import DataError
 from pdsel.notesworld import ASPECTS, rated_rows, write_ratings
+from pdsel.pairs import make_pairs
 from pdsel.ratings import check_ratings, load_ratings
 
 FIRST_FIVE = r"7 \(first: q0, q1, q2, q3, q4\)\. Remedy: \w+"
@@ -178,7 +180,7 @@ def test_a_missing_column_is_named_with_its_row(load, column):
 BAD_LINES = {
     "empty file": ([], "is empty: no prompts to read. Remedy"),
     "blank file": ([" "], "is empty: no prompts to read. Remedy"),
-    "broken line": ([*prompts(2), '{"instruction": '], "line 3, is no JSON object .*one prompt a line"),
+    "broken line": ([*prompts(2), '{"instruction": '], "line 3, is not a JSON object .*one prompt a line"),
     "a list a line": ([*prompts(1), "[1, 2]"], "row 2"),
 }
 
@@ -271,3 +273,44 @@ def test_the_shipped_example_is_the_one_the_notes_world_writes(tmp_path):
     path = write_ratings(tmp_path / "rated.jsonl", 60, seed=7)
     assert (files("pdsel") / "examples" / "rated.jsonl").read_bytes() == path.read_bytes()
     assert list(load_ratings(path, limit=1)[0]["ratings"]) == sorted(ASPECTS)
+
+
+def test_integers_for_names_are_written_out(load, tmp_path):
+    """A user's own models and prompts are often numbered; the table holds text."""
+    completions = [{"model": 3, "response": text, "annotations": {"a": 1, "b": 2}} for text in ("yes", "no")]
+    rows = [
+        {"prompt_id": number, "source": 8, "instruction": f"q{number}", "completions": completions}
+        for number in (0, 17)
+    ]
+    path = tmp_path / "own.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    table = load_ratings(path)
+    assert table["prompt_id"][:] == ["0", "17"]
+    assert table[1]["models"] == ["3", "3"] and table["source"][:] == ["8", "8"]
+
+
+@pytest.mark.parametrize("column", ["model", "prompt_id", "source"])
+@pytest.mark.parametrize("value", [1.5, True, ["m"], {"name": "m"}], ids=str)
+def test_a_name_that_is_neither_text_nor_an_integer_is_refused(tmp_path, column, value):
+    completions = [{"response": text, "annotations": {"a": 1, "b": 2}} for text in ("yes", "no")]
+    row = {"instruction": "q", "completions": completions}
+    (completions[1] if column == "model" else row)[column] = value
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(DataError, match=f"{column}: row 1 holds .*, which is neither text nor an integer. Remedy"):
+        load_ratings(path)
+
+
+@pytest.mark.parametrize("name", ["pooled", "utility", "replicate", "row", "overall_gap"])
+def test_a_reserved_name_of_an_aspect_is_refused(tmp_path, name):
+    completions = [{"response": text, "annotations": {"a": 1, name: 2}} for text in ("yes", "no")]
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps({"instruction": "q", "completions": completions}) + "\n")
+    with pytest.raises(DataError, match=rf"aspect has a reserved name: 1 \(first: {name}\). Remedy: rename it"):
+        load_ratings(path)
+
+
+def test_a_reserved_name_in_a_table_from_elsewhere_is_refused(hand_ratings):
+    prompt = (["yes", "no"], {"a": [2.0, 1.0], "utility": [2.0, 1.0]}, [2.0, 1.0])
+    with pytest.raises(DataError, match="aspect has a reserved name"):
+        make_pairs(hand_ratings(prompt, prompt))

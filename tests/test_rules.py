@@ -351,7 +351,7 @@ def test_unknown_rules_and_repeated_pairs_are_refused(signals):
         score("PD+", signals)
     with pytest.raises(ValueError, match=r"pairs: pair_id occurs more than once: 1 \(first: p\)"):
         score("RAND", {"pairs": {"pair_id": ["p", "p"]}})
-    with pytest.raises(ValueError, match=r"chosen holds no word: 1 \(first: p\)"):
+    with pytest.raises(ValueError, match=r"chosen has no words: 1 \(first: p\)"):
         baselines.words({"pair_id": ["p"], "chosen": [" "], "rejected": ["a"]})
 
 
@@ -376,6 +376,29 @@ def test_a_new_rule_is_five_lines(signals, monkeypatch):
     assert list(kept.loc[kept["method"] == "loudest", "pair_id"]) == list(
         select(signals["pooled"].abs(), 0.3, keep="highest")
     )
+
+
+def test_a_rule_of_ones_own_leaves_the_registry_alone(signals):
+    def loudest(pooled):
+        return pooled.abs()
+
+    extended = RULES | {"loudest": Rule(loudest, "highest", "here")}
+    scores = score_all(signals, ["loudest", "PD"], rules=extended)
+    kept = keep_all(scores, 0.3, rules=extended)
+    assert list(kept["method"].unique()) == ["loudest", "PD"] and "loudest" not in RULES
+    assert list(score_all(signals, rules=extended)) == [*RULES, "loudest"]
+    with pytest.raises(ValueError, match="rule='loudest': use one of"):
+        score_all(signals, ["loudest"])
+
+
+def test_a_design_that_would_take_hours_is_refused():
+    features = pd.DataFrame(np.zeros((40, 2)), index=[f"z{i}" for i in range(40)])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(geometry, "MOST_WORK", 40 * 40 * 2 - 1)
+        with pytest.raises(
+            ValueError, match=r"40 pairs with 2 features .* Remedy: .* a random sample of at most 39 pairs"
+        ):
+            geometry.d_optimal(features, None, None)
 
 
 def test_ratings_alone_suffice_for_some(signals):

@@ -1,5 +1,6 @@
 """Signals: what each is, that they are computed once, and the rules that build pairs from samples."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,7 +20,7 @@ from pdsel.ratings import load_ratings
 from pdsel.rules import signals as measured
 from pdsel.rules.built import BUILT, build
 from pdsel.rules.signals import SAMPLES, SIGNALS
-from pdsel.rules.store import Signals, pairs_for
+from pdsel.rules.store import Signals, inputs_of, pairs_for
 from pdsel.training import train_dpo
 
 
@@ -46,7 +47,7 @@ def test_every_rule_can_be_computed_and_its_cost_is_told(signals):
     assert seconds["RAND"] == 0 and (seconds.drop(["RAND", "PD(rati.)"]) > 0).all()
     assert seconds["DM-ADD"] > seconds["RAF"] and seconds["DM-ADD"] > seconds["margin(implicit)"]
     parts = ["pooled", "pooled_rewards", "pooled_model", "reference_logps"]
-    assert seconds["RAF"] == pytest.approx(sum(signals._seconds[name] for name in parts))
+    assert seconds["RAF"] == pytest.approx(sum(signals._known[name].seconds for name in parts))
 
 
 def test_margins_are_those_of_the_grids_proxies(signals, few):
@@ -61,7 +62,8 @@ def test_signals_come_from_disk_and_not_again(signals, few, folder, monkeypatch)
         raise AssertionError("computed again")
 
     for name in SIGNALS:
-        monkeypatch.setitem(SIGNALS, name, _with_signature(never, SIGNALS[name]))
+        compute = _with_signature(never, SIGNALS[name].compute)
+        monkeypatch.setitem(SIGNALS, name, replace(SIGNALS[name], compute=compute))
     again = Signals(few.select(range(len(few) - 1, -1, -1)), base=BASE_MODEL, seed=0, folder=folder)
     for name, value in known.items():
         if isinstance(value, pd.DataFrame):
@@ -92,6 +94,26 @@ def test_given_signals_cost_nothing_and_change_the_key_of_what_reads_them(few, t
         ours["moon"]
 
 
+def test_the_base_model_is_read_once_for_all_keys(few, tmp_path, monkeypatch):
+    """A digest of an 8 B model reads 16 GB."""
+    digests = []
+
+    def counted(model):
+        digests.append(model)
+        return "digest"
+
+    monkeypatch.setattr("pdsel.rules.store.model_digest", counted)
+    signals = Signals(few, base=BASE_MODEL, folder=tmp_path)
+    for name in SIGNALS:
+        signals._settings(name)
+    assert digests == [BASE_MODEL]
+
+
+def test_every_signal_of_a_rule_asks_for_at_least_what_its_inputs_do():
+    for name, signal in SIGNALS.items():
+        assert signal.cost >= measured.cost(inputs_of(name)), name
+
+
 CHANGED = {
     "chosen": lambda text: text + " unsure",
     "rejected": lambda text: "also " + text,
@@ -111,7 +133,7 @@ def test_a_changed_pairs_table_reads_nothing_old(few, tmp_path, monkeypatch, col
         calls.append(len(pairs))
         return measured.words(pairs)
 
-    monkeypatch.setitem(SIGNALS, "words", counted)
+    monkeypatch.setitem(SIGNALS, "words", replace(SIGNALS["words"], compute=counted))
     small = few.select(range(4))
     for table in (small, small, small.map(lambda row: {column: CHANGED[column](row[column])})):
         Signals(table, base=BASE_MODEL, folder=tmp_path)["words"]

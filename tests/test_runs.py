@@ -15,14 +15,13 @@ from trl import DPOConfig
 
 from pdsel import make_pairs, train_dmpo, train_dpo
 from pdsel.artifacts import digest
-from pdsel.engine import training_run as runs
 from pdsel.engine.errors import TrainingError, explained, memory_advice
 from pdsel.engine.models import load_causal, load_classifier, load_tokenizer
 from pdsel.engine.reference_cache import ReferenceCache, model_content, text_key
 from pdsel.engine.run_folder import checkpoints, run_key
 from pdsel.engine.scoring import classifier_rewards, encode, response_logps
 from pdsel.engine.trainers import DPOTrainer
-from pdsel.engine.training_run import arguments
+from pdsel.engine.training_run import RewardRun, arguments
 from pdsel.notesworld import BASE_MODEL
 from pdsel.ratings import load_ratings
 from pdsel.training import train_reward, train_with_offset, training_log
@@ -166,12 +165,12 @@ def test_all_that_is_trained_beside_frozen_bf16_weights_is_float32(pairs, checkp
     """A reward head is loaded with the weights that stay; in 16 bits it would hardly move."""
     seen = {}
 
-    def look(trainer, *rest):
+    def look(run, trainer, last):
         seen.update({name: weight.dtype for name, weight in trainer.model.named_parameters() if weight.requires_grad})
-        return original(trainer, *rest)
+        return original(run, trainer, last)
 
-    original = runs._run
-    monkeypatch.setattr(runs, "_run", look)
+    original = RewardRun.train
+    monkeypatch.setattr(RewardRun, "train", look)
     train_reward(
         pairs.select(range(8)),
         [0.0] * 8,
@@ -408,9 +407,9 @@ def test_out_of_memory_becomes_advice(pairs, tmp_path, monkeypatch):
 
 
 def test_a_real_allocation_that_fails_is_told_from_other_errors():
-    with pytest.raises(TrainingError, match="Out of memory.*\n- lower it"), explained(lambda: ["lower it"]):
+    with pytest.raises(TrainingError, match="Out of memory.*\n- lower it"), explained(["lower it"]):
         torch.empty(10**17)
-    with pytest.raises(RuntimeError, match="size") as other, explained(lambda: ["lower it"]):
+    with pytest.raises(RuntimeError, match="size") as other, explained(["lower it"]):
         torch.ones(2) + torch.ones(3)
     assert not isinstance(other.value, TrainingError)
 

@@ -70,18 +70,22 @@ def test_a_changed_key_is_another_cell(tmp_path, monkeypatch, change):
 def test_changed_code_never_reads_an_old_cell(tmp_path, monkeypatch, source, changes):
     """A comment or a docstring is not changed code."""
 
+    def forget():
+        for cached in (code_digest, stores._digest_of_rooms_below):
+            cached.cache_clear()
+
     def digest_with(text):
         package = tmp_path / "package"
         package.mkdir(exist_ok=True)
         (package / "__init__.py").write_text(text)
         monkeypatch.setattr(stores.pdsel, "__file__", str(package / "__init__.py"))
-        code_digest.cache_clear()
+        forget()
         return code_digest()
 
     try:
         assert (digest_with("def f(x):\n    return x\n") != digest_with(source)) == changes
     finally:
-        code_digest.cache_clear()
+        forget()
 
 
 def test_the_code_of_the_functions_modules_counts():

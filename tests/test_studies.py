@@ -10,18 +10,9 @@ from scipy import stats
 
 from pdsel.artifacts import load_table, verify
 from pdsel.divergence import preference_divergence, scale_margins
+from pdsel.experiments.study_tables import length_gains, length_means, name_setting, over_seeds
 from pdsel.experiments.uncertainty import divergence_error, near_cut, stack_replicates
-from pdsel.pipeline.report import markdown
-from pdsel.pipeline.summaries import (
-    failure_rows,
-    length_gains,
-    length_means,
-    length_rows,
-    length_verdict,
-    name_setting,
-    over_seeds,
-    proxy_rows,
-)
+from pdsel.pipeline.text import failure_rows, length_rows, length_verdict, markdown, proxy_rows
 from pdsel.selection import select
 
 ROOT = Path(__file__).parent.parent
@@ -151,16 +142,16 @@ def test_the_verdict_names_the_remedy_that_gains_most_and_whether_surely():
 
 
 def test_readme_takes_a_table_from_the_first_folder_that_has_it(tmp_path):
-    from pdsel.pipeline.report import main
+    from pdsel.pipeline.report import readme
 
     for folder, files in {"one": {"a": "first"}, "two": {"a": "second", "b": "only"}}.items():
         (tmp_path / folder / "tables").mkdir(parents=True)
         for name, body in files.items():
             (tmp_path / folder / "tables" / f"{name}.md").write_text(body)
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- begin:a --><!-- end:a --> <!-- begin:b --><!-- end:b -->")
-    main(readme, tmp_path / "one", tmp_path / "two")
-    assert "first" in readme.read_text() and "only" in readme.read_text() and "second" not in readme.read_text()
+    path = tmp_path / "README.md"
+    path.write_text("<!-- begin:a --><!-- end:a --> <!-- begin:b --><!-- end:b -->")
+    readme(path, [tmp_path / "one", tmp_path / "two"], profiles=[])
+    assert "first" in path.read_text() and "only" in path.read_text() and "second" not in path.read_text()
 
 
 def test_failure_rows_count_warned_worlds():

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -136,8 +137,8 @@ def test_training_leaves_the_global_generators_alone(pairs, tmp_path):
 
 
 def test_a_failed_run_leaves_no_folder_under_the_final_name(pairs, tmp_path):
-    with pytest.raises(TypeError):
-        train_dpo(pairs, model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, no_such_option=1)
+    with pytest.raises(ValueError, match="gibberish"):
+        train_dpo(pairs, model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, lr_scheduler_type="gibberish")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -287,3 +288,71 @@ def test_the_shipped_base_model_is_small_and_speaks_the_language():
     prompts = draw_prompts(50, split="eval", seed=6)
     outputs = generate(BASE_MODEL, prompts, max_new_tokens=48)
     assert np.mean([gold_utility(p, o) for p, o in zip(prompts, outputs, strict=True)]) > 0.6
+
+
+# ---- options are checked at the door
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [("lr", "learning_rate"), ("batchsize", "batch_size"), ("epoch", "epochs"), ("warmup_step", "warmup_steps")],
+)
+def test_a_typo_in_an_option_is_refused_with_the_nearest_right_name(pairs, typo, meant, tmp_path):
+    wrong = {typo: 1, "model": BASE_MODEL, "output_dir": tmp_path / "p"}
+    message = f"{typo}: there is no such option. Remedy: did you mean {meant}?"
+    divergence = pd.Series(0.0, index=list(pairs["pair_id"]))
+    for call in (
+        lambda: train_dpo(pairs, **wrong),
+        lambda: train_dmpo(pairs, divergence, aspects=4, **wrong),
+        lambda: train_sft(pairs, **wrong),
+        lambda: train_reward(pairs, [0.0] * len(pairs), **wrong),
+        lambda: fit_proxy(pairs, pairs["aspect"][0], **wrong),
+        lambda: fit_proxy(pairs, pairs["aspect"][0], kind="implicit", **wrong),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_option_of_another_kind_of_training_is_refused(pairs):
+    with pytest.raises(ValueError, match="reference_cache: there is no such option"):
+        fit_proxy(pairs, pairs["aspect"][0], kind="classifier", model=BASE_MODEL, reference_cache="x")
+
+
+def test_a_typo_is_refused_before_a_job_is_launched(pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr("pdsel.engine.launch.launch", lambda *args, **kwargs: pytest.fail("a job was launched"))
+    with pytest.raises(ValueError, match="did you mean learning_rate"):
+        train_dpo(pairs, model=BASE_MODEL, output_dir=tmp_path / "p", accelerate="cpu2", lr=1)
+
+
+# ---- which model
+
+
+def test_notesworld_names_the_shipped_model_everywhere(pairs, policy, tmp_path):
+    few = pairs.select(range(16))
+    named, by_path = (
+        train_dpo(few, model=model, output_dir=tmp_path / str(i), **TINY)
+        for i, model in enumerate(["notesworld", BASE_MODEL])
+    )
+    assert Path(named, "model.safetensors").read_bytes() == Path(by_path, "model.safetensors").read_bytes()
+    prompts, chosen = list(few["prompt"]), list(few["chosen"])
+    np.testing.assert_array_equal(
+        response_logps("notesworld", prompts, chosen), response_logps(BASE_MODEL, prompts, chosen)
+    )
+    proxy = fit_proxy(few, few["aspect"][0], model="notesworld", kind="implicit", **TINY)
+    assert proxy.reference == BASE_MODEL
+
+
+@pytest.mark.parametrize("model", ["nobody/nothing", "models/that/is/not/there"])
+def test_a_model_that_is_nowhere_is_refused_by_name(pairs, model, tmp_path):
+    """Tests run offline; the error is one sentence, not the library's chain of errors."""
+    for call in (
+        lambda: train_dpo(pairs, model=model, output_dir=tmp_path / "p", **TINY),
+        lambda: fit_proxy(pairs, pairs["aspect"][0], model=model, **TINY),
+        lambda: generate(model, ["a"]),
+        lambda: response_logps(model, ["a"], ["b"]),
+    ):
+        with pytest.raises(ValueError, match=rf"model='{model}' is neither a folder .*Remedy: check") as error:
+            call()
+        assert error.value.__cause__ is None and (error.value.__suppress_context__ or error.value.__context__ is None)
+    assert not list(tmp_path.iterdir())

@@ -2,7 +2,9 @@
 
 import math
 
-from pdsel.checks import refuse
+import pandas as pd
+
+from pdsel.checks import refuse, refuse_repeated
 from pdsel.data.layouts import prompt_id
 
 CONTAMINATION = "truthful_qa"  # the source whose prompts are a benchmark's own questions
@@ -22,33 +24,44 @@ FAULTS = {  # in the order in which they are refused
 }
 
 
+class Faults:
+    """What is wrong with prompts, noted row by row, so that a stream will do, and refused when all were read."""
+
+    def __init__(self):
+        self.names = []
+        self.prompts = {fault: {} for fault in FAULTS}
+
+    def add(self, row):
+        """Note what is wrong with a prompt."""
+        self.names.append(row["prompt_id"])
+        for fault in _faults(row["prompt"], row["responses"]):
+            self.prompts[fault][row["prompt_id"]] = None
+
+    def refuse(self):
+        """Refuse duplicate prompts, null or empty texts, and prompts that cannot give a pair."""
+        refuse_repeats(self.names)
+        for fault, message in FAULTS.items():
+            refuse(self.prompts[fault], *message)
+
+
 def check_responses(rows):
     """Refuse duplicate prompts, null or empty texts, and prompts that cannot give a pair.
 
     Parameters
     ----------
     rows : iterable of dict
-        Read once, so that a stream will do.
+        With `prompt_id, prompt, responses`.
     """
-    names, found = [], {fault: {} for fault in FAULTS}
+    faults = Faults()
     for row in rows:
-        names.append(row["prompt_id"])
-        for fault in _faults(row["prompt"], row["responses"]):
-            found[fault][row["prompt_id"]] = None
-    refuse_repeats(names)
-    for fault, message in FAULTS.items():
-        refuse(found[fault], *message)
+        faults.add(row)
+    faults.refuse()
 
 
 def refuse_repeats(names):
     """Refuse ids that occur more than once."""
-    seen = set()
-    refuse(
-        dict.fromkeys(name for name in names if name in seen or seen.add(name)),
-        "prompt_id",
-        "occurs more than once",
-        f"merge or drop the repeated prompts{OR}",
-    )
+    ids = pd.Index(list(names))
+    refuse_repeated(ids, "prompt_id", "occurs more than once", f"merge or drop the repeated prompts{OR}")
 
 
 def _faults(prompt, responses):

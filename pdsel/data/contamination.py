@@ -8,6 +8,7 @@ import pandas as pd
 from sklearn.feature_extraction.text import CountVectorizer
 
 from pdsel.checks import DataError, refuse
+from pdsel.data.messages import is_chat, is_text, without_system
 
 CHUNK = 128  # evaluation prompts compared at once; memory, not results, depends on it
 
@@ -44,7 +45,7 @@ def overlap(eval_prompts, train_prompts, *, n=5, threshold=0.5):
     Raises
     ------
     ValueError
-        For no prompts, prompts that are no text, `n` or `threshold` out of range.
+        For no prompts, prompts that are not text, `n` or `threshold` out of range.
 
     Examples
     --------
@@ -99,20 +100,13 @@ def _all_words(prompts, name):
     prompts = list(prompts)
     if not prompts:
         raise DataError(f"{name}: none given; give at least one prompt")
-    texts = [_text(prompt) for prompt in prompts]
-    bad = [position for position, text in enumerate(texts) if text is None]
+    bad = [position for position, prompt in enumerate(prompts) if not (is_text(prompt) and _has_roles(prompt))]
     refuse(bad, name, "is neither a text nor chat messages at positions", "give strings, or lists of role and content")
-    return map(_words, texts)
+    return [_words(without_system(prompt)) for prompt in prompts]
 
 
-def _text(prompt):
-    """The text of a prompt, of chat messages without the system's; `None` of anything else."""
-    if isinstance(prompt, str):
-        return prompt
-    try:
-        return "\n".join(message["content"] for message in prompt if message["role"] != "system")
-    except (TypeError, KeyError):
-        return None
+def _has_roles(prompt):
+    return isinstance(prompt, str) or is_chat(prompt)
 
 
 def _words(text):

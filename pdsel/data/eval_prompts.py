@@ -9,10 +9,10 @@ from pathlib import Path
 from datasets import Dataset, Features, Value, concatenate_datasets
 
 from pdsel.checks import DataError, refuse
+from pdsel.data.layouts import prompt_id
 from pdsel.data.outputs import read_rows
 from pdsel.data.sources import fetch
 from pdsel.notesworld.world import FAMILIES, draw_prompts
-from pdsel.ratings import prompt_id
 
 FEATURES = Features({name: Value("string") for name in ("prompt_id", "prompt", "dataset")})
 FIELDS = ["instruction", "Instruction", "prompt", "question", "text", "turns", "conversations", "messages"]

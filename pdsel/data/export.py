@@ -13,8 +13,8 @@ from huggingface_hub import DatasetCardData
 
 from pdsel import __version__
 from pdsel.artifacts import digest, writing
-from pdsel.checks import DataError, refuse, require_columns
-from pdsel.data.tables import check_pairs
+from pdsel.checks import DataError, check_pairs, refuse, require_columns
+from pdsel.data.markdown import markdown
 
 COLUMNS = ["prompt", "chosen", "rejected", "aspect"]
 BATCH = 500  # pairs that are written at once
@@ -220,6 +220,5 @@ def _card(name, pairs, rule, source, licence, facts, files):
 
 
 def _table(key, value, rows):
-    """Pairs of values as a Markdown table."""
-    cells = [tuple(str(cell).replace("|", "\\|").replace("\n", " ") for cell in row) for row in dict(rows).items()]
-    return "\n".join(f"| {a} | {b} |" for a, b in [(key, value), ("---", "---"), *cells])
+    """A mapping as a Markdown table of two columns."""
+    return markdown(pd.DataFrame(list(dict(rows).items()), columns=[key, value], dtype=object))

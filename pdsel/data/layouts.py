@@ -23,7 +23,9 @@ def _jsonl(path):
                 try:
                     yield json.loads(line)
                 except json.JSONDecodeError as error:
-                    raise DataError(f"{path}, line {number}, is no JSON object ({error}); one prompt a line") from error
+                    raise DataError(
+                        f"{path}, line {number}, is not a JSON object ({error}); write one prompt a line"
+                    ) from error
 
 
 def _parquet(path):
@@ -99,53 +101,87 @@ def _grouped(rows):
 
 
 def require_object(row, number):
-    """Refuse a row that is no JSON object."""
+    """Refuse a row that is not a JSON object."""
     if not isinstance(row, dict):
         raise DataError(
-            f"row {number} is no object but {type(row).__name__}. Remedy: one JSON object a line, a prompt each"
+            f"row {number} is not an object but {type(row).__name__}. Remedy: write one JSON object a line, a prompt each"
         )
 
 
-def parse_prompt(raw, number, problems, source="unknown"):
-    """A row of the ratings table; a rating that is none goes to `problems` as (prompt_id, column, problem, remedy).
+def parse_prompt(raw, number, source="unknown"):
+    """A row of the ratings table, and what is wrong with its ratings.
+
+    Parameters
+    ----------
+    raw : dict
+        A prompt in UltraFeedback's layout.
+    number : int
+        The number of the row in its file, for messages.
+    source : str
+        What stands for an absent source.
+
+    Returns
+    -------
+    (dict, list of tuple)
+        The row, in which a rating that is not a number is NaN; and for each of those `(prompt_id, column, problem, remedy)`.
 
     >>> raw = {"instruction": "Why?", "completions": [{"response": "So.", "annotations": {"honesty": {"Rating": "N/A"}}}]}
-    >>> parse_prompt(raw, 1, [])["ratings"]
-    {'honesty': [nan]}
+    >>> row, problems = parse_prompt(raw, 1)
+    >>> row["ratings"], problems
+    ({'honesty': [nan]}, [])
     """
     require_object(raw, number)
     require_columns(raw, ["instruction", "completions"], f"row {number}")
-    prompt = raw["instruction"]
-    name = raw.get("prompt_id") or prompt_id(str(prompt))
-    completions = raw["completions"] or []
+    prompt, completions = raw["instruction"], raw["completions"] or []
     if not isinstance(completions, list) or not all(map(_is_completion, completions)):
         raise DataError(
             f"completions: row {number} does not hold a list of objects with annotations. Remedy: write them as "
             '[{"response": ..., "annotations": {aspect: {"Rating": ...}}}, ...]'
         )
+    name = _name(raw.get("prompt_id"), "prompt_id", number) or prompt_id(str(prompt))
     aspects = sorted({aspect for completion in completions for aspect in (completion.get("annotations") or {})})
-
-    def number_or_nan(value, column):
-        try:
-            return read_rating(value)
-        except DataError as error:
-            problems.append((name, column, str(error), RATING_REMEDY))
-            return math.nan
-
-    def rating(completion, aspect):
-        annotation = (completion.get("annotations") or {}).get(aspect)
-        value = annotation.get("Rating") if isinstance(annotation, dict) else annotation
-        return number_or_nan(value, f"ratings[{aspect!r}]")
-
-    return {
+    given = {f"ratings[{aspect!r}]": [_rating(completion, aspect) for completion in completions] for aspect in aspects}
+    given["overall"] = [completion.get("overall_score") for completion in completions]
+    numbers, problems = _numbers(given, name)
+    row = {
         "prompt_id": name,
         "prompt": prompt,
         "responses": [completion.get("response") for completion in completions],
-        "models": [completion.get("model") or "unknown" for completion in completions],
-        "ratings": {aspect: [rating(completion, aspect) for completion in completions] for aspect in aspects},
-        "overall": [number_or_nan(completion.get("overall_score"), "overall") for completion in completions],
-        "source": raw.get("source") or source,
+        "models": [_name(completion.get("model"), "model", number) or "unknown" for completion in completions],
+        "ratings": {aspect: numbers[f"ratings[{aspect!r}]"] for aspect in aspects},
+        "overall": numbers["overall"],
+        "source": _name(raw.get("source"), "source", number) or source,
     }
+    return row, problems
+
+
+def _name(value, column, number):
+    """A name as text, an integer written out; None where there is none."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    raise DataError(f"{column}: row {number} holds {value!r}, which is neither text nor an integer. Remedy: write text")
+
+
+def _rating(completion, aspect):
+    """The rating as it is written; UltraFeedback wraps it in an object."""
+    annotation = (completion.get("annotations") or {}).get(aspect)
+    return annotation.get("Rating") if isinstance(annotation, dict) else annotation
+
+
+def _numbers(given, name):
+    """The ratings of each column as numbers, NaN where one is not a number; and what is wrong with those."""
+    numbers, problems = {}, []
+    for column, values in given.items():
+        numbers[column] = []
+        for value in values:
+            try:
+                numbers[column].append(read_rating(value))
+            except DataError as error:
+                numbers[column].append(math.nan)
+                problems.append((name, column, str(error), RATING_REMEDY))
+    return numbers, problems
 
 
 def _is_completion(value):

@@ -13,23 +13,9 @@ import pyarrow.parquet as parquet
 
 from pdsel.artifacts import writing
 from pdsel.checks import DataError, refuse
+from pdsel.data.messages import last_user_turn
 
 COLUMNS = ["instruction", "output", "generator", "dataset", "datasplit"]
-
-
-def instruction_of(prompt):
-    """The text of a prompt by which its output is found again: of chat messages, what the user said last.
-
-    >>> instruction_of("Why?"), instruction_of([{"role": "system", "content": "Be brief."},
-    ...                                         {"role": "user", "content": "Why?"}])
-    ('Why?', 'Why?')
-    """
-    if isinstance(prompt, str):
-        return prompt
-    said = [turn["content"] for turn in prompt if turn["role"] == "user"]
-    if not said:
-        raise DataError(f"prompts: chat without a turn of the user: {prompt}. Remedy: end it with a user's message")
-    return said[-1]
 
 
 def save_outputs(path, prompts, outputs, *, generator, dataset="notesworld", datasplit="eval"):
@@ -70,7 +56,7 @@ def save_outputs(path, prompts, outputs, *, generator, dataset="notesworld", dat
         "give strings, as `generate` returns them",
     )
     rows = [
-        dict(zip(COLUMNS, [instruction_of(prompt), output, generator, name, datasplit], strict=True))
+        dict(zip(COLUMNS, [last_user_turn(prompt), output, generator, name, datasplit], strict=True))
         for prompt, output, name in zip(prompts, outputs, datasets, strict=True)
     ]
     with writing(path) as scratch:
@@ -136,7 +122,7 @@ def align_outputs(table, prompts):
     waiting = defaultdict(list)
     for row in table[::-1].itertuples():  # the first on top
         waiting[row.instruction].append(row.output)
-    texts = [instruction_of(prompt) for prompt in prompts]
+    texts = [last_user_turn(prompt) for prompt in prompts]
     found = [waiting[text].pop() if waiting[text] else None for text in texts]
     refuse(
         [repr(text) for text, output in zip(texts, found, strict=True) if output is None],
@@ -157,7 +143,7 @@ def read_rows(path):
     try:
         rows = READERS[path.suffix](path)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path} is no {path.suffix[1:]} ({error}). Remedy: write JSON objects") from error
+        raise DataError(f"{path} is not {path.suffix[1:]} ({error}). Remedy: write JSON objects") from error
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path} holds no rows. Remedy: write a list of JSON objects, or an object a line in .jsonl")
     return rows

@@ -141,16 +141,21 @@ def code_digest(*functions):
 
     Comments, docstrings and layout do not change it. A function that was typed into a notebook counts by its source.
     """
-    package = Path(pdsel.__file__).parent
-    files = [file for file in package.rglob("*.py") if file.relative_to(package).parts[0] not in ABOVE]
-    sources = {str(file.relative_to(package)): file.read_text() for file in files}
+    parts = [_digest_of_rooms_below()]
     for function in functions:
         original = inspect.unwrap(function)
         file = getattr(inspect.getmodule(original), "__file__", None)
-        source = Path(file).read_text() if file else inspect.getsource(original)
-        sources[f"{original.__module__}.{original.__qualname__}"] = source
-    listing = [f"{name} {_meaning(sources[name])}" for name in sorted(sources)]
-    return hashlib.sha256("\n".join(listing).encode()).hexdigest()[:16]
+        parts.append(_meaning(Path(file).read_text() if file else inspect.getsource(original)))
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+@cache
+def _digest_of_rooms_below():
+    package = Path(pdsel.__file__).parent
+    names = sorted(str(file.relative_to(package)) for file in package.rglob("*.py"))
+    below = [name for name in names if Path(name).parts[0] not in ABOVE]
+    listing = [f"{name} {_meaning((package / name).read_text())}" for name in below]
+    return hashlib.sha256("\n".join(listing).encode()).hexdigest()
 
 
 @cache

@@ -8,11 +8,13 @@ import pandas as pd
 from pdsel.checks import DataError, require_columns
 from pdsel.data.gaps import rating_gaps
 
+LEVELS = (0.1, 0.2, 0.3)  # the paper's shares of conflicting pairs
 
-def draw(seed, name):
-    """A uniform draw that belongs to `name`, whatever the order of the rows.
 
-    >>> draw(0, "p1") == draw(0, "p1") != draw(1, "p1")
+def random_key(seed, name):
+    """A key to sort by at random: it belongs to `name`, so that the order of the rows does not matter.
+
+    >>> random_key(0, "p1") == random_key(0, "p1") != random_key(1, "p1")
     True
     """
     return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
@@ -62,12 +64,12 @@ def subsample(table, conflict, size, seed):
     size = most if size is None else size
     if not 0 < size <= most:
         raise DataError(f"size={size}: the data can supply {most} pairs at conflict={conflict}. Remedy: a smaller size")
-    ranked = table.assign(draw=[draw(seed, name) for name in table["pair_id"]]).sort_values("draw")
+    ranked = table.assign(key=[random_key(seed, name) for name in table["pair_id"]]).sort_values("key")
     if conflict is not None:
         n_conflict = round(conflict * size)
         parts = [(ranked[ranked["conflict"]], n_conflict), (ranked[~ranked["conflict"]], size - n_conflict)]
         ranked = pd.concat([part.head(n) for part, n in parts])
-    return ranked.head(size).drop(columns="draw").sort_values("pair_id")
+    return ranked.head(size).drop(columns="key").sort_values("pair_id")
 
 
 def at_level(pairs, *, conflict=None, size=None, seed=0):
@@ -106,7 +108,7 @@ def at_level(pairs, *, conflict=None, size=None, seed=0):
 def sample_prompts(ratings, n, *, seed=0):
     """`n` rows of a ratings table at random, in their order there; all where there are no more, or with `n=None`.
 
-    A public file is sorted by source: its first rows are no sample of it.
+    A public file is sorted by source: its first rows are not a sample of it.
 
     Examples
     --------
@@ -117,7 +119,7 @@ def sample_prompts(ratings, n, *, seed=0):
     if n is None or n >= len(ratings):
         return ratings
     names = list(ratings["prompt_id"])
-    drawn = sorted(range(len(names)), key=lambda row: draw(seed, f"sample {names[row]}"))[:n]
+    drawn = sorted(range(len(names)), key=lambda row: random_key(seed, f"sample {names[row]}"))[:n]
     return ratings.select(sorted(drawn))
 
 
@@ -150,12 +152,13 @@ def hold_out(pairs, n_prompts, *, seed=0):
     (['3'], ['1', '2'])
     """
     names = list(pairs["prompt_id"])
-    known = sorted(set(names), key=lambda name: draw(seed, f"held out {name}"))
+    known = sorted(set(names), key=lambda name: random_key(seed, f"held out {name}"))
     if n_prompts and not 0 < n_prompts < len(known):
         raise DataError(f"n_held_out={n_prompts}: the pairs come from {len(known)} prompts. Remedy: a smaller number")
     unseen = set(known[:n_prompts])
-    rows = {side: [i for i, name in enumerate(names) if (name in unseen) == side] for side in (False, True)}
-    return pairs.select(rows[False]), pairs.select(rows[True])
+    left = [row for row, name in enumerate(names) if name not in unseen]
+    held_out = [row for row, name in enumerate(names) if name in unseen]
+    return pairs.select(left), pairs.select(held_out)
 
 
 def fully_rated(pairs):
@@ -170,7 +173,7 @@ def fully_rated(pairs):
     return pairs.select(np.flatnonzero(complete))
 
 
-def supply(pairs, *, levels=(0.1, 0.2, 0.3)):
+def supply(pairs, *, levels=LEVELS):
     """What these pairs can supply: their natural conflict, and at which size each conflict level can be had.
 
     Parameters

@@ -1,31 +1,30 @@
-"""Pairs as chat messages, and the pairs that are too long for a model: dropped once, for every method alike."""
+"""Write pairs as chat messages, and drop the pairs that are too long for a model, once for all methods."""
 
 import re
 
 import pandas as pd
 
-from pdsel.checks import DataError
-from pdsel.data.tables import check_pairs
+from pdsel.checks import DataError, check_pairs
+from pdsel.data.messages import as_answer
 from pdsel.engine.models import load_tokenizer, quiet
 from pdsel.engine.scoring import encode
 
 CHUNK = 1000  # rows that are held as text at once
-TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")  # what HelpSteer2 writes between the turns of a conversation
+TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")  # stands between the turns of a conversation in HelpSteer2
 
 
 def as_messages(pairs, *, system=None):
-    """The pairs with plain strings turned into chat messages, for a model that was taught to chat.
+    """The pairs with plain strings turned into chat messages, for a model that was trained on chats.
 
-    TRL and the scoring functions apply the tokenizer's template to messages, once; to strings they apply none. A row whose
-    prompt is a list of messages already keeps it, and its responses follow. A prompt of HelpSteer2 that is a conversation,
-    with its tags between the turns, becomes a message a turn.
+    TRL and the scoring functions apply the tokenizer's template to messages, once; to strings they apply none. A text that
+    is a list of messages already is kept. A conversation in the notation of HelpSteer2 becomes one message for each turn.
 
     Parameters
     ----------
     pairs : datasets.Dataset
-        Pairs table. A column of strings becomes one of messages; `pair_id` stays.
+        Pairs table. Columns of strings become columns of messages; `pair_id` stays.
     system : str, optional
-        A system message before every prompt that was a string; some templates (Gemma's) refuse one.
+        A system message before every prompt that was a string; some templates (such as Gemma's) refuse it.
 
     Returns
     -------
@@ -42,7 +41,7 @@ def as_messages(pairs, *, system=None):
     def turns(rows):
         return {
             "prompt": [[*before, *conversation(text)] if isinstance(text, str) else text for text in rows["prompt"]],
-            **{side: [_answer(text) for text in rows[side]] for side in ("chosen", "rejected")},
+            **{side: [as_answer(text) for text in rows[side]] for side in ("chosen", "rejected")},
         }
 
     with quiet():
@@ -50,14 +49,14 @@ def as_messages(pairs, *, system=None):
 
 
 def token_counts(pairs, *, model):
-    """Tokens of prompt and response as the model reads them, template and special tokens included.
+    """The number of tokens of prompt and response as the model reads them, with template and special tokens.
 
     Parameters
     ----------
     pairs : datasets.Dataset
         Pairs table, of strings or of chat messages.
     model : str
-        Path or hub id whose tokenizer counts.
+        The model whose tokenizer counts.
 
     Returns
     -------
@@ -69,8 +68,8 @@ def token_counts(pairs, *, model):
     for start in range(0, len(pairs), CHUNK):
         part = pairs.select(range(start, min(start + CHUNK, len(pairs))))
         prompts = list(part["prompt"])
-        for side, found in counts.items():
-            found += [len(ids) for ids, _ in encode(tokenizer, prompts, list(part[side]))]
+        for side in counts:
+            counts[side] += [len(ids) for ids, _ in encode(tokenizer, prompts, list(part[side]))]
     return pd.DataFrame(counts, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))
 
 
@@ -83,25 +82,25 @@ def too_long(pairs, *, model, max_length):
 def fitting(pairs, *, model, max_length):
     """The pairs of which both sides fit, and how many do not.
 
-    A trainer cuts long texts, or drops them, each in its own way: TRL's reward trainer drops a pair with a side over
-    `max_length`, its DPO trainer cuts the side, and a response that is cut has no end. Dropped here, before anything is
-    scored, selected or trained, the pool is the same for every method.
+    Trainers treat long texts differently: TRL's reward trainer drops a pair with a side over `max_length`, and its DPO
+    trainer cuts the side, so that the response has no end. Here such pairs are dropped before anything is scored, selected
+    or trained, so the pool is the same for every method.
 
     Parameters
     ----------
     pairs : datasets.Dataset
         Pairs table, of strings or of chat messages.
     model : str or list of str
-        Path or hub id of each model that will read the pairs (policy, proxies); a pair must fit all.
+        Each model that will read the pairs (policy, proxies); a pair must fit all of them.
     max_length : int
-        Tokens of prompt and response together; give the same to training and scoring. Proxies of kind "shared" read the
-        aspect's name besides: leave room for it there.
+        Tokens of prompt and response together; give the same number to training and scoring. Proxies of kind "shared" read
+        the aspect's name, too: leave room for it.
 
     Returns
     -------
     (datasets.Dataset, pandas.Series)
-        The pairs that fit, in their order; and `n` (pairs given), `over` (dropped), `share` (of n), `longest` (tokens of
-        the longest side of any pair given).
+        The pairs that fit, in their order; and `n` (pairs given), `over` (pairs dropped), `share` (of pairs dropped) and
+        `longest` (tokens of the longest side of any pair).
 
     Raises
     ------
@@ -110,7 +109,8 @@ def fitting(pairs, *, model, max_length):
     """
     check_pairs(pairs)
     models = list(dict.fromkeys([model] if isinstance(model, str) else model))
-    longest = pd.concat([token_counts(pairs, model=each).max(axis=1) for each in models], axis=1).max(axis=1)
+    by_model = [token_counts(pairs, model=name).max(axis=1) for name in models]
+    longest = pd.concat(by_model, axis=1).max(axis=1)
     fits = (longest <= max_length).to_numpy()
     report = pd.Series(
         {"n": len(pairs), "over": int((~fits).sum()), "share": float((~fits).mean()), "longest": int(longest.max())},
@@ -125,7 +125,7 @@ def fitting(pairs, *, model, max_length):
 
 
 def conversation(text):
-    """The messages of a prompt: one, or those of a conversation in HelpSteer2's notation that ends with the user.
+    """The messages of a prompt: one, or several if it is a conversation in HelpSteer2's notation that ends with the user.
 
     >>> conversation("Hi\\n<extra_id_1>Assistant\\nHo!\\n<extra_id_1>User\\nWhy?")[1:]
     [{'role': 'assistant', 'content': 'Ho!'}, {'role': 'user', 'content': 'Why?'}]
@@ -135,7 +135,3 @@ def conversation(text):
     if roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
         return [{"role": "user", "content": text}]
     return [{"role": role, "content": content} for role, content in zip(roles, texts, strict=True)]
-
-
-def _answer(text):
-    return [{"role": "assistant", "content": text}] if isinstance(text, str) else text

@@ -1,10 +1,12 @@
-"""What goes wrong in training, said so that one knows which knob to turn."""
+"""Errors of training that say which setting to change."""
 
 import importlib.util
 import re
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from pdsel.checks import DataError
 
@@ -13,7 +15,7 @@ EIGHT_BIT = re.compile(r"8bit|bnb|paged|ademamix")  # names of optimisers that b
 
 
 class TrainingError(RuntimeError):
-    """A run that cannot go on, with what to do about it."""
+    """A run that cannot go on; the message says what to do."""
 
 
 def memory_advice(
@@ -27,19 +29,19 @@ def memory_advice(
     lora_rank=None,
     optim="adamw_torch",
 ):
-    """What to change in a training that ran out of memory, what costs least first.
+    """What to change in a training that ran out of memory; the change that costs least comes first.
 
-    Parameters are the values it ran with; `batch_size` is that of an optimiser step over all processes.
+    The parameters are the values that the training ran with; `batch_size` is that of an optimiser step over all processes.
 
     >>> memory_advice(batch_size=8, gradient_accumulation_steps=8, bf16=True, max_length=64, lora_rank=8)[0]
     'gradient_checkpointing=True (now False): less memory for activations, about a third more time'
     """
-    k = gradient_accumulation_steps
-    per_device = batch_size // (processes * k) if batch_size else None
+    rounds = gradient_accumulation_steps
+    per_device = batch_size // (processes * rounds) if batch_size else None
     lines = []
     if per_device is None or per_device > 1:
         lines.append(
-            f"gradient_accumulation_steps={2 * k} (now {k}, {per_device or '?'} pairs at a time on a device): the "
+            f"gradient_accumulation_steps={2 * rounds} (now {rounds}, {per_device or '?'} pairs at a time on a device): the "
             "same result from half as many at a time"
         )
     if not gradient_checkpointing:
@@ -59,13 +61,13 @@ def memory_advice(
 
 @contextmanager
 def explained(advice):
-    """Turn running out of memory into a `TrainingError` that lists `advice()`, a list of str."""
+    """Turn running out of memory into a `TrainingError` that lists `advice`, a list of str."""
     try:
         yield
     except RuntimeError as error:  # torch.OutOfMemoryError is one
         if not isinstance(error, torch.OutOfMemoryError) and not OUT_OF_MEMORY.search(str(error)):
             raise
-        steps = "".join(f"\n- {line}" for line in advice())
+        steps = "".join(f"\n- {line}" for line in advice)
         raise TrainingError(f"Out of memory ({str(error).splitlines()[0]}). Remedy, cheapest first:{steps}") from error
 
 
@@ -78,10 +80,15 @@ def check_optimiser(name):
         )
 
 
-def check_weights(net):
-    """Refuse weights that are no numbers: a step may end in them while its loss was still finite."""
-    shards = {name: getattr(weight, "to_local", lambda w=weight: w)() for name, weight in net.named_parameters()}
-    bad = [name for name, shard in shards.items() if not torch.isfinite(shard).all()]
+def check_weights(folder):
+    """Refuse saved weights that are not finite: a step may end in them while its loss was still finite.
+
+    The files are read, not the network: under ZeRO-3 and FSDP no process holds a whole weight.
+    """
+    bad = []
+    for file in sorted(Path(folder).glob("*.safetensors")):
+        with safe_open(file, framework="pt") as weights:
+            bad += [name for name in weights.keys() if not torch.isfinite(weights.get_tensor(name)).all()]  # noqa: SIM118
     if bad:
         raise TrainingError(f"{len(bad)} weights are not finite after training (first: {bad[0]}). {DIVERGED}")
 
@@ -93,7 +100,7 @@ DIVERGED = (
 
 
 class StopsAtNaN:
-    """For a trainer: the first loss that is no finite number ends the run, before it reaches the weights."""
+    """For a trainer: the first loss that is not finite ends the run, before it reaches the weights."""
 
     def training_step(self, *args, **kwargs):
         loss = super().training_step(*args, **kwargs)

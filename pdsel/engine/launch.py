@@ -1,9 +1,9 @@
 """Training and scoring on several processes, from a notebook: `accelerate launch` on a job that lies in a folder.
 
 A function marked `launchable` takes `accelerate=None` (this process), the path of an accelerate config, or the name of one
-shipped in `pdsel/engine/accelerate`: "ddp", "fsdp", "zero3" for the GPUs of one machine, "cpu2" for two processes on its CPU. Its
-arguments are written into a folder (tables as files, the rest as JSON), the job runs with its log shown, and what it
-returns is read back. `accelerate launch --cpu --num_processes 2` starts one process where there is no MPI (accelerate
+shipped in `pdsel/engine/accelerate`: "ddp", "fsdp" and "zero3" for the GPUs of one machine, "cpu2" for two processes on its
+CPU. Its arguments are written into a scratch folder (tables as files, the rest as JSON), the job runs with its log shown,
+and what it returns is read back. Without MPI, `accelerate launch --cpu --num_processes 2` starts one process (accelerate
 1.15); the shipped "cpu2" starts two.
 """
 
@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
@@ -31,7 +30,7 @@ from pdsel.checks import DataError
 from pdsel.engine import processes
 from pdsel.engine.errors import TrainingError
 from pdsel.engine.models import quiet
-from pdsel.engine.run_folder import is_running
+from pdsel.engine.scratch import is_running, scratch_folder
 
 CONFIGS = Path(__file__).parent / "accelerate"
 LAST_LINES = 30  # of the log, when a job fails without saying why
@@ -78,7 +77,7 @@ def launch(function, *args, config, **kwargs):
     _check_machines(settings, path)
     count = settings.get("num_processes") or _gpus(path)
     inspect.signature(function).bind(*args, **kwargs)  # a wrong argument is refused here, not on every process
-    with tempfile.TemporaryDirectory(prefix="pdsel-job-") as folder:
+    with scratch_folder("job") as folder:
         job = {
             "module": function.__module__,
             "function": function.__name__,
@@ -91,8 +90,8 @@ def launch(function, *args, config, **kwargs):
         command += ["--num_processes", str(count)]
         if settings.get("num_machines", 1) == 1 and "main_process_port" not in settings:
             command += ["--main_process_port", "0"]  # a free one, so that jobs may run beside each other
-        _run([*command, "-m", "pdsel.engine.launch", folder], folder, cpu=bool(settings.get("use_cpu")))
-        return [_read_result(Path(folder), rank) for rank in range(count)]
+        _run([*command, "-m", "pdsel.engine.launch", str(folder)], folder, cpu=bool(settings.get("use_cpu")))
+        return [_read_result(folder, rank) for rank in range(count)]
 
 
 def _check_machines(settings, path):
@@ -125,7 +124,7 @@ def find_config(config):
             return path
     shipped = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
     raise DataError(
-        f"accelerate={str(config)!r} is no file and none of {shipped}. Remedy: write one with accelerate config"
+        f"accelerate={str(config)!r} is neither a file nor one of {shipped}. Remedy: write one with accelerate config"
     )
 
 

@@ -1,12 +1,23 @@
-"""Models and tokenizers in, quietly and onto whatever device there is; safetensors only, no remote code."""
+"""Load models and tokenizers without noise; only safetensors are read, and no remote code runs.
+
+The device is found. On a CPU the order of floating-point sums depends on the number of threads, so equal bytes are
+promised for an equal `OMP_NUM_THREADS` only. `make run` and `make lab` set it; manifests record it.
+"""
 
 import os
 from contextlib import contextmanager
+from pathlib import Path
 
 import datasets
 import torch
+from huggingface_hub import is_offline_mode, try_to_load_from_cache
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import logging
+
+from pdsel.checks import DataError
+from pdsel.notesworld.settings import model_path
 
 SAFE = {"use_safetensors": True, "trust_remote_code": False}
 
@@ -23,7 +34,7 @@ DEFAULT_TEMPLATE = (
 
 
 def device():
-    """CUDA (under a launcher, this process's own GPU), MPS, else CPU; `ACCELERATE_USE_CPU=true` forces the CPU.
+    """CUDA (under a launcher, the GPU of this process), else MPS, else the CPU; `ACCELERATE_USE_CPU=true` forces the CPU.
 
     >>> device() in ("cuda", "mps", "cpu")
     True
@@ -35,26 +46,54 @@ def device():
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def resolve(model):
+    """The path or hub id of a model; "notesworld" names the shipped base model.
+
+    Raises
+    ------
+    ValueError
+        For a name that is neither a folder nor a hub id, and offline for a hub id that was never downloaded.
+
+    >>> Path(resolve("notesworld")).name
+    'base_model'
+    """
+    name = model_path(str(model))
+    if Path(name).is_dir():
+        return name
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        raise DataError(
+            f"model={name!r} is neither a folder that exists nor a hub id. Remedy: check the path, or use 'notesworld'"
+        ) from None
+    if is_offline_mode() and not isinstance(try_to_load_from_cache(name, "config.json"), str):
+        raise DataError(
+            f"model={name!r} is neither a folder nor in the hub's cache, and this process is offline. Remedy: check the "
+            "name, download the model while online (unset HF_HUB_OFFLINE), or use 'notesworld'"
+        )
+    return name
+
+
 def load_causal(model, *, dtype="auto"):
-    """A causal language model from a path or hub id, on the CPU."""
+    """A causal language model on the CPU; for `model` see `resolve`."""
     with quiet():
-        return AutoModelForCausalLM.from_pretrained(model, dtype=dtype, **SAFE)
+        return AutoModelForCausalLM.from_pretrained(resolve(model), dtype=dtype, **SAFE)
 
 
 def load_classifier(model, *, dtype="auto"):
     """A scalar-reward classifier; a causal checkpoint gets a new head."""
     with quiet():
-        return AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=dtype, **SAFE)
+        return AutoModelForSequenceClassification.from_pretrained(resolve(model), num_labels=1, dtype=dtype, **SAFE)
 
 
 def load_tokenizer(model, **options):
-    """The tokenizer of a model, with a padding token and, where it can spell one, a chat template.
+    """The tokenizer of a model, with a padding token and, if it can spell one, a chat template.
 
-    A tokenizer without a template gets `DEFAULT_TEMPLATE` (after its beginning-of-text token, if it puts one before plain
-    text), and a policy trained from it is saved with it. One that has no characters for the template's tags, such as the
-    notes world's, gets none: chat messages are then refused where they are first read.
+    A tokenizer without a template gets `DEFAULT_TEMPLATE`, after its beginning-of-text token if it puts one before plain
+    text; a policy trained from it is saved with the template. A tokenizer without characters for the template's tags, such
+    as that of the notes world, gets none, and chat messages are refused where they are first read.
     """
-    tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False, **options)
+    tokenizer = AutoTokenizer.from_pretrained(resolve(model), trust_remote_code=False, **options)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.chat_template is None and _spells(tokenizer, "<|assistant|>\n"):
@@ -70,7 +109,7 @@ def _spells(tokenizer, text):
 
 @contextmanager
 def quiet():
-    """No bars and reports of the libraries' small chores (loading, tokenizing, saving); restored afterwards."""
+    """Hide the libraries' bars and reports of small chores (loading, tokenizing, saving); restore them afterwards."""
     verbosity = logging.get_verbosity()
     bars, maps = logging.is_progress_bar_enabled(), datasets.are_progress_bars_disabled()
     chores = os.environ.get("TQDM_DISABLE")  # what TRL asks before it shows a bar

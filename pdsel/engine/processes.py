@@ -1,4 +1,4 @@
-"""This process among those of its job: `accelerate launch` starts several, everything else is one."""
+"""The processes of a job and this one among them: `accelerate launch` starts several, anything else starts one."""
 
 import os
 from datetime import timedelta
@@ -8,7 +8,7 @@ from accelerate.utils import broadcast_object_list
 
 from pdsel.engine.models import device
 
-# One process tokenizes, or merges adapters, for all; torch's own ten minutes are too few for large data and models.
+# One process tokenizes, or merges adapters, for all. The ten minutes of torch are too few for large data and models.
 PATIENCE = timedelta(hours=4)
 
 
@@ -22,29 +22,29 @@ def count():
 
 
 def rank():
-    """Which of them this is, from 0."""
+    """The number of this process, from 0."""
     return int(os.environ.get("RANK", 0))
 
 
 def is_main():
-    """Whether this process writes the files that all share."""
+    """Whether this process writes the files that all processes share."""
     return rank() == 0
 
 
 def join():
-    """Meet the other processes, which every one must do before it waits or agrees; nothing for a process alone."""
+    """Connect to the other processes, as each must before it waits or agrees. A process alone does nothing."""
     if count() > 1:
         PartialState(cpu=device() == "cpu", timeout=PATIENCE)
 
 
 def wait():
-    """Go on when every process is here."""
+    """Wait until every process has come here."""
     if count() > 1:
         PartialState().wait_for_everyone()
 
 
 def agree(value):
-    """The main process's value, in every process."""
+    """The value of the main process, in every process."""
     shared = [value]
     if count() > 1:
         broadcast_object_list(shared, from_process=0)

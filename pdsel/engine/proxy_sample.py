@@ -1,4 +1,6 @@
-"""Which of an aspect's pairs a proxy is trained on: a share of them, drawn again, balanced by length."""
+"""Which of an aspect's pairs a proxy is trained on: a share, a bootstrap draw, or a draw balanced by length."""
+
+import math
 
 import numpy as np
 
@@ -7,29 +9,29 @@ from pdsel.engine.scoring import response_lengths
 
 
 def training_ids(pairs, aspect, *, model, share=1.0, length_balance=None, resample=None, seed=0):
-    """The ids to train one proxy on, by digest order and seed, whatever the order of the rows.
+    """The ids of the pairs that one proxy is trained on; the order of the rows does not matter.
 
     Parameters
     ----------
     pairs : datasets.Dataset
         Pairs table.
     aspect : str or None
-        Whose part; `None` takes every pair.
+        Whose pairs are drawn from; `None` takes all pairs.
     model : str
-        Whose tokenizer counts lengths, for `length_balance`.
+        The model whose tokenizer counts lengths, for `length_balance`.
     share : float in (0, 1]
         p_r, the share of the part that is used.
     length_balance : float, optional
         tau, see `balance_by_length`.
     resample : int, optional
-        A bootstrap over prompts, whose pairs share responses: as many prompts as the part has, drawn with replacement, each
-        with all its pairs; another draw for every number.
+        The number of a bootstrap draw over prompts, because the pairs of a prompt share responses: as many prompts as the
+        part has are drawn with replacement, each with all its pairs.
     seed : int
 
     Returns
     -------
     list of str
-        `pair_id`s; repeated where a pair is drawn more than once.
+        `pair_id`s; an id is repeated if its pair is drawn more than once.
 
     Raises
     ------
@@ -54,7 +56,7 @@ def training_ids(pairs, aspect, *, model, share=1.0, length_balance=None, resamp
 
 
 def _bootstrap(pairs, ids, rng):
-    """The pairs of prompts drawn with replacement, as often as their prompt is drawn."""
+    """The pairs of prompts drawn with replacement; a pair occurs as often as its prompt is drawn."""
     table = pairs.select_columns(["pair_id", "prompt_id"]).to_pandas()
     of_prompt = table[table["pair_id"].isin(ids)].groupby("prompt_id")["pair_id"].agg(list)
     drawn = rng.choice(len(of_prompt), len(of_prompt))
@@ -78,15 +80,15 @@ def balance_by_length(plus, minus, tau, rng):
     plus, minus : array of str
         Ids whose chosen response is at least as long as / shorter than the rejected one; f+ and f- are their shares.
     tau : float > 0
-        Towards infinity both groups are drawn alike, towards 0 only the majority is. Near balance, .5 leaves the shares as
-        they are, and below it the majority grows: with f+ = .6 the draw has .69, .60, .55, .50 of "+" at tau .25, .5, 1,
-        infinity.
+        As tau grows to infinity both groups are drawn alike; as it falls to 0 only the majority is drawn. Near balance, .5
+        keeps the shares as they are, and a smaller tau lets the majority grow: with f+ = .6, the share of "+" in the draw is
+        .69, .60, .55 and .50 at tau .25, .5, 1 and infinity.
     rng : numpy.random.Generator
 
     Returns
     -------
     numpy.ndarray
-        Ids, an id as often as the others of its group (to one).
+        Ids. Within a group, any two ids occur equally often, or one of them once more.
 
     >>> balanced = balance_by_length(np.array(["a", "b", "c"]), np.array(["d"]), float("inf"), np.random.default_rng(0))
     >>> sorted(map(str, balanced))[-2:]
@@ -104,6 +106,6 @@ def balance_by_length(plus, minus, tau, rng):
 
 
 def _cycle(ids, size, rng):
-    """`size` ids, every one used before any is used again."""
-    rounds = -(-size // len(ids))
-    return np.concatenate([rng.permutation(ids) for _ in range(max(1, rounds))])[:size]
+    """`size` ids; every id is used before any is used again."""
+    rounds = max(1, math.ceil(size / len(ids)))
+    return np.concatenate([rng.permutation(ids) for _ in range(rounds)])[:size]

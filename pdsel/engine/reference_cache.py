@@ -1,4 +1,4 @@
-"""Log-probabilities of the reference, kept on disk by content: methods that train on one pool compute them once."""
+"""Log-probabilities of the reference, kept on disk by content, so that methods on one pool compute them once."""
 
 import hashlib
 from pathlib import Path
@@ -8,6 +8,7 @@ import pandas as pd
 from transformers.utils import cached_file
 
 from pdsel.artifacts import digest, save_table
+from pdsel.notesworld.settings import model_path
 
 PARTS = ("*.safetensors", "config.json", "tokenizer*", "*.jinja", "special_tokens_map.json")
 
@@ -15,13 +16,13 @@ PARTS = ("*.safetensors", "config.json", "tokenizer*", "*.jinja", "special_token
 def model_content(model):
     """The digest of a model's weights, configuration and tokenizer: of a local folder's files, or of a hub id's commit.
 
-    A commit stands for files that may not be downloaded yet, so that a run's first try has the key of the ones after it.
+    A commit also stands for files that are not downloaded yet, so a run's first try has the same key as those after it.
 
     >>> from pdsel.notesworld import BASE_MODEL
     >>> len(model_content(BASE_MODEL))
     64
     """
-    folder = Path(cached_file(str(model), "config.json")).parent
+    folder = Path(cached_file(model_path(str(model)), "config.json")).parent
     if folder.parent.name == "snapshots":  # of huggingface_hub's cache
         return hashlib.sha256(folder.name.encode()).hexdigest()
     files = sorted({file for part in PARTS for file in folder.glob(part)})
@@ -30,10 +31,10 @@ def model_content(model):
 
 
 class ReferenceCache:
-    """Log-probabilities of texts under one model, in Parquet files that are only ever added.
+    """Log-probabilities of texts under one model, in Parquet files; files are added, never changed.
 
-    Every run adds a file of what it had to compute, written whole or not at all, so that runs may share a folder while
-    they run at once. A value is the same to about 1e-6 whatever batch it was computed in; the one found first is kept.
+    Every run adds a file of what it had to compute, whole or not at all, so that runs may share a folder at the same time.
+    A value depends on its batch by about 1e-6; the one found first is kept.
 
     Parameters
     ----------
@@ -41,7 +42,7 @@ class ReferenceCache:
     model : str
         Path or hub id of the reference.
     precision : str
-        Of the arithmetic, such as "float32"; another one's values are kept apart.
+        Of the arithmetic, such as "float32"; values of another precision are kept apart.
     """
 
     def __init__(self, folder, model, precision):
@@ -49,10 +50,13 @@ class ReferenceCache:
         self.folder = Path(folder) / name
 
     def read(self):
-        """A dict of text key to log-probability."""
-        files = sorted(self.folder.glob("*.parquet"), reverse=True)  # of two values the first file's is kept
+        """All values, as a dict of text key to log-probability."""
+        files = sorted(self.folder.glob("*.parquet"), reverse=True)  # of two values that of the first file is kept
         tables = [pd.read_parquet(file) for file in files]
-        return {key: value for table in tables for key, value in zip(table["text"], table["logp"], strict=True)}
+        values = {}
+        for table in tables:
+            values.update(zip(table["text"], table["logp"], strict=True))
+        return values
 
     def write(self, values):
         """Add a dict of text key to log-probability."""
@@ -61,7 +65,7 @@ class ReferenceCache:
 
 
 def text_key(prompt_ids, response_ids, max_length):
-    """The digest of a text as the model reads it: the ids, cut at `max_length`, and where the response starts.
+    """The digest of a text as the model reads it: its ids, cut at `max_length`, and where the response starts.
 
     >>> text_key([1, 2], [3, 4], 3) == text_key([1, 2], [3, 5], 3) != text_key([1], [2, 3], 3)
     True

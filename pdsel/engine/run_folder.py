@@ -1,7 +1,11 @@
-"""The folder of a training run: whole or not at all, whatever kills it, and checkpoints to resume from beside it.
+"""The folder of a training run: it is whole or it is not there, whatever kills the run.
 
-A checkpoint holds pickles of tensors (optimiser, random state). Only a run's own are ever read, and transformers reads
-them with `weights_only=True`, which executes nothing.
+A run trains into a scratch folder beside its `output_dir` and takes the name at the very end. What lay there before is
+first renamed, then the new folder is renamed, and only then is the old one deleted. So one of the two is whole at any
+moment, and the next call puts back what a kill between the two renames left aside.
+
+Checkpoints to resume from lie beside the output, too. A checkpoint holds pickles of tensors (optimiser, random state).
+Only a run's own are ever read, and transformers reads them with `weights_only=True`, which executes nothing.
 """
 
 import hashlib
@@ -11,13 +15,145 @@ import random
 import shutil
 import warnings
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from pdsel.checks import DataError
 from pdsel.engine import processes
+from pdsel.engine.errors import TrainingError
 from pdsel.engine.models import quiet
+from pdsel.engine.scratch import is_running
+
+RECORD = "training.json"  # is written last, so a folder that holds it is a finished run
+
+
+@contextmanager
+def run_folder(output_dir):
+    """A scratch folder that becomes `output_dir` when the body succeeds.
+
+    Parameters
+    ----------
+    output_dir : str or Path
+        A symbolic link is followed: its target is written, and the link stays.
+
+    Yields
+    ------
+    Path
+        The scratch folder. The body writes `training.json` into it, last of all.
+
+    Raises
+    ------
+    ValueError
+        Before the body runs, if `output_dir` holds something else than one finished run.
+    TrainingError
+        If the finished folder cannot take its name. The message says where it lies; it is not deleted.
+    """
+    processes.join()
+    final = Path(output_dir).resolve()
+    refuse_other_files(final)
+    owner = processes.agree(os.getpid())
+    scratch = _named(final, owner, "partial")  # a killed run's orphan may still write into a folder of its own
+    if (scratch / RECORD).exists():
+        raise DataError(f"{scratch} holds a finished training that could not take its name. Remedy: move it first")
+    if processes.is_main():
+        mend(final)
+        _sweep(final)
+        scratch.mkdir(parents=True, exist_ok=True)
+    processes.wait()
+    finished = False
+    try:
+        yield scratch
+        finished = True
+    finally:
+        if processes.is_main() and not finished:
+            shutil.rmtree(scratch, ignore_errors=True)
+    processes.wait()
+    if processes.is_main():
+        _take_name(scratch, final)
+        shutil.rmtree(_checkpoint_folder(final), ignore_errors=True)
+    processes.wait()
+
+
+def refuse_other_files(folder):
+    """Refuse a folder that a run would replace although something else lies in it.
+
+    Raises
+    ------
+    ValueError
+        For a file, for a folder with files but no `training.json`, and for one with other runs inside it.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    problem = None
+    if not folder.is_dir():
+        problem = "is a file"
+    elif not (folder / RECORD).exists():
+        problem = f"holds other files and no {RECORD}, so it is not a training run"
+    elif any(folder.glob(f"*/{RECORD}")):
+        problem = "holds other training runs"
+    if problem:
+        raise DataError(
+            f"output_dir={str(folder)!r} {problem}, and a training replaces its output_dir as a whole. "
+            "Remedy: name a new folder inside it, or remove it yourself"
+        )
+
+
+def mend(final):
+    """Complete what a run that was killed between its two renames began: the finished folder takes its name.
+
+    Where the new folder is not to be found, the old one gets its name back.
+    """
+    if final.exists():
+        return
+    for state in ("partial", "replaced"):
+        for folder in _left_behind(final, state):
+            if (folder / RECORD).exists():
+                folder.rename(final)
+                return
+
+
+def _sweep(final):
+    """Remove what killed runs left beside `final`, except finished runs that never got the name."""
+    unfinished = [folder for folder in _left_behind(final, "partial") if not (folder / RECORD).exists()]
+    for folder in unfinished:
+        shutil.rmtree(folder, ignore_errors=True)
+    if final.exists():
+        for folder in _left_behind(final, "replaced"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take_name(scratch, final):
+    """Rename the finished scratch folder to `final`; delete what was there last of all."""
+    aside = _named(final, os.getpid(), "replaced")
+    try:
+        if final.exists():
+            final.rename(aside)
+        scratch.rename(final)
+    except OSError as error:
+        if aside.exists() and not final.exists():
+            aside.rename(final)
+        raise TrainingError(
+            f"The training is finished, but {final} cannot be replaced ({error}). The trained model lies in {scratch}. "
+            "Remedy: move it where you want it"
+        ) from error
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _named(final, owner, state):
+    return final.with_name(f"{final.name}.{owner}.{state}")
+
+
+def _left_behind(final, state):
+    """The folders of this state beside `final` whose process is gone."""
+    found = []
+    for folder in sorted(final.parent.glob(f"{escape(final.name)}.*.{state}")):
+        owner = folder.name.split(".")[-2]
+        if owner.isdigit() and not is_running(int(owner)):
+            found.append(folder)
+    return found
 
 
 def checkpoints(output_dir, key):
@@ -26,30 +162,33 @@ def checkpoints(output_dir, key):
     Parameters
     ----------
     output_dir : str or Path
-        The checkpoints are beside it, in `<output_dir>.checkpoints/<key>`.
+        The checkpoints lie beside it, in `<output_dir>.checkpoints/<key>`.
     key : str
         Digest of settings, data and start: a run resumes only from its own.
+
+    Returns
+    -------
+    (Path, Path or None)
     """
-    root = _beside(output_dir)
+    root = _checkpoint_folder(Path(output_dir).resolve())
     home = root / key
     if processes.is_main():
         home.mkdir(parents=True, exist_ok=True)
-        for other in [
-            *(path for path in root.iterdir() if path != home),
-            *(path for path in home.glob("checkpoint-*") if not _is_whole(path)),
-        ]:
-            shutil.rmtree(other)
+        others = [path for path in root.iterdir() if path != home]
+        broken = [path for path in home.glob("checkpoint-*") if not _is_whole(path)]
+        for path in others + broken:
+            shutil.rmtree(path)
     processes.wait()
-    found = sorted(home.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    return home, found[-1] if found else None
+    whole = sorted(home.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    return home, whole[-1] if whole else None
 
 
-def _beside(output_dir):
-    return Path(output_dir).with_name(f"{Path(output_dir).name}.checkpoints")
+def _checkpoint_folder(final):
+    return final.with_name(f"{final.name}.checkpoints")
 
 
 def _is_whole(checkpoint):
-    """Whether a kill left nothing out: the state is written after everything else of the main process."""
+    """Whether a kill left nothing out: the main process writes the state after everything else."""
     try:
         json.loads((checkpoint / "trainer_state.json").read_text())
     except (FileNotFoundError, ValueError):
@@ -58,7 +197,7 @@ def _is_whole(checkpoint):
 
 
 def run_key(parts, *tables):
-    """Digest of plain values and tables, `None` for a table that is not there."""
+    """Digest of plain values and tables; a table may be `None`."""
     sha = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
     for table in tables:
         for row in table if table is not None else ["none"]:
@@ -67,44 +206,22 @@ def run_key(parts, *tables):
 
 
 @contextmanager
-def session(output_dir):
-    """A scratch folder that takes its final name only when the body succeeds; global generators come back untouched."""
-    processes.join()
-    final = Path(output_dir)
-    owner = processes.agree(os.getpid())
-    scratch = final.with_name(f"{final.name}.{owner}.partial")  # a killed run's orphan may still write its own
-    if processes.is_main():
-        scratch.mkdir(parents=True, exist_ok=True)
-        for stale in final.parent.glob(f"{final.name}.*.partial"):
-            if not is_running(int(stale.name.split(".")[-2])):
-                shutil.rmtree(stale, ignore_errors=True)
-    processes.wait()
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - trainers seed the global state
+def untouched_generators():
+    """Trainers seed the global random generators; afterwards these are as they were."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - it is the global state that is kept
     gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
-        with torch.random.fork_rng(devices=gpus), warnings.catch_warnings(), quiet():
-            # TRL 1.16 still says gradient_checkpointing where transformers 5.2x says activation_checkpointing
-            warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
-            yield scratch
-        processes.wait()
-        if processes.is_main():
-            shutil.rmtree(final, ignore_errors=True)
-            scratch.rename(final)
-            shutil.rmtree(_beside(final), ignore_errors=True)
-        processes.wait()
+        with torch.random.fork_rng(devices=gpus):
+            yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)  # noqa: NPY002
-        if processes.is_main():
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
-def is_running(process):
-    """Whether there is a process of this id."""
-    try:
-        os.kill(process, 0)  # signal 0 only asks
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
+@contextmanager
+def quiet_libraries():
+    """No bars of the libraries' chores, and no warning that only TRL could act on."""
+    with warnings.catch_warnings(), quiet():
+        # TRL 1.16 still says gradient_checkpointing where transformers 5.2x says activation_checkpointing
+        warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)
+        yield

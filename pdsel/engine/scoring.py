@@ -1,18 +1,22 @@
 """Numbers for texts: log-probabilities of responses and rewards of classifiers, in length-sorted batches.
 
-Each distinct text is run once, and texts of like length share a batch, so that padding is rare; results come back in the
-order asked for.
+Each distinct text is run once, and texts of similar length share a batch, so that padding is rare. Results come back in
+the order asked for. Texts are tokenized a slice at a time and held as arrays of 4 bytes a token.
 """
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 from pdsel.checks import DataError, refuse
+from pdsel.data.messages import answer_text
 from pdsel.engine.errors import explained
 from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer
 
-BATCH_TOKENS = 8192  # padded tokens a batch
+BATCH_TOKENS = 8192  # padded tokens in a batch
+SLICE = 1000  # texts that are tokenized at once
+TOKEN = np.dtype(">u4")  # of a token id; big-endian, so that the bytes of two texts sort as their ids do
 
 
 def response_logps(model, prompts, responses, *, max_length=1024, batch_tokens=BATCH_TOKENS):
@@ -26,7 +30,7 @@ def response_logps(model, prompts, responses, *, max_length=1024, batch_tokens=B
     max_length : int
         Longer texts are cut at the end, as TRL cuts them.
     batch_tokens : int
-        Size of a batch; memory, not results, depends on it.
+        Size of a batch; memory depends on it, and results do not.
 
     Returns
     -------
@@ -59,10 +63,13 @@ def classifier_rewards(model, prompts, responses, *, max_length=1024, batch_toke
 
 
 def response_lengths(model, responses):
-    """Tokens of each response by the model's tokenizer, without special tokens."""
+    """The number of tokens of each response by the model's tokenizer, without special tokens."""
     tokenizer = load_tokenizer(model)
-    texts = [response if isinstance(response, str) else response[-1]["content"] for response in responses]
-    return np.array([len(ids) for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]])
+    texts = [answer_text(response) for response in responses]
+    lengths = []
+    for start in range(0, len(texts), SLICE):
+        lengths += [len(ids) for ids in tokenizer(texts[start : start + SLICE], add_special_tokens=False)["input_ids"]]
+    return np.array(lengths, dtype=int)
 
 
 def encode(tokenizer, prompts, responses):
@@ -70,13 +77,13 @@ def encode(tokenizer, prompts, responses):
 
     Strings are joined and closed with the end-of-text token; messages go through the tokenizer's chat template, which
     writes its own special tokens. The ids are those of TRL's DPO trainer. Where a tokenizer merges characters across the
-    seam, the response starts with the merged token; TRL starts both responses of a pair at the earlier of their seams.
+    boundary, the response starts with the merged token; TRL starts both responses of a pair at the earlier boundary.
 
     Parameters
     ----------
     tokenizer : transformers.PreTrainedTokenizerBase
     prompts, responses : list of str or of chat messages, length n
-        Many in one call: a fast tokenizer is several times faster so.
+        Give many in one call: a fast tokenizer is several times faster then.
 
     Returns
     -------
@@ -87,23 +94,28 @@ def encode(tokenizer, prompts, responses):
     ValueError
         For messages and a tokenizer without a chat template, or a prompt and response of different kinds.
     """
-    kinds = [isinstance(prompt, str) for prompt in prompts]
-    mixed = [i for i, (r, kind) in enumerate(zip(responses, kinds, strict=True)) if isinstance(r, str) != kind]
+    _check_kinds(prompts, responses)
+    encoded = [None] * len(prompts)
+    for is_plain, write in [(True, _string_texts), (False, _chat_texts)]:
+        positions = [i for i, prompt in enumerate(prompts) if isinstance(prompt, str) == is_plain]
+        if not positions:
+            continue
+        starts, wholes = write(tokenizer, [prompts[i] for i in positions], [responses[i] for i in positions])
+        start_ids = tokenizer(starts, add_special_tokens=is_plain)["input_ids"]
+        whole_ids = tokenizer(wholes, add_special_tokens=is_plain)["input_ids"]
+        for i, start, whole in zip(positions, start_ids, whole_ids, strict=True):
+            encoded[i] = tuple(whole), _common(start, whole)
+    return encoded
+
+
+def _check_kinds(prompts, responses):
+    sides = enumerate(zip(prompts, responses, strict=True))
     refuse(
-        mixed,
+        [i for i, (prompt, response) in sides if isinstance(prompt, str) != isinstance(response, str)],
         "prompt and response at positions",
         "are a string and chat messages",
         "make both one kind: pdsel.engine.chat.as_messages",
     )
-    encoded = [None] * len(kinds)
-    for kind, texts in [(True, _string_texts), (False, _chat_texts)]:
-        rows = [i for i, found in enumerate(kinds) if found == kind]
-        if rows:
-            starts, wholes = texts(tokenizer, [prompts[i] for i in rows], [responses[i] for i in rows])
-            starts, wholes = (tokenizer(side, add_special_tokens=kind)["input_ids"] for side in (starts, wholes))
-            for i, start, ids in zip(rows, starts, wholes, strict=True):
-                encoded[i] = tuple(ids), _common(start, ids)
-    return encoded
 
 
 def _string_texts(tokenizer, prompts, responses):
@@ -123,13 +135,15 @@ def _chat_texts(tokenizer, prompts, responses):
 
 
 def _common(prompt_ids, ids):
-    """How many tokens of the prompt the whole text starts with: a tokenizer may merge across the seam."""
-    differ = (i for i, (a, b) in enumerate(zip(prompt_ids, ids, strict=False)) if a != b)
-    return next(differ, min(len(prompt_ids), len(ids)))
+    """How many tokens of the prompt the whole text starts with: a tokenizer may merge across the boundary."""
+    for i, (prompt_token, token) in enumerate(zip(prompt_ids, ids, strict=False)):
+        if prompt_token != token:
+            return i
+    return min(len(prompt_ids), len(ids))
 
 
 def score_texts(load, model, prompts, responses, score, max_length, batch_tokens):
-    """A number for each prompt and response, each distinct text read once, in batches of like length.
+    """A number for each prompt and response; each distinct text is read once, in batches of similar length.
 
     Parameters
     ----------
@@ -148,33 +162,48 @@ def score_texts(load, model, prompts, responses, score, max_length, batch_tokens
     numpy.ndarray, shape (n,)
     """
     tokenizer = load_tokenizer(model)
-    encoded = encode(tokenizer, list(prompts), list(responses))
-    texts = sorted({(ids[:max_length], start) for ids, start in encoded}, key=lambda text: (-len(text[0]), text))
+    texts = read_texts(tokenizer, list(prompts), list(responses), max_length)
+    longest_first = sorted(set(texts), key=lambda text: (-len(text[0]), text))
     advice = [
         f"batch_tokens (now {batch_tokens}): halve it; results stay the same",
         f"max_length (now {max_length}): lower, with pdsel.engine.chat.fitting",
     ]
-    with torch.inference_mode(), explained(lambda: advice):
+    with torch.inference_mode(), explained(advice):
         net = load(model).to(device()).eval()
         net.config.pad_token_id = pad = tokenizer.pad_token_id  # a classifier reads the last token before the padding
         values = {}
-        for batch in tqdm(list(_batches(texts, batch_tokens)), desc="scoring", leave=False):
-            values |= zip(batch, score(net, *_padded(batch, pad, net.device)).tolist(), strict=True)
-    return np.array([values[ids[:max_length], start] for ids, start in encoded])
+        for batch in tqdm(list(batches(longest_first, batch_tokens)), desc="scoring", leave=False):
+            scores = score(net, *padded(batch, pad, net.device))
+            values |= zip(batch, scores.tolist(), strict=True)
+    return np.array([values[text] for text in texts])
 
 
-def _padded(batch, pad, where):
-    """Ids and mask, padded on the right to the first and longest text, and where the responses start."""
-    width = len(batch[0][0])
-    ids = torch.tensor([[*ids, *[pad] * (width - len(ids))] for ids, _ in batch], device=where)
-    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in batch], device=where)
-    return ids, mask, torch.tensor([start for _, start in batch], device=where)
+def read_texts(tokenizer, prompts, responses, max_length):
+    """The bytes of each text's token ids, cut at `max_length`, and where the response starts; equal texts are one object."""
+    _check_kinds(prompts, responses)  # here, where positions are those of all texts
+    distinct, texts = {}, []
+    for first in range(0, len(prompts), SLICE):
+        part = slice(first, first + SLICE)
+        for ids, start in encode(tokenizer, prompts[part], responses[part]):
+            text = np.array(ids[:max_length], dtype=TOKEN).tobytes(), start
+            texts.append(distinct.setdefault(text, text))
+    return texts
 
 
-def _batches(texts, batch_tokens):
+def padded(batch, pad, where):
+    """Ids and mask, padded on the right to the longest text, and where the responses start."""
+    texts = [torch.tensor(np.frombuffer(text, dtype=TOKEN).astype(np.int64)) for text, _ in batch]
+    ids = pad_sequence(texts, batch_first=True, padding_value=pad)
+    mask = pad_sequence([torch.ones_like(text) for text in texts], batch_first=True)
+    starts = torch.tensor([start for _, start in batch])
+    return ids.to(where), mask.to(where), starts.to(where)
+
+
+def batches(texts, batch_tokens):
     """Runs of texts, longest first, whose padded size stays within `batch_tokens`."""
-    start = 0
-    while start < len(texts):
-        size = max(1, batch_tokens // len(texts[start][0]))
-        yield texts[start : start + size]
-        start += size
+    first = 0
+    while first < len(texts):
+        width = max(1, len(texts[first][0]) // TOKEN.itemsize)
+        size = max(1, batch_tokens // width)
+        yield texts[first : first + size]
+        first += size

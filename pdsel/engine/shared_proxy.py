@@ -1,4 +1,4 @@
-"""One reward model for all aspects: the aspect it should judge by is named in the input."""
+"""One reward model for all aspects: the prompt names the aspect that it should judge by."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pdsel.engine.models import load_causal, load_tokenizer, quiet
 
 
 def name_aspect(prompt, aspect):
-    """The prompt with the aspect named in front, for a string or a list of chat messages.
+    """The prompt with the aspect's name in front of it; a string or a list of chat messages.
 
     >>> name_aspect("Why is the sky blue?", "honesty")
     'honesty\\nWhy is the sky blue?'
@@ -23,14 +23,14 @@ def name_aspect(prompt, aspect):
 
 
 def named_pairs(pairs):
-    """The pairs table with each prompt naming its own pair's aspect."""
+    """The pairs table with prompts that name the aspect of their pair."""
     prompts = [name_aspect(prompt, aspect) for prompt, aspect in zip(pairs["prompt"], pairs["aspect"], strict=True)]
     with quiet():
         return pairs.remove_columns("prompt").add_column("prompt", prompts)
 
 
 def named_start(model, aspects, folder, *, seed=0):
-    """A model that can read the aspects' names, to start from and to be the reference.
+    """A model whose tokenizer knows the aspects' names: the start of the training, and its reference.
 
     Parameters
     ----------
@@ -38,23 +38,23 @@ def named_start(model, aspects, folder, *, seed=0):
         Path or hub id.
     aspects : list of str
     folder : str or Path
-        Where a copy is written if it has to be.
+        Where a copy is written if names must be added.
     seed : int
-        Of the new words' vectors.
+        For the vectors of the new words.
 
     Returns
     -------
     str
-        `model` itself where its tokenizer spells every name out; else `folder`, a copy with the names added to the
-        vocabulary (a tokenizer of whole words knows none of them).
+        `model` itself if its tokenizer can spell every name; else `folder`, a copy with the names added to the vocabulary
+        (a tokenizer of whole words knows none of them).
     """
     tokenizer = load_tokenizer(model)
     unknown = tokenizer.unk_token_id
-    new = [
-        name
-        for name in aspects
-        if unknown is not None and unknown in tokenizer(name, add_special_tokens=False)["input_ids"]
-    ]
+    new = []
+    for name in aspects:
+        ids = tokenizer(name, add_special_tokens=False)["input_ids"]
+        if unknown is not None and unknown in ids:
+            new.append(name)
     if not new:
         return str(model)
     net = load_causal(model)

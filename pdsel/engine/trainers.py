@@ -1,9 +1,10 @@
-"""TRL's trainers with what they lack: an offset per pair inside the sigmoid, and batches that mean the same however split.
+"""TRL's trainers with two additions: an offset per pair inside the sigmoid, and steps that are the same however split.
 
-DPO has no column for an offset, but shifting the reference log-probability of the chosen response by `-offset / beta` is
-exact, with TRL's beta set to `scale * beta`: `-log sigma(scale * M + offset)`.
+TRL's DPO has no column for an offset. Shifting the reference log-probability of the chosen response by `-offset / beta`
+gives `-log sigma(scale * M + offset)` exactly, with TRL's beta set to `scale * beta`.
 """
 
+import math
 from dataclasses import replace
 from typing import ClassVar
 
@@ -30,10 +31,10 @@ class OffsetCollator(DataCollatorForPreference):
 class EqualPairs:
     """For a trainer of pairs: every pair of an optimiser step weighs the same, however the step is split.
 
-    A step is split over processes and over rounds of gradient accumulation. The last one of an epoch may be short: then
-    the trainer averages means of unequal sizes, and accelerate fills the last round up with pairs from the start of the
-    epoch. Here the filling is blanked out, and every part is weighted by its size, so that the loss and its gradient are
-    those of one process without accumulation.
+    A step is split over processes and over rounds of gradient accumulation. The last step of an epoch may be short. Then
+    the trainer averages means over unequal numbers of pairs, and accelerate fills the last round up with pairs from the
+    start of the epoch. Here these pairs are blanked out, and every part is weighted by its size, so that the loss and its
+    gradient are those of one process without accumulation.
     """
 
     blanked: ClassVar = {"offset": BLANK}  # the column inside the sigmoid, and the value that silences a pair
@@ -45,7 +46,8 @@ class EqualPairs:
             return batches, n_items
         size = self.args.per_device_train_batch_size  # pairs of a process in a round
         per_step, n = size * processes * rounds, len(self.train_dataset)
-        start = self.state.global_step % -(-n // per_step) * per_step  # of this step's pairs in the epoch
+        steps_per_epoch = math.ceil(n / per_step)
+        start = (self.state.global_step % steps_per_epoch) * per_step  # the step's first pair, counted in the epoch
         for turn, batch in enumerate(batches):
             first = start + (turn * processes + self.args.process_index) * size
             for column, value in self.blanked.items():
@@ -63,16 +65,16 @@ class EqualPairs:
         return loss if weight is None else loss * weight
 
     def _weigh_by_size(self, n):
-        """TRL averages the metrics of a held-out set over batches; the last one is smaller, so count each pair's."""
+        """TRL averages the metrics of a held-out set over batches of unequal size; here every pair counts once."""
         for values in self._metrics["eval"].values():
             values.extend(values[-1:] * (n - 1))
 
 
 class PreciseSums:
-    """For a trainer: FSDP in bf16 rounds weights and activations only, not what the model returns, nor sums of gradients.
+    """For a trainer: FSDP in bf16 rounds weights and activations, but neither the model's outputs nor sums of gradients.
 
-    accelerate's policy rounds the outputs, too, and with them the log-probability of a response: around -300 the numbers of
-    bf16 lie 2 nats apart, and DPO is about differences of one.
+    accelerate's own policy rounds the outputs, too, and with them the log-probability of a response. Around -300 the numbers
+    of bf16 lie 2 nats apart, and DPO depends on differences of one nat.
     """
 
     def create_accelerator_and_postprocess(self):
@@ -84,14 +86,14 @@ class PreciseSums:
 
 
 class OffsetTrainer(StopsAtNaN, EqualPairs, PreciseSums, DPOTrainer):
-    """TRL's DPO with an offset per pair inside the sigmoid; logs the rewards of the policy, not the shifted ones.
+    """TRL's DPO with an offset per pair inside the sigmoid; it logs the rewards of the policy, not the shifted ones.
 
     Parameters
     ----------
     scale : float
-        What the implicit reward margin is multiplied by inside the sigmoid.
+        The factor of the implicit reward margin inside the sigmoid.
     reference : pdsel.engine.reference_cache.ReferenceCache, optional
-        Where precomputed reference log-probabilities are found and kept.
+        Where precomputed reference log-probabilities are read and kept.
     """
 
     def __init__(self, *args, scale=1, reference=None, **kwargs):
@@ -113,44 +115,50 @@ class OffsetTrainer(StopsAtNaN, EqualPairs, PreciseSums, DPOTrainer):
             for name, moved in [("chosen", shift), ("rejected", 0.0), ("margins", shift)]:
                 metrics[f"rewards/{name}"][-1] = (metrics[f"rewards/{name}"][-1] - moved) / self.scale
             if everyones.any():
-                metrics.pop("rewards/accuracies", None)  # it counts kappa * M + PD > 0, which is nobody's accuracy
+                metrics.pop("rewards/accuracies", None)  # it counts kappa * M + PD > 0, which is not an accuracy
         return loss
 
     def _precompute_ref_logps(self, dataset, name, batch_size):
         if self.reference is None or self.args.ld_alpha is not None:  # LD-DPO's depend on the other response's length
             return super()._precompute_ref_logps(dataset, name, batch_size)
-        columns = ["prompt_ids", "chosen_ids", "rejected_ids"]
-        keys = [
-            tuple(
-                text_key(row["prompt_ids"], row[f"{side}_ids"], self.args.max_length) for side in ("chosen", "rejected")
-            )
-            for row in dataset.select_columns(columns)
-        ]
+        chosen, rejected = self._text_keys(dataset)
         known = self.reference.read()
         self.accelerator.wait_for_everyone()  # nobody writes before everyone has read
-        missing = [row for row, texts in enumerate(keys) if not known.keys() >= set(texts)]
+        missing = [
+            row for row, texts in enumerate(zip(chosen, rejected, strict=True)) if not known.keys() >= set(texts)
+        ]
         if missing:
-            found = super()._precompute_ref_logps(dataset.select(missing), name, batch_size)
-            logps = zip(found["ref_chosen_logps"], found["ref_rejected_logps"], strict=True)
-            computed = {
-                key: logp
-                for row, both in zip(missing, logps, strict=True)
-                for key, logp in zip(keys[row], both, strict=True)
-                if key not in known
-            }
+            table = super()._precompute_ref_logps(dataset.select(missing), name, batch_size)
+            computed = {}
+            for row, new_chosen, new_rejected in zip(
+                missing, table["ref_chosen_logps"], table["ref_rejected_logps"], strict=True
+            ):
+                for key, logp in [(chosen[row], new_chosen), (rejected[row], new_rejected)]:
+                    if key not in known:
+                        computed[key] = logp
             if self.accelerator.is_main_process:
                 self.reference.write(computed)
             known |= computed
-        chosen, rejected = ([known[key] for key in side] for side in zip(*keys, strict=True))
-        extra = Dataset.from_dict({"ref_chosen_logps": chosen, "ref_rejected_logps": rejected})
-        return concatenate_datasets([dataset, extra], axis=1)
+        logps = {
+            "ref_chosen_logps": [known[key] for key in chosen],
+            "ref_rejected_logps": [known[key] for key in rejected],
+        }
+        return concatenate_datasets([dataset, Dataset.from_dict(logps)], axis=1)
+
+    def _text_keys(self, dataset):
+        """The keys of all chosen and of all rejected texts, as two lists."""
+        chosen, rejected = [], []
+        for row in dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]):
+            chosen.append(text_key(row["prompt_ids"], row["chosen_ids"], self.args.max_length))
+            rejected.append(text_key(row["prompt_ids"], row["rejected_ids"], self.args.max_length))
+        return chosen, rejected
 
 
 class MarginTrainer(StopsAtNaN, EqualPairs, PreciseSums, RewardTrainer):
-    """TRL's reward trainer; its margin is subtracted inside the sigmoid, so a pair is silenced by a negative one."""
+    """TRL's reward trainer. Its margin is subtracted inside the sigmoid, so a large negative one silences a pair."""
 
     blanked: ClassVar = {"margin": -BLANK}
 
 
 class ResponseTrainer(StopsAtNaN, PreciseSums, SFTTrainer):
-    """TRL's SFT trainer; its loss is averaged over the tokens of a step already, over processes and rounds alike."""
+    """TRL's SFT trainer. It averages the loss over all tokens of a step already, over processes and rounds alike."""

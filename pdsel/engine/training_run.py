@@ -1,95 +1,239 @@
 """One training run: its settings, what it saves and what it records."""
 
 import json
+import math
 import os
 import time
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import torch
+from datasets import Dataset
 from peft import LoraConfig, PeftModel
 from tqdm.auto import tqdm
 from transformers import AutoConfig, PrinterCallback, TrainerCallback
 from transformers.integrations import unset_hf_deepspeed_config
+from trl import DPOConfig, RewardConfig, SFTConfig
 
 from pdsel.checks import DataError
 from pdsel.engine import processes
 from pdsel.engine.errors import check_optimiser, check_weights, explained, memory_advice
-from pdsel.engine.models import device, load_tokenizer
-from pdsel.engine.reference_cache import model_content
-from pdsel.engine.run_folder import checkpoints, run_key, session
+from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer, resolve
+from pdsel.engine.reference_cache import ReferenceCache, model_content
+from pdsel.engine.run_folder import RECORD, checkpoints, quiet_libraries, run_folder, run_key, untouched_generators
+from pdsel.engine.trainers import MarginTrainer, OffsetCollator, OffsetTrainer, ResponseTrainer
 
 LOG_POINTS = 40  # points on a loss curve; the first is always step 1
 MASTER = torch.float32  # of weights that are trained; on a GPU autocast to bf16 does the arithmetic
 SECONDS = "pdsel_seconds.json"  # in a checkpoint: what was spent before it
 
 
-def train(
-    trainer_class,
-    config_class,
-    data,
-    *,
-    load,
-    model,
-    output_dir,
-    counts,
-    held_out=None,
-    lora_rank=None,
-    save_steps=None,
-    trainer_options=None,
-    **settings,
-):
-    """Train on `data` and write `output_dir`; what the public functions of `pdsel.training` share.
+@dataclass(kw_only=True)
+class TrainingRun:
+    """Train a model on `data` and write `output_dir`: what SFT, DPO and reward training share.
 
     Parameters
     ----------
-    trainer_class, config_class : type
-        Of TRL.
     data, held_out : datasets.Dataset
         With the trainer's columns.
-    load : callable
-        `load(model, dtype=...)` gives the network.
-    counts : callable
-        `counts(trainer)` says what the trainer dropped, a dict.
-    lora_rank, save_steps : int, optional
-    trainer_options : callable, optional
-        `trainer_options(args, tokenizer)` gives the trainer's further keyword arguments.
-    **settings
+    model : str
+        The model to start from: a path, a hub id or "notesworld".
+    output_dir : str or Path
+    training : dict
         `seed, learning_rate, batch_size, epochs, max_length`, and fields of `config_class`.
-
-    Returns
-    -------
-    str
-        `output_dir`.
+    lora_rank, save_steps : int, optional
+        See `pdsel.training`.
     """
-    check_optimiser(settings.get("optim"))
-    options = arguments(len(data), **settings) | ({"eval_strategy": "steps"} if "eval_steps" in settings else {})
-    if lora_rank is not None and os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
-        # ZeRO-3 with adapters needs it; TRL 1.16 sets it under a name that transformers 5.2x does not read any more
-        options = {"gradient_checkpointing_kwargs": {"use_reentrant": True}} | options
-    advice = memory_values(options, settings, lora_rank)
-    with session(output_dir) as folder, explained(lambda: memory_advice(**advice)):
-        home, last = folder, None
-        if save_steps is not None:
-            parts = [trainer_class.__name__, model_content(model), options, lora_rank, processes.count()]
-            home, last = checkpoints(output_dir, run_key(parts, data, held_out))
-            options |= {"save_strategy": "steps", "save_steps": save_steps, "save_total_limit": 1}
-        # before the model: ZeRO-3 shards it while it loads
-        args = on_one_gpu(config_class(**options | {"output_dir": str(home)}))
-        frozen = lora_rank is not None and args.bf16  # weights that are not trained need no master copy
-        net, tokenizer = load(model, dtype=torch.bfloat16 if frozen else MASTER), load_tokenizer(model)
-        trainer = trainer_class(
+
+    data: Dataset
+    model: str
+    output_dir: str | Path
+    training: dict
+    held_out: Dataset | None = None
+    lora_rank: int | None = None
+    save_steps: int | None = None
+
+    trainer_class: ClassVar[type]
+    config_class: ClassVar[type]
+
+    def run(self):
+        """Train, save and record; returns `output_dir` as a str."""
+        self.model = resolve(self.model)
+        check_optimiser(self.training.get("optim"))
+        options = self.options()
+        advice = memory_advice(**self.memory_values(options))
+        with run_folder(self.output_dir) as folder, untouched_generators(), quiet_libraries(), explained(advice):
+            home, last = folder, None
+            if self.save_steps is not None:
+                home, last = checkpoints(self.output_dir, self.key(options))
+                options |= {"save_strategy": "steps", "save_steps": self.save_steps, "save_total_limit": 1}
+            trainer = self.trainer(options | {"output_dir": str(home)})
+            record = self.train(trainer, last)
+            self.save(trainer, folder)
+            if processes.is_main():
+                record["history"] = trainer.state.log_history
+                Path(folder, RECORD).write_text(json.dumps(record, indent=1))
+        return str(self.output_dir)
+
+    def options(self):
+        """The fields of the trainer's config."""
+        options = arguments(len(self.data), **self.training)
+        if "eval_steps" in self.training:
+            options["eval_strategy"] = "steps"
+        if self.lora_rank is not None and os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+            # ZeRO-3 with adapters needs it; TRL 1.16 sets it under a name that transformers 5.2x does not read any more
+            options = {"gradient_checkpointing_kwargs": {"use_reentrant": True}} | options
+        return options
+
+    def memory_values(self, options):
+        """What `memory_advice` needs to know of the run."""
+        names = ["gradient_accumulation_steps", "gradient_checkpointing", "bf16", "max_length"]
+        return {name: options[name] for name in names} | {
+            "optim": self.training.get("optim", "adamw_torch"),
+            "batch_size": self.training["batch_size"],
+            "processes": processes.count(),
+            "lora_rank": self.lora_rank,
+        }
+
+    def key(self, options):
+        """The digest that tells whether a checkpoint belongs to this run."""
+        parts = [self.trainer_class.__name__, model_content(self.model), options, self.lora_rank, processes.count()]
+        return run_key(parts, self.data, self.held_out)
+
+    def trainer(self, options):
+        """TRL's trainer with the model loaded."""
+        args = on_one_gpu(self.config_class(**options))  # before the model: ZeRO-3 shards it while it loads
+        frozen = self.lora_rank is not None and args.bf16  # weights that are not trained need no master copy
+        net = self.load(self.model, torch.bfloat16 if frozen else MASTER)
+        tokenizer = load_tokenizer(self.model)
+        trainer = self.trainer_class(
             model=net,
             args=args,
-            train_dataset=data,
-            eval_dataset=held_out,
+            train_dataset=self.data,
+            eval_dataset=self.held_out,
             processing_class=tokenizer,
-            peft_config=_lora(lora_rank, net),
-            **(trainer_options(args, tokenizer) if trainer_options else {}),
+            peft_config=_lora(self.lora_rank, net),
+            **self.trainer_options(args, tokenizer),
         )
-        if not trainer.is_deepspeed_enabled:  # which keeps master copies of its own
+        if not trainer.is_deepspeed_enabled:  # DeepSpeed keeps master copies of its own
             _train_in_float32(trainer.model)
-        return _run(trainer, folder, output_dir, last, counts, load, model)
+        return trainer
+
+    def load(self, path, dtype):
+        """The network at `path`."""
+        return load_causal(path, dtype=dtype)
+
+    def trainer_options(self, args, tokenizer):
+        """Further keywords of the trainer."""
+        return {}
+
+    def train(self, trainer, last):
+        """Train from the checkpoint `last`, or from the start; returns what `training.json` records."""
+        spent = json.loads((last / SECONDS).read_text()) if last and (last / SECONDS).exists() else 0.0
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(_Bar(f"training {Path(self.output_dir).name}"))
+        trainer.add_callback(_Checkpoints(spent))
+        start = time.perf_counter()
+        trainer.train(resume_from_checkpoint=str(last) if last else None)
+        seconds = spent + time.perf_counter() - start
+        record = self.counts(trainer) | {"seconds": seconds, "steps": trainer.state.global_step}
+        record["n_tokens"] = int(trainer.state.num_input_tokens_seen)
+        if last:
+            record["resumed_at"] = int(last.name.split("-")[1])
+        if self.held_out is not None:
+            metrics = trainer.evaluate()
+            accuracy = metrics.get("eval_rewards/accuracies", metrics.get("eval_accuracy"))
+            record["held_out"] = {"n": len(self.held_out), "accuracy": accuracy, "loss": metrics["eval_loss"]}
+        return record
+
+    def counts(self, trainer):
+        """How many examples were given, and how many the trainer kept."""
+        return {"n_given": len(self.data), "n_used": len(trainer.train_dataset)}
+
+    def save(self, trainer, folder):
+        """Write a plain model in the type of its start, and check its weights.
+
+        Adapters are merged into float32 weights of the start read anew, because under FSDP and ZeRO-3 no process holds the
+        whole model. What bf16 arithmetic has trained is saved in the start's own type.
+
+        Raises
+        ------
+        TrainingError
+            If a weight that is saved is not finite.
+        """
+        trainer.save_model(str(folder))
+        if not processes.is_main():
+            return
+        Path(folder, "training_args.bin").unlink(missing_ok=True)  # a pickle, with this machine's paths in it
+        adapted = isinstance(trainer.model, PeftModel)
+        dtype = MASTER
+        if trainer.args.bf16:
+            dtype = AutoConfig.from_pretrained(self.model, trust_remote_code=False).dtype or MASTER
+        if adapted or dtype != MASTER:
+            unset_hf_deepspeed_config()  # this process alone reads the model now, whole
+            self._rewrite(folder, adapted, dtype)
+        check_weights(folder)
+
+    def _rewrite(self, folder, adapted, dtype):
+        with torch.random.fork_rng(devices=[]):
+            if adapted:
+                start = self.load(self.model, MASTER)
+                net = PeftModel.from_pretrained(start, str(folder)).merge_and_unload().to(dtype)
+            else:
+                net = self.load(str(folder), dtype)
+        for file in [*folder.glob("*.safetensors*"), folder / "adapter_config.json", folder / "README.md"]:
+            file.unlink(missing_ok=True)
+        net.save_pretrained(str(folder))
+
+
+@dataclass(kw_only=True)
+class ResponseRun(TrainingRun):
+    """Supervised fine-tuning; `data` has `prompt` and `completion`."""
+
+    trainer_class: ClassVar = ResponseTrainer
+    config_class: ClassVar = SFTConfig
+
+
+@dataclass(kw_only=True)
+class OffsetRun(TrainingRun):
+    """DPO with `-log sigma(scale * M + offset)`; `data` has an `offset` beside the texts."""
+
+    scale: float = 1
+    reference_cache: str | Path | None = None
+
+    trainer_class: ClassVar = OffsetTrainer
+    config_class: ClassVar = DPOConfig
+
+    def trainer_options(self, args, tokenizer):
+        precision = "bf16" if args.bf16 else "float32"
+        cache = ReferenceCache(self.reference_cache, self.model, precision) if self.reference_cache else None
+        collator = OffsetCollator(pad_token_id=tokenizer.pad_token_id, max_length=self.training["max_length"])
+        return {"data_collator": collator, "scale": self.scale, "reference": cache}
+
+    def counts(self, trainer):
+        """TRL drops prompts that fill `max_length` and truncates the rest; count both, and pairs that became identical."""
+        truncated = identical = 0
+        for row in trainer.train_dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]):
+            room = self.training["max_length"] - len(row["prompt_ids"])
+            truncated += max(len(row["chosen_ids"]), len(row["rejected_ids"])) > room
+            identical += row["chosen_ids"][:room] == row["rejected_ids"][:room]
+        return super().counts(trainer) | {"n_truncated": truncated, "n_identical": identical}
+
+
+@dataclass(kw_only=True)
+class RewardRun(TrainingRun):
+    """A Bradley-Terry classifier with `-log sigma(r_w - r_l - margin)`; `data` has a `margin` beside the texts."""
+
+    trainer_class: ClassVar = MarginTrainer
+    config_class: ClassVar = RewardConfig
+
+    def load(self, path, dtype):
+        torch.manual_seed(self.training["seed"])  # the new head is drawn before the trainer seeds anything
+        classifier = load_classifier(path, dtype=dtype)
+        classifier.config.pad_token_id = load_tokenizer(path).pad_token_id
+        return classifier
 
 
 def on_one_gpu(args):
@@ -111,15 +255,15 @@ def _train_in_float32(net):
             weight.data = weight.data.to(MASTER)
 
 
-def arguments(n, *, seed, learning_rate, batch_size, epochs, max_length, gradient_accumulation_steps=1, **config):
-    """What all our runs share, as arguments of a TRL config; `config` wins.
+def arguments(n, *, seed, learning_rate, batch_size, epochs, max_length, gradient_accumulation_steps=1, **training):
+    """The settings that all our runs share, as fields of a TRL config; `training` wins.
 
     `batch_size` pairs make an optimiser step, whatever the number of processes and rounds of accumulation.
 
     Raises
     ------
     ValueError
-        If they do not divide it.
+        If processes times rounds do not divide `batch_size`.
     """
     parts = processes.count() * gradient_accumulation_steps
     if batch_size % parts or batch_size < parts:
@@ -128,7 +272,7 @@ def arguments(n, *, seed, learning_rate, batch_size, epochs, max_length, gradien
             f"{gradient_accumulation_steps}: it is the number of pairs of an optimiser step over all of them. Remedy: a "
             f"multiple of {parts}"
         )
-    steps = -(-n // batch_size) * epochs
+    steps = math.ceil(n / batch_size) * epochs
     where = device()
     gpu = where.startswith("cuda")
     defaults = {
@@ -140,85 +284,39 @@ def arguments(n, *, seed, learning_rate, batch_size, epochs, max_length, gradien
         "num_train_epochs": epochs,
         "max_length": max_length,
         "lr_scheduler_type": "cosine",
-        "warmup_steps": 0.1,  # a fraction of all steps
+        # a fraction of all steps
+        "warmup_steps": 0.1,
         "use_cpu": where == "cpu",
-        "bf16": gpu and torch.cuda.is_bf16_supported(including_emulation=False),  # TRL's True is refused on a CPU
+        # TRL's own default, True, is refused on a CPU
+        "bf16": gpu and torch.cuda.is_bf16_supported(including_emulation=False),
+        # a third more time for much less memory, which only a GPU is short of
         "gradient_checkpointing": gpu,
         "logging_steps": max(1, int(steps) // LOG_POINTS),
         "logging_first_step": True,
-        "logging_nan_inf_filter": False,  # a loss that is no number ends the run; no average takes its place
+        # a loss that is not finite ends the run; no average takes its place
+        "logging_nan_inf_filter": False,
+        # a run keeps checkpoints only when `save_steps` asks for them
         "save_strategy": "no",
         "report_to": "none",
+        # the record counts tokens
         "include_num_input_tokens_seen": "non_padding",
-        "disable_tqdm": True,  # `_Bar` shows the progress
+        # `_Bar` shows the progress
+        "disable_tqdm": True,
         "dataloader_pin_memory": gpu,
-        "ddp_find_unused_parameters": False,  # there are none: looking for them costs a pass over the graph
+        # no parameter is unused: looking for one costs a pass over the graph
+        "ddp_find_unused_parameters": False,
     }
-    return defaults | config
-
-
-def memory_values(options, settings, lora_rank):
-    """The arguments of `memory_advice` for a run."""
-    names = ["gradient_accumulation_steps", "gradient_checkpointing", "bf16", "max_length"]
-    known = {name: options[name] for name in names} | {"optim": settings.get("optim", "adamw_torch")}
-    return known | {"batch_size": settings["batch_size"], "processes": processes.count(), "lora_rank": lora_rank}
+    return defaults | training
 
 
 def _lora(rank, net):
     """Adapters on every linear layer but the output; a new reward head is trained whole."""
     if rank is None:
         return None
-    head = (
-        {"task_type": "SEQ_CLS", "modules_to_save": ["score"]} if hasattr(net, "score") else {"task_type": "CAUSAL_LM"}
-    )
+    head = {"task_type": "CAUSAL_LM"}
+    if hasattr(net, "score"):
+        head = {"task_type": "SEQ_CLS", "modules_to_save": ["score"]}
     return LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear", **head)
-
-
-def _run(trainer, folder, output_dir, last, counts, load, model):
-    spent = json.loads((last / SECONDS).read_text()) if last and (last / SECONDS).exists() else 0.0
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(_Bar(f"training {Path(output_dir).name}"))
-    trainer.add_callback(_Checkpoints(spent))
-    start = time.perf_counter()
-    trainer.train(resume_from_checkpoint=str(last) if last else None)
-    seconds = spent + time.perf_counter() - start
-    state = trainer.state
-    record = counts(trainer) | {"seconds": seconds, "steps": state.global_step}
-    record["n_tokens"] = int(state.num_input_tokens_seen)
-    if last:
-        record["resumed_at"] = int(last.name.split("-")[1])
-    if trainer.eval_dataset is not None:
-        found = trainer.evaluate()
-        accuracy = found.get("eval_rewards/accuracies", found.get("eval_accuracy"))
-        record["held_out"] = {"n": len(trainer.eval_dataset), "accuracy": accuracy, "loss": found["eval_loss"]}
-    check_weights(trainer.model)
-    trainer.save_model(str(folder))
-    if processes.is_main():
-        Path(folder, "training_args.bin").unlink(missing_ok=True)  # a pickle, with this machine's paths in it
-        _rewrite(trainer, Path(folder), load, model)
-        Path(folder, "training.json").write_text(json.dumps(record | {"history": state.log_history}, indent=1))
-    return str(output_dir)
-
-
-def _rewrite(trainer, folder, load, model):
-    """Merge adapters into the weights, and save in the start's own type what bf16 arithmetic has trained.
-
-    Adapters are merged in float32, from the start read anew: under FSDP and ZeRO-3 no process holds the whole.
-    """
-    adapted = isinstance(trainer.model, PeftModel)
-    dtype = MASTER
-    if trainer.args.bf16:
-        dtype = AutoConfig.from_pretrained(model, trust_remote_code=False).dtype or MASTER
-    if not adapted and dtype == MASTER:
-        return
-    unset_hf_deepspeed_config()  # this process alone reads the model now, whole
-    with torch.random.fork_rng(devices=[]):
-        net = load(model if adapted else str(folder), dtype=MASTER if adapted else dtype)
-    if adapted:
-        net = PeftModel.from_pretrained(net, str(folder)).merge_and_unload().to(dtype)
-    for file in [*folder.glob("*.safetensors*"), folder / "adapter_config.json", folder / "README.md"]:
-        file.unlink(missing_ok=True)
-    net.save_pretrained(str(folder))
 
 
 class _Bar(TrainerCallback):

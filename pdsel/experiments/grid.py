@@ -5,7 +5,6 @@ share, such as the margins of a world's proxies, is a signal (see `pdsel.rules.s
 """
 
 import os
-import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from tqdm.auto import tqdm
 
 from pdsel.data.eval_prompts import family_prompts
 from pdsel.data.store import Store
+from pdsel.engine.scratch import scratch_folder
 from pdsel.evaluation.judges.gold import gold_gaps, gold_judge, gold_scores
 from pdsel.experiments.proxy_studies import base_digest, make_world
 from pdsel.generation import generate
@@ -63,7 +63,7 @@ def policy_cell(cell, folder):
     """
     signals = signals_of(cell, folder)
     training = training_set(cell, signals)
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder("policy") as scratch:
         policy = train_policy(cell, training.pairs, signals, output_dir=f"{scratch}/policy")
         log = training_log(policy)
         judged = outcomes(policy, families=bool(cell.families))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from pdsel.artifacts import load_table, save_table
+from pdsel.evaluation.estimates import interval
 
 SETTINGS = ["method", "seed", "conflict", "share", "n_pairs", "max_steps"]
 PUBLISHED_LC = pd.DataFrame(  # Llama-3.1-8B, UltraFeedback; from a public summary of the paper
@@ -136,8 +137,8 @@ def conflict_rows(plain, level):
         row = {"method": method}
         for conflict, found in group.groupby("conflict"):
             other = level[(level["method"] == method) & (level["conflict"] == conflict)].iloc[0]
-            text = "; LC ".join(f"{r['value']:.1f} [{r['low']:.1f}, {r['high']:.1f}]" for r in (found.iloc[0], other))
-            row[f"{100 * conflict:.0f} %"] = text
+            texts = [interval(metric["value"], metric["low"], metric["high"]) for metric in (found.iloc[0], other)]
+            row[f"{100 * conflict:.0f} %"] = "; LC ".join(texts)
         paper = PUBLISHED_LC.loc[method] if method in PUBLISHED_LC.index else None
         row["paper: LC"] = "" if paper is None else ", ".join(f"{value:.2f}" for value in paper)
         rows.append(row)

@@ -3,38 +3,21 @@
 import numpy as np
 import pandas as pd
 
+from pdsel.evaluation.estimates import interval
 from pdsel.experiments.league import league_grid, league_means, league_orders, league_table, load_league
 from pdsel.rules import RULES, needs
 from pdsel.rules.alternatives import ALTERNATIVES
 from pdsel.rules.built import BUILT
+from pdsel.rules.signals import Cost, cost
 
-LABELS = {
-    "pairs",
-    "words",
-    "features",
-    "tokens",
-    "reference_logps",
-    "unprompted_nll",
-    "sample_logps",
-    "probe_logps",
-    "policy_logps",
-    "held_out_losses",
-    "pooled",
-    "pooled_rewards",
-    "sample_rewards",
-    "samples",
-}
-UNTRAINED = {"pairs", "words", "features", "tokens", "reference_logps", "unprompted_nll"}
-REWARDED = UNTRAINED | {"pooled", "pooled_rewards", "samples", "sample_rewards"}
-ASPECTS = LABELS | {"margins", "sample_opinions"}
-SITUATIONS = {  # what one has: the signals it allows, whether raters' gaps are there, and what to rank by
-    "no ratings, and no time to train": (UNTRAINED, False, "win_rate"),
-    "no ratings": (LABELS, False, "win_rate"),
-    "a reward model, and no time to train": (REWARDED, False, "win_rate"),
-    "each pair rated on one aspect": (ASPECTS, False, "win_rate"),
-    "each pair rated on all aspects": (ASPECTS, True, "win_rate"),
-    "noisy labels": (ASPECTS, False, "wrong"),
-    "raters who favour long answers": (ASPECTS, False, "length_controlled"),
+SITUATIONS = {  # what one has: what signals may cost, whether all ratings are there, and what to rank by
+    "no ratings, and no time to train": (Cost.READING, False, "win_rate"),
+    "no ratings": (Cost.TRAINING, False, "win_rate"),
+    "a reward model, and no time to train": (Cost.REWARD, False, "win_rate"),
+    "each pair rated on one aspect": (Cost.ASPECTS, False, "win_rate"),
+    "each pair rated on all aspects": (Cost.ASPECTS, True, "win_rate"),
+    "noisy labels": (Cost.ASPECTS, False, "wrong"),
+    "raters who favour long answers": (Cost.ASPECTS, False, "length_controlled"),
 }
 NUMBERS = {
     "win_rate": "win rate, %",
@@ -53,8 +36,8 @@ def league_rows(table):
         text = {
             "rule": name,
             "source": source(name),
-            "win rate": _interval(row["win_rate"], row["low"], row["high"]),
-            "at equal length": _interval(row["length_controlled"], row["lc_low"], row["lc_high"]),
+            "win rate": _percent(row["win_rate"], row["low"], row["high"]),
+            "at equal length": _percent(row["length_controlled"], row["lc_low"], row["lc_high"]),
             "utility": f"{row['utility']:.3f}",
             "wrong labels (%)": f"{row['wrong']:.1f}",
             "selection (s)": f"{row['selection_seconds']:.0f}",
@@ -66,8 +49,9 @@ def league_rows(table):
     return pd.DataFrame(rows)
 
 
-def _interval(value, low, high):
-    return f"{value:.1f} [{max(low, 0):.1f}, {min(high, 100):.1f}]"
+def _percent(value, low, high):
+    """A rate with its interval, cut to what a rate can be."""
+    return interval(value, max(low, 0), min(high, 100))
 
 
 def orders_rows(orders):
@@ -122,7 +106,7 @@ def recommend(table, *, top=3):
         usable = [
             name
             for name, rule in {**RULES, **BUILT}.items()
-            if name in table.index and set(needs(rule.score)) <= allowed and (rated or name != "PD(rati.)")
+            if name in table.index and cost(needs(rule.score)) <= allowed and (rated or not rule.needs_ratings)
         ]
         best = table.loc[usable, by].dropna().sort_values(ascending=by == "wrong", kind="stable").head(top)
         named = [f"{name} ({value:.1f})" for name, value in best.items()] + [""] * (top - len(best))
@@ -140,7 +124,7 @@ def grid_rows(grid):
     >>> grid_rows(grid).iloc[0].to_dict()
     {'rule': 'PD', 'conflict 30 %, 10 % kept': '50.0 [45.0, 55.0]', 'conflict 30 %, 30 % kept': '60.0 [55.0, 100.0]'}
     """
-    text = [_interval(*row) for row in grid[["win_rate", "low", "high"]].values.tolist()]
+    text = [_percent(*row) for row in grid[["win_rate", "low", "high"]].values.tolist()]
     wide = grid.assign(text=text).pivot(index="method", columns=["conflict", "share"], values="text").fillna("")
     order = grid.groupby("method")["win_rate"].mean().sort_values(ascending=False).index
     wide = wide.loc[order].sort_index(axis=1)

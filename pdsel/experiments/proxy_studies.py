@@ -111,7 +111,7 @@ def proxy_cell(
     pooled = fit_proxy(pairs, None, **options) if pooled_start else None
     proxies = fit_proxies(pairs, **options | ({"model": pooled.path} if pooled else {}))
     margins, truth = score_margins(pairs, proxies), variant_gaps(pairs, GOLD)
-    rows = _rows(pairs, margins, truth, length_gap, proxies)
+    rows = quality_rows(pairs, margins, truth, length_gap, proxies)
     if pooled:
         rows = [
             row | {name: row[name] + getattr(pooled, name) / len(rows) for name in ("seconds", "n_tokens")}
@@ -139,14 +139,15 @@ def failure_cell(*, seed, case, n_pairs=PAIRS, kind="implicit", **training):
     margins = score_margins(pairs, proxies)
     if turned:
         margins[turned] = -margins[turned]
-    rows = _rows(pairs, margins, variant_gaps(pairs, truth), length_gap, proxies)
+    rows = quality_rows(pairs, margins, variant_gaps(pairs, truth), length_gap, proxies)
     aspect = pd.Series(list(pairs["aspect"]), index=margins.index)
     held_out = held_out_accuracy([margins], [proxies], aspect)
     seen = diagnose(margins, aspect, length_gap=length_gap, held_out=held_out).add_prefix("seen_")
     return [row | seen.loc[row["aspect"]].to_dict() for row in rows]
 
 
-def _rows(pairs, margins, truth, length_gap, proxies):
+def quality_rows(pairs, margins, truth, length_gap, proxies):
+    """A row per aspect: its proxy against the truth, its cost, and how good the PD of all proxies is."""
     aspect = pd.Series(list(pairs["aspect"]), index=margins.index)
     names = list(margins.columns)
     raters = rating_gaps(pairs)[names]

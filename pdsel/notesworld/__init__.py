@@ -1,22 +1,13 @@
-"""The offline world: prompts, responders, raters, gold aspects and a shipped base model whose truth is known."""
+"""The offline world: prompts, responders, raters, gold aspects and a shipped base model.
 
-from pathlib import Path
+The true quality of every response is known here, so every estimate can be compared with the truth. What may live in this
+room: the world, its variants, its settings (`settings`) and the base model; nothing that trains, selects or judges.
+"""
 
 from pdsel.notesworld.people import rated_rows, write_ratings
+from pdsel.notesworld.settings import BASE_MODEL, model_path
 from pdsel.notesworld.variants import GOLD, OPPOSED, mixture_aspects, variant_gaps, variant_scores
 from pdsel.notesworld.world import ASPECTS, FAMILIES, draw_prompts, gold_aspects, gold_utility, read_prompt, split_of
-
-BASE_MODEL = str(Path(__file__).parent / "base_model")
-
-
-def model_path(name):
-    """`"notesworld"` to the path of the shipped base model; any other name or path as it is.
-
-    >>> model_path("org/model")
-    'org/model'
-    """
-    return BASE_MODEL if name == "notesworld" else name
-
 
 __all__ = [
     "ASPECTS",

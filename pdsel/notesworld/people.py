@@ -1,4 +1,4 @@
-"""Responders who answer the prompts and raters who grade them: biased towards length, noisy, never seeing gold alone."""
+"""Responders who answer the prompts, and raters who grade the answers with noise and a bias towards length."""
 
 import json
 from dataclasses import dataclass
@@ -10,18 +10,19 @@ from pdsel.checks import DataError, refuse
 from pdsel.notesworld.variants import GOLD
 from pdsel.notesworld.world import ATTRIBUTES, FILLER, HEDGE, draw_prompts, read_prompt
 
-LENGTH_BIAS = 0.012  # rating points on gold's [0, 1] scale per token: the bias the raters are known to have
-NOISE = 0.12  # standard deviation of a rater's error, same scale
-TYPICAL_LENGTH = 12  # tokens; a response this long gets no length bonus
+LENGTH_BIAS = 0.012  # what a token adds to a rating, on the [0, 1] scale of gold: the raters' known bias
+NOISE = 0.12  # standard deviation of a rater's error, on the same scale
+TYPICAL_LENGTH = 12  # tokens; the rating of a response of this length has no bias
 RESPONSES_PER_PROMPT = 4
-LEAST_SKILL = [0.1, 0.3, 0.0, 0.0, 0.2]  # of a responder: cover, truth, hedge, extra, filler
+# The range of a responder's skills: cover, truth, hedge, extra, filler.
+LEAST_SKILL = [0.1, 0.3, 0.0, 0.0, 0.2]
 MOST_SKILL = [0.9, 1.0, 0.7, 0.5, 0.9]
-HABIT = 0.7  # a bluff is the attribute's first value this often, else any value: bluffing has a favourite answer
+HABIT = 0.7  # probability that a bluff is the attribute's first value; else any value is drawn
 
 
 @dataclass(frozen=True)
 class Responder:
-    """Probabilities that drive a responder: see `respond`."""
+    """The probabilities with which a responder covers, tells the truth, hedges, and adds extras and filler; see `respond`."""
 
     name: str
     cover: float
@@ -32,19 +33,19 @@ class Responder:
 
 
 def draw_responders(n=16, seed=0):
-    """A fixed cast of `n` responders with random skills; the base model imitates their mixture."""
+    """`n` responders with random skills, the same for the same seed; the base model imitates their mixture."""
     rng = np.random.default_rng([seed, 101])
     skills = rng.uniform(LEAST_SKILL, MOST_SKILL, size=(n, 5))
     return [Responder(f"responder-{i:02d}", *map(float, row)) for i, row in enumerate(skills)]
 
 
 def respond(prompt, responder, rng):
-    """One response: cover the asked notes, tell the truth or not, hedge or bluff, add extras and filler."""
+    """One response, drawn at random: the responder's skills say what it covers, tells truly, hedges and adds."""
     notes, asked = read_prompt(prompt)
     covered = [name for name in asked if rng.random() < responder.cover] or asked[:1]
     sentences = [f"{name} {_claim(notes[name], name, responder, rng)}" for name in covered]
-    for name in (name for name in notes if name not in asked):
-        if rng.random() < responder.extra:
+    for name in notes:
+        if name not in asked and rng.random() < responder.extra:
             sentences.append(f"also {name} {_claim(notes[name], name, responder, rng)}")
     if rng.random() < responder.filler:
         sentences.append(FILLER)
@@ -64,7 +65,7 @@ def _bluff(name, rng):
 
 
 def rate(gold, n_tokens, rng, *, noise=NOISE, length_bias=LENGTH_BIAS):
-    """A rater's scores: gold + noise + length bias, rounded to 1-5 per aspect and 1-10 overall.
+    """A rater's scores: gold plus noise plus length bias, rounded to 1-5 per aspect and to 1-10 overall.
 
     Parameters
     ----------
@@ -74,15 +75,15 @@ def rate(gold, n_tokens, rng, *, noise=NOISE, length_bias=LENGTH_BIAS):
         Length of the response.
     rng : numpy.random.Generator
     noise : float or dict
-        Standard deviation of the errors on gold's scale: of every rating, or by aspect (and "overall"), where those
-        left out keep the usual one.
+        Standard deviation of the errors, on the scale of gold: one for every rating, or a dict by aspect (and "overall").
+        Aspects that the dict leaves out keep the usual one.
     length_bias : float
-        What a token adds, same scale.
+        What a token adds, on the same scale.
 
     Returns
     -------
     (dict, int)
-        Rating per aspect and overall rating.
+        The rating per aspect, and the overall rating.
     """
     spread = noise if isinstance(noise, dict) else dict.fromkeys([*gold, "overall"], noise)
     bias = length_bias * (n_tokens - TYPICAL_LENGTH)
@@ -93,7 +94,7 @@ def rate(gold, n_tokens, rng, *, noise=NOISE, length_bias=LENGTH_BIAS):
 
 
 def rated_rows(n_prompts, *, split="select", seed=0, aspects=GOLD, noise=NOISE, length_bias=LENGTH_BIAS):
-    """Rated prompts in UltraFeedback's own row layout (ratings are strings there, and so they are here).
+    """Rated prompts in the row layout of UltraFeedback, where ratings are strings.
 
     Each row holds four *distinct* responses by four different responders.
 
@@ -103,15 +104,15 @@ def rated_rows(n_prompts, *, split="select", seed=0, aspects=GOLD, noise=NOISE, 
     split : {"base", "select", "eval"}
     seed : int
     aspects : dict
-        The world: aspect to `function(prompt, response) -> float in [0, 1]`, see `pdsel.notesworld.variants`. The
-        responses are the same for every noise and length bias, but not for another number of aspects.
+        The world: aspect to `function(prompt, response) -> float in [0, 1]`, see `pdsel.notesworld.variants`. Another
+        noise or length bias leaves the responses as they are; another number of aspects changes them.
     noise, length_bias
-        Of the raters, see `rate`.
+        The raters' errors, see `rate`.
 
     Raises
     ------
     ValueError
-        For a world without aspects, or a noise for an aspect that it does not have.
+        For a world without aspects, or a noise for an aspect that the world does not have.
 
     >>> row = rated_rows(1, seed=0)[0]
     >>> sorted(row), len(row["completions"]), row["completions"][0]["annotations"]["honesty"]["Rating"] in "12345"
@@ -129,7 +130,8 @@ def rated_rows(n_prompts, *, split="select", seed=0, aspects=GOLD, noise=NOISE, 
 
 def _rated_row(prompt, cast, rng, aspects, rater):
     texts = {}
-    for index in rng.permutation(np.tile(np.arange(len(cast)), 8)):  # a very short prompt may need more than one round
+    # Responders answer in random order, up to eight times each: to a very short prompt several give the same answer.
+    for index in rng.permutation(np.tile(np.arange(len(cast)), 8)):
         if len(texts) == RESPONSES_PER_PROMPT:
             break
         if cast[index].name not in texts.values():
@@ -147,9 +149,9 @@ def _rated_row(prompt, cast, rng, aspects, rater):
 
 
 def write_ratings(path, n_prompts, **world):
-    """Write rated prompts as UltraFeedback JSONL, to be read back by `pdsel.load_ratings`. Returns `path`.
+    """Write rated prompts as JSONL in the layout of UltraFeedback, for `pdsel.load_ratings`; returns `path`.
 
-    `**world` are the keywords of `rated_rows`: `split, seed, aspects, noise, length_bias`.
+    `**world` takes the keywords of `rated_rows`: `split, seed, aspects, noise, length_bias`.
     """
     with open(path, "w") as file:
         for row in rated_rows(n_prompts, **world):

@@ -1,7 +1,7 @@
-"""Other worlds on the same prompts and responses: two aspects in true opposition, or any number of aspects.
+"""Other worlds with the same prompts and responses: one with two opposed aspects, or one with any number of aspects.
 
-A world is a dict of aspect to `function(prompt, response) -> float in [0, 1]`; its utility is their mean. Pass one to
-`write_ratings(..., aspects=...)` to have responses rated by it, and to `variant_gaps` for the truth afterwards.
+A world is a dict of aspect to `function(prompt, response) -> float in [0, 1]`; the mean of its aspects is its utility.
+`write_ratings(..., aspects=world)` has the responses rated by it, and `variant_gaps` tells the truth about its pairs.
 """
 
 from functools import lru_cache, partial
@@ -13,27 +13,29 @@ import pandas as pd
 from pdsel.checks import DataError
 from pdsel.notesworld.world import ASPECTS, gold_aspects, read_prompt, read_response
 
-FEWEST, MOST = 3, 19  # tokens of a response that is wholly concise, and not at all: the 1st and 98th percentile
+FEWEST, MOST = 3, 19  # tokens of a response with conciseness 1, and with 0: the 1st and 98th percentile of lengths
 SURPLUS_COST = 0.25  # focus lost per attribute told unasked
 MIXED = ["covered", "honesty", "truthfulness", "helpfulness", "focused", "polite"]  # what mixture_aspects mixes
-LEAD = 0.5  # weight of a mixture's leading feature: with none, aspects would correlate by .8 and more, all alike
+LEAD = 0.5  # weight of a mixture's leading feature; without one, all aspects would correlate by .8 and more
 
 
-@lru_cache(maxsize=4096)  # every aspect of a world asks for the same responses in turn
+# Every aspect of a world asks for the same responses in turn.
+@lru_cache(maxsize=4096)
 def features(prompt, response):
-    """What can be read off a response, each in [0, 1]: the gold aspects and five more.
+    """Measures of a response, each in [0, 1]: the gold aspects and five more.
 
-    *covered*: share of the asked attributes it speaks of. *focused*: 1 minus .25 for every attribute told unasked.
-    *polite*: 1 with the filler, else 0. *concise*: 1 at 3 tokens, 0 at 19 and above. *complete*: a point for every
-    note, asked or not, told as it is (an unknown one hedged), half a point for one told wrongly, relative to all notes.
+    *covered* is the share of the asked attributes that it speaks of. *focused* is 1, less .25 for every attribute told
+    unasked. *polite* is 1 with the filler, else 0. *concise* is 1 at 3 tokens, and 0 at 19 or more. *complete* gives a
+    point for every note, asked or not, that is told as it is (an unknown one: hedged) and half a point for a note told
+    wrongly, relative to the number of notes.
 
     Returns
     -------
     mapping
-        Feature to float; read-only, since it is remembered.
+        Feature to float. It is read-only, because it is cached.
 
-    >>> found = features("notes color red ; size ? ; home cave ; tell home =", "home cave . also color blue .")
-    >>> [found[name] for name in ("covered", "focused", "polite", "concise", "complete")]
+    >>> measured = features("notes color red ; size ? ; home cave ; tell home =", "home cave . also color blue .")
+    >>> [measured[name] for name in ("covered", "focused", "polite", "concise", "complete")]
     [1.0, 0.75, 0.0, 0.75, 0.5]
     """
     notes, asked = read_prompt(prompt)
@@ -42,14 +44,14 @@ def features(prompt, response):
     right = [name for name, value in told.items() if notes[name] == value]
     n_surplus = len({name for _, name, _ in sentences if name is not None} - set(asked))
     n_tokens = len(response.split())
-    found = {
+    more = {
         "covered": len(told.keys() & set(asked)) / len(asked),
         "focused": max(0.0, 1 - SURPLUS_COST * n_surplus),
         "polite": float(any(kind == "filler" for kind, _, _ in sentences)),
         "concise": min(1.0, max(0.0, (MOST - n_tokens) / (MOST - FEWEST))),
         "complete": (len(told) + len(right)) / 2 / len(notes),
     }
-    return MappingProxyType(gold_aspects(prompt, response) | found)
+    return MappingProxyType(gold_aspects(prompt, response) | more)
 
 
 def feature(prompt, response, *, name):
@@ -59,8 +61,8 @@ def feature(prompt, response, *, name):
 
 def mixture(prompt, response, *, weights):
     """The weighted sum of `features`; `weights` is a tuple of `(feature, weight)`."""
-    found = features(prompt, response)
-    return min(1.0, sum(weight * found[name] for name, weight in weights))
+    measured = features(prompt, response)
+    return min(1.0, sum(weight * measured[name] for name, weight in weights))
 
 
 GOLD = {name: partial(feature, name=name) for name in ASPECTS}  # the standard world
@@ -68,12 +70,12 @@ OPPOSED = {name: partial(feature, name=name) for name in ["concise", "complete",
 
 
 def mixture_aspects(kappa, *, seed=0):
-    """A world of `kappa` aspects, each a random convex mixture of text features: the `MIXED` ones.
+    """A world of `kappa` aspects, each a random convex mixture of the features in `MIXED`.
 
-    Half of an aspect's weight is on a leading feature, the rest at random on all; every feature leads once before one
-    leads again. The aspect numbered i is the same whatever kappa: the world of 2 is the beginning of the world of 16.
-    Gaps between two responses to a prompt correlate, between two aspects, by .47 among four (90 % of them by .19 to .77)
-    and by .58 among sixteen (.24 to .97, since only six features can lead).
+    Half of an aspect's weight is on a leading feature, and the rest is spread over all at random. Every feature leads once
+    before any leads again. Aspect i is the same for every kappa: the world of 2 is the beginning of the world of 16.
+    For two responses to a prompt, the gaps of two aspects correlate by .47 on average among four aspects (90 % of these
+    correlations lie between .19 and .77), and by .58 among sixteen (.24 to .97, because only six features can lead).
 
     Parameters
     ----------
@@ -101,7 +103,7 @@ def mixture_aspects(kappa, *, seed=0):
 
 
 def _weights(number, seed):
-    """The weights of one aspect, which depend on its number and the seed alone."""
+    """The weights of one aspect; they depend on its number and the seed only."""
     turn, place = divmod(number, len(MIXED))
     lead = np.random.default_rng([seed, 606, turn]).permutation(len(MIXED))[place]
     weights = (1 - LEAD) * np.random.default_rng([seed, 707, number]).dirichlet(np.ones(len(MIXED)))
@@ -110,14 +112,16 @@ def _weights(number, seed):
 
 
 def variant_scores(prompts, responses, aspects):
-    """Each response by the truth of a world: a column per aspect and their mean, `utility`; a row per prompt."""
-    rows = [[judge(p, r) for judge in aspects.values()] for p, r in zip(prompts, responses, strict=True)]
-    table = pd.DataFrame(rows, columns=list(aspects), dtype=float)
+    """The true scores of each response in a world: a row per prompt, a column per aspect, and their mean, `utility`."""
+    scores = [[judge(p, r) for judge in aspects.values()] for p, r in zip(prompts, responses, strict=True)]
+    table = pd.DataFrame(scores, columns=list(aspects), dtype=float)
     return table.assign(utility=table.mean(axis=1))
 
 
 def variant_gaps(pairs, aspects):
-    """What a world's truth says about each pair: chosen minus rejected; as `pdsel.evaluation.judges.gold_gaps` for any world.
+    """The true scores of the chosen response minus those of the rejected one, for each pair.
+
+    It is to any world what `pdsel.evaluation.judges.gold_gaps` is to the standard one.
 
     Parameters
     ----------

@@ -1,11 +1,10 @@
-"""Rebuild the shipped base model: `python -m pdsel.pipeline.build_base [folder]`, about seven minutes on two cores.
+"""Rebuild the shipped base model: `python -m pdsel.pipeline base [folder]`, about seven minutes on two cores.
 
-Recipe: a Llama of hidden size 96, 3 layers and 4 heads (0.37 M parameters, random start), supervised fine-tuning on
-192 000 prompt-response pairs of the *base* split, 3 000 steps of 64, learning rate 1e-3, cosine. (At 5e-3 the model
-copies notes less reliably, after twice the steps too.)
+The recipe is a Llama of hidden size 96 with 3 layers and 4 heads (0.37 M parameters) that starts from random weights and is
+fine-tuned on 192 000 prompt-response pairs of the *base* split, in 3 000 steps of 64 pairs, with a learning rate of 1e-3 that
+decays as a cosine. At 5e-3 the model copies notes less reliably, even after twice as many steps.
 """
 
-import argparse
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,7 +21,7 @@ from pdsel.generation import generate
 from pdsel.notesworld import BASE_MODEL
 from pdsel.notesworld.people import draw_responders, respond
 from pdsel.notesworld.world import ATTRIBUTES, FILLER, HEDGE, UNKNOWN, draw_prompts
-from pdsel.pipeline.report import markdown
+from pdsel.pipeline.text import markdown
 from pdsel.training import demonstrations, train_sft, training_log
 
 EXAMPLES = 192_000
@@ -32,7 +31,7 @@ FILES = ["model.safetensors", "config.json", "generation_config.json", "tokenize
 
 
 def build_tokenizer():
-    """A word-level tokenizer over the whole vocabulary of the world."""
+    """A word-level tokenizer for the whole vocabulary of the notes world."""
     words = ["<pad>", "<eos>", "<unk>", "notes", "tell", "and", "also", ";", "=", ".", UNKNOWN, HEDGE, *FILLER.split()]
     words += [word for name, values in ATTRIBUTES.items() for word in (name, *values)]
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
@@ -76,9 +75,9 @@ def responder_demonstrations(n, *, n_prompts=PROMPTS, seed=SEED):
 
 
 def build(output_dir=BASE_MODEL, *, examples=EXAMPLES, batch_size=64, learning_rate=1e-3, **shape):
-    """Train the base model from nothing; write weights, tokenizer and model card to `output_dir`.
+    """Train the base model from nothing; write its weights, tokenizer and model card to `output_dir`, which is returned.
 
-    `shape` may say another `hidden`, `layers` and `heads` than the shipped model's.
+    `shape` may give other `hidden`, `layers` and `heads` than those of the shipped model.
     """
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer = build_tokenizer()
@@ -150,11 +149,3 @@ What it says, by the gold aspects (means over 1000 prompts of a split it never s
 
 {table}
 """
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("output_dir", nargs="?", default=BASE_MODEL)
-    for name in ("hidden", "layers", "heads"):
-        parser.add_argument(f"--{name}", type=int, default=argparse.SUPPRESS)
-    print(build(**vars(parser.parse_args())))

@@ -1,13 +1,16 @@
-"""What training, scoring and generating cost: floating-point operations, bytes and seconds, as rules of thumb.
+"""What a model costs: floating-point operations, bytes and seconds of training, scoring and generating, as rules of thumb.
 
-N is a model's number of parameters, D one of tokens. All of them are estimates from counting: attention's own operations,
-padding and start-up are left out, and what a GPU reaches of its peak is assumed or measured elsewhere (`pdsel.pipeline.costs`).
+N is a number of parameters, D a number of tokens. Every rule counts: the operations of attention itself, padding and start-up
+are left out. Which part of its peak a GPU reaches is assumed or measured elsewhere (`pdsel.pipeline.costs`).
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 from pdsel.checks import DataError
+from pdsel.data.subsets import capacity
 from pdsel.notesworld import model_path
+from pdsel.rules.methods import FULL
 
 GB = 1e9
 MASTER = 4  # bytes of a weight in training, and of one that is saved
@@ -17,7 +20,7 @@ CONTEXT = 1.5 * GB  # of CUDA itself and of the allocator's gaps
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU: peak of dense bf16 in FLOP/s, memory in bytes, memory bandwidth in bytes/s; from its data sheet."""
+    """A GPU by its data sheet: peak of dense bf16 in FLOP/s, memory in bytes, memory bandwidth in bytes/s."""
 
     peak: float
     memory: float
@@ -39,7 +42,7 @@ GPUS = {
 
 @dataclass(frozen=True)
 class Model:
-    """The sizes of a model that costs depend on; `key_values` is the width of keys (and of values) in a layer."""
+    """The sizes of a model that its costs depend on; `key_values` is the width of the keys (and of the values) of a layer."""
 
     parameters: float
     layers: int
@@ -48,7 +51,8 @@ class Model:
     key_values: int
 
 
-MODELS = {  # those of the shipped profiles, so that a plan needs no hub
+# The models of the shipped profiles, so that a plan needs no hub.
+MODELS = {
     "Qwen/Qwen2.5-0.5B-Instruct": Model(494e6, 24, 896, 151_936, 128),
     "allenai/Llama-3.1-Tulu-3-8B-SFT": Model(8.03e9, 32, 4096, 128_264, 1024),
     "meta-llama/Llama-3.2-1B": Model(1.236e9, 16, 2048, 128_256, 512),
@@ -57,13 +61,7 @@ MODELS = {  # those of the shipped profiles, so that a plan needs no hub
 
 
 def find_gpu(name):
-    """A GPU by its name.
-
-    Raises
-    ------
-    ValueError
-        Naming those that are known.
-    """
+    """A GPU by its name; an unknown name is refused with a list of the known ones."""
     if name not in GPUS:
         raise DataError(
             f"hardware: gpu {name!r} is unknown. Remedy: use one of {list(GPUS)}, or add its data sheet's "
@@ -73,7 +71,7 @@ def find_gpu(name):
 
 
 def find_model(name):
-    """The sizes of a model: from `MODELS`, or counted from its config, without its weights.
+    """The sizes of a model, from `MODELS` or counted from its config; its weights are not read.
 
     >>> find_model("notesworld")
     Model(parameters=371808, layers=3, hidden=96, vocabulary=61, key_values=96)
@@ -88,7 +86,7 @@ def find_model(name):
     except OSError as error:
         raise DataError(
             f"model {name}: its config cannot be read here ({type(error).__name__}). Remedy: check the name, log "
-            "in, or add its sizes to MODELS in pdsel/pipeline/compute.py"
+            "in to the hub, or add its sizes to MODELS in pdsel/pipeline/compute.py"
         ) from error
     with torch.device("meta"):
         parameters = sum(weight.numel() for weight in AutoModelForCausalLM.from_config(config).parameters())
@@ -108,9 +106,9 @@ def forward_flops(parameters, tokens):
 
 
 def training_flops(parameters, tokens, *, lora=False):
-    """Reading and learning: 6 N D; with LoRA 4 N D, for the frozen weights get no gradient of their own.
+    """Reading and learning: 6 N D; with LoRA 4 N D, because the frozen weights get no gradient of their own.
 
-    A forward pass once more, for checkpointed activations, is not counted: it lowers the share of peak instead.
+    Checkpointed activations take one more forward pass. It is not counted: it lowers the share of the peak instead.
 
     >>> training_flops(1e9, 1e6), training_flops(1e9, 1e6, lora=True)
     (6000000000000000.0, 4000000000000000.0)
@@ -119,7 +117,7 @@ def training_flops(parameters, tokens, *, lora=False):
 
 
 def dpo_flops(parameters, tokens, *, epochs=1, lora=False):
-    """DPO on so many tokens (both sides of every pair): training, and one pass of the reference, which is kept.
+    """DPO on this many tokens (both sides of every pair): training, and one pass of the reference, whose results are kept.
 
     >>> dpo_flops(1e9, 1e6) == training_flops(1e9, 1e6) + forward_flops(1e9, 1e6)
     True
@@ -128,18 +126,18 @@ def dpo_flops(parameters, tokens, *, epochs=1, lora=False):
 
 
 def generation_seconds(model, gpu, *, prompts, prompt_tokens, new_tokens, batch_size, share):
-    """Reading the prompts, then a step per new token, each of which reads all weights and the batch's keys and values.
+    """Seconds to read the prompts and to write: each step reads all weights, and the keys and values of the batch.
 
     Parameters
     ----------
     model : Model
     gpu : Gpu
     prompts, prompt_tokens, new_tokens, batch_size : int
-        `new_tokens` is the longest output of a batch: all of it waits for the last.
+        `new_tokens` is the length of the longest output of a batch, for which the others wait.
     share : float
-        What is reached, of the peak and of the bandwidth.
+        What the GPU reaches of its peak and of its bandwidth.
     """
-    batches = -(-prompts // batch_size)
+    batches = ceil(prompts / batch_size)
     cache = 2 * HALF * model.layers * model.key_values * batch_size * (prompt_tokens + new_tokens / 2)
     reading = forward_flops(model.parameters, prompts * prompt_tokens) / gpu.peak
     writing = batches * new_tokens * (HALF * model.parameters + cache) / gpu.bandwidth
@@ -149,25 +147,25 @@ def generation_seconds(model, gpu, *, prompts, prompt_tokens, new_tokens, batch_
 def training_memory(model, *, tokens, shards=1, lora_rank=None, checkpointing=True, optimizer_bytes=8, logits=True):
     """Bytes on each GPU while training.
 
-    Weights in float32 with their gradients (4 + 4 bytes), and the optimizer's two moments (8; 2 where they have 8 bits);
-    with LoRA those of the adapters, beside the frozen weights in bf16.
-    Activations take 34 bytes per token, hidden unit and layer (arXiv 2205.05198, without the attention matrix), or 2 where
-    only the layers' inputs are kept, with one layer computed anew at a time. Logits are there in bf16, in float32, and as a
-    gradient.
+    There are the weights in float32 with their gradients (4 + 4 bytes) and the optimizer's two moments (8 bytes, or 2 where
+    a moment has 8 bits); with LoRA, only the adapters have these, beside the frozen weights in bf16.
+    Activations take 34 bytes per token, hidden unit and layer (arXiv 2205.05198, without the attention matrix). With
+    checkpointing they take 2, because only the inputs of the layers are kept, and one layer at a time is computed again.
+    The logits exist three times: in bf16, in float32, and as a gradient.
 
     Parameters
     ----------
     model : Model
     tokens : int
-        On a GPU in a step, padding included.
+        On one GPU in one step, padding included.
     shards : int
-        Over how many GPUs weights, gradients and optimizer are split (FSDP, ZeRO-3); 1: each has all.
+        The number of GPUs that share weights, gradients and optimizer (FSDP, ZeRO-3); with 1, each GPU has all of them.
     lora_rank : int, optional
     checkpointing : bool
     optimizer_bytes : float
-        A parameter's.
+        Per parameter.
     logits : bool
-        False for a scalar head.
+        False for a model with a scalar head.
 
     >>> tiny = Model(parameters=1e9, layers=10, hidden=1000, vocabulary=100_000, key_values=1000)
     >>> (training_memory(tiny, tokens=1000) - CONTEXT) / GB  # 16 + (2 * 10 + 34) * .001 + 1.
@@ -178,20 +176,104 @@ def training_memory(model, *, tokens, shards=1, lora_rank=None, checkpointing=Tr
     else:
         states = HALF * model.parameters + (2 * MASTER + optimizer_bytes) * lora_parameters(model, lora_rank)
     layers = 2 * model.layers + 34 if checkpointing else 34 * model.layers
-    read = 10 * model.vocabulary * logits
-    return states / shards + tokens * (layers * model.hidden + read) + CONTEXT
+    return states / shards + tokens * (layers * model.hidden + _logit_bytes(model, logits)) + CONTEXT
 
 
 def lora_parameters(model, rank):
-    """Of adapters on all linear layers: about seven matrices a layer, of which the two sides are some 2.5 hidden wide each."""
+    """Parameters of the adapters of all linear layers: seven matrices a layer, each with about five hidden widths of sides."""
     return 7 * model.layers * rank * 5 * model.hidden
 
 
 def reading_memory(model, *, tokens, logits=True):
-    """Bytes for scoring a batch: the weights, and the logits as they are, in float32, and their logarithms."""
-    return HALF * model.parameters + tokens * (34 * model.hidden + 10 * model.vocabulary * logits) + CONTEXT
+    """Bytes for scoring a batch: the weights, one layer's activations, and the logits in bf16, in float32, as logarithms."""
+    return HALF * model.parameters + tokens * (34 * model.hidden + _logit_bytes(model, logits)) + CONTEXT
 
 
 def generation_memory(model, *, batch_size, tokens):
-    """Bytes for generating: the weights, and keys and values of the whole batch."""
+    """Bytes for generating: the weights, and the keys and values of the whole batch."""
     return HALF * model.parameters + 2 * HALF * model.layers * model.key_values * batch_size * tokens + CONTEXT
+
+
+def _logit_bytes(model, logits):
+    """Bytes of one token's logits in bf16, in float32 and once more in float32; none for a model with a scalar head."""
+    return 10 * model.vocabulary if logits else 0
+
+
+@dataclass(frozen=True)
+class Data:
+    """A rated data set, as far as its publishers describe it; the tokens of a response and of a prompt are means.
+
+    `gigabytes` is the size of its download, `labelled` the share of response pairs that differ on the one aspect that labels
+    them (assumed), `conflict` the share of labels that contradict the overall rating.
+    """
+
+    prompts: int
+    responses: float
+    aspects: int
+    prompt_tokens: int
+    response_tokens: int
+    gigabytes: float
+    labelled: float = 0.6
+    conflict: float = 0.3
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The pairs of one run: their number, the tokens of both sides, and the tokens of each distinct text, counted once."""
+
+    pairs: int
+    tokens: float
+    distinct: float
+    aspects: int
+
+
+def pool(data, *, n_prompts=None, n_held_out=0, conflict=None, size=None, max_length=None):
+    """How many pairs and tokens notebook 01 will find.
+
+    Parameters
+    ----------
+    data : Data
+    n_prompts, n_held_out, conflict, size, max_length
+        As in the profile.
+
+    Examples
+    --------
+    100 prompts x 6 response pairs x .5 labelled = 300 pairs of 2 x 150 tokens; 400 distinct texts of 150 tokens.
+
+    >>> pool(Data(100, 4, 4, 50, 100, 0, labelled=0.5), conflict=0.3)
+    Pool(pairs=300, tokens=90000, distinct=60000, aspects=4)
+
+    210 agreeing pairs allow 262 pairs of which a fifth conflicts.
+
+    >>> pool(Data(100, 4, 4, 50, 100, 0, labelled=0.5), conflict=0.2).pairs
+    262
+    """
+    prompts = min(n_prompts or data.prompts, data.prompts) - n_held_out
+    labelled = prompts * data.responses * (data.responses - 1) / 2 * data.labelled
+    pairs = round(labelled)
+    if conflict is not None:
+        conflicting = round(labelled * data.conflict)
+        pairs = capacity(conflicting, pairs - conflicting, conflict)
+    pairs = min(size or pairs, pairs)
+    text = min(data.prompt_tokens + data.response_tokens, max_length or float("inf"))
+    return Pool(pairs, 2 * pairs * text, min(2 * pairs, prompts * data.responses) * text, data.aspects)
+
+
+def selection_flops(pool, model, *, kind, epochs=1, share=1.0, lora=False):
+    """The proxies of all aspects together, the pooled one, and their scores: `(training, scoring)`.
+
+    Each aspect's proxy trains on its own part of the pairs, the pooled one on all of them. Each scores every distinct text
+    once; an implicit reward needs the scores of the reference as well.
+    """
+    one_pass = training_flops if kind == "classifier" else dpo_flops
+    training = 2 * one_pass(model.parameters, share * epochs * pool.tokens, lora=lora)
+    scorers = pool.aspects + 1
+    if kind != "classifier":
+        scorers += 1
+    return training, scorers * forward_flops(model.parameters, pool.distinct)
+
+
+def method_flops(method, pool, model, *, share, epochs=1, lora=False):
+    """Training with one method: on all pairs, or on the share that it keeps."""
+    tokens = pool.tokens if method in FULL else share * pool.tokens
+    return dpo_flops(model.parameters, tokens, epochs=epochs, lora=lora)

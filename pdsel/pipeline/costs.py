@@ -1,113 +1,572 @@
 """What a profile will take, before anything runs: jobs, GPU hours, memory, disk, downloads, and questions to a paid judge.
 
-`python -m pdsel.pipeline.costs paper` prints it (`make plan PROFILE=paper`); with `--readme README.md` and several
-profiles, it writes README's table of them. Everything follows from counts of tokens and parameters
-(`pdsel.pipeline.workload`, `pdsel.pipeline.compute`), and from what the GPU reaches of its peak: measured, if
-`results/gpu/throughput.csv` is there, else assumed.
+`make plan PROFILE=paper` prints it, and README has a table of the large profiles. The jobs are counted by Snakemake, what a
+profile leaves out is read from the notebooks, and everything else follows from counts of tokens and parameters
+(`pdsel.pipeline.compute`) and from what a GPU reaches of its peak: measured where `results/gpu/throughput.csv` is there,
+otherwise assumed.
 """
 
-import argparse
+import inspect
+import re
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from pdsel.artifacts import writing
+from pdsel.checks import DataError
+from pdsel.engine.scoring import BATCH_TOKENS
+from pdsel.evaluation.judges.audit import NULLS
+from pdsel.generation import generate
 from pdsel.notesworld import model_path
-from pdsel.pipeline.compute import GB, HALF, MASTER, dpo_flops, find_gpu, find_model
-from pdsel.pipeline.profiles import load_profile
-from pdsel.pipeline.report import PUBLISHED, fill_blocks, markdown
-from pdsel.pipeline.workload import ASSUMED, DATA, HOUR, SETS, comparisons, gpu_jobs, jobs, pool, pools, selection_flops
+from pdsel.pipeline.compute import (
+    GB,
+    HALF,
+    MASTER,
+    Data,
+    dpo_flops,
+    find_gpu,
+    find_model,
+    forward_flops,
+    generation_memory,
+    generation_seconds,
+    method_flops,
+    pool,
+    reading_memory,
+    selection_flops,
+    training_memory,
+)
+from pdsel.pipeline.profiles import find_profile, load_profile, notebook_defaults
+from pdsel.pipeline.text import PUBLISHED, markdown
 
 ROOT = Path(__file__).parents[2]
+NOTEBOOKS = ROOT / "notebooks"
+STAGES = ["01_data", "02_proxies", "03_selection", "04_dpo", "05_evaluation"]  # the notebooks whose work is counted
+CHECKS = "02b_proxy_checks"  # counted, too, where a profile has a section for it, as the graph runs it only there
 THROUGHPUT = ROOT / "results" / "gpu" / "throughput.csv"
-MEASURED = {  # kind of work: the row of the bench
+
+# What a GPU reaches of its peak (of its bandwidth, for generation) where nothing was measured.
+ASSUMED = {"training": 0.35, "training with LoRA": 0.3, "scoring": 0.4, "generation": 0.3}
+# The row of the bench that measures a kind of work.
+MEASURED = {
     "training": "DPO in full: pdsel",
     "training with LoRA": "DPO with adapters: pdsel",
     "scoring": "scoring: pdsel",
 }
+DATA = {
+    # arXiv 2310.01377, Table 1, without the 811 prompts of TruthfulQA
+    "ultrafeedback": Data(63_156, 4, 4, 185, 305, 0.9),
+    # 35 331 rows; the tokens are assumed: half of the prompts hold a document
+    "helpsteer": Data(9_900, 3.55, 3, 500, 125, 0.02),
+    # 20 324 rows; the tokens are assumed
+    "helpsteer2": Data(10_162, 2, 3, 350, 350, 0.02),
+    "notesworld": Data(700, 4, 4, 20, 12, 0),
+}
+PROMPTS = {  # in each evaluation set
+    "notesworld": 500,
+    "alpaca_eval": 805,
+    "vicuna": 80,
+    "koala": 156,
+    "self_instruct": 252,
+    "lima": 300,
+    "wizardlm": 218,
+}
+HOUR = 3600
 OPTIMIZER = 8  # bytes a parameter in a checkpoint, beside the weights
 CHARACTERS = 4.2  # bytes of text a token
-QUESTION_TOKENS = 1200  # that a judge reads to compare two outputs: assumed
-NULLS = 4  # constant answers that every judge is asked about
+QUESTION_TOKENS = 1200  # what a judge reads to compare two outputs: assumed
+ANSWER_TOKENS = 1
+PROMPT_TOKENS = 512  # the longest evaluation prompt that a batch is assumed to hold
+
+
+def read_profile(profile):
+    """A profile with the notebooks' own defaults wherever it leaves a key, or a whole section, out.
+
+    Parameters
+    ----------
+    profile : str
+        The name of a file in notebooks/profiles, or the path of one elsewhere.
+
+    Raises
+    ------
+    ValueError
+        As `find_profile` and `load_profile`.
+    """
+    sections = load_profile(find_profile(profile), notebooks=NOTEBOOKS)
+    stages = [*STAGES, CHECKS] if CHECKS in sections else STAGES
+    defaults = {stage: notebook_defaults(NOTEBOOKS / f"{stage}.ipynb") for stage in stages}
+    return sections | {stage: defaults[stage] | (sections.get(stage) or {}) for stage in stages}
+
+
+def jobs(profile):
+    """How many jobs of each rule a new run of a profile has, as the graph itself counts them.
+
+    Parameters
+    ----------
+    profile : str
+        A name or a path, see `read_profile`.
+
+    Returns
+    -------
+    dict
+        Rule to number, in Snakemake's order.
+    """
+    with tempfile.TemporaryDirectory() as nothing_yet:
+        command = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "--snakefile",
+            NOTEBOOKS / "Snakefile",
+            "--cores",
+            "1",
+            "--nolock",
+        ]
+        settings = [f"profile={find_profile(profile).resolve()}", f"results={nothing_yet}"]
+        run = subprocess.run([*command, "--dry-run", "--config", *settings], cwd=ROOT, capture_output=True, text=True)
+    printed = run.stdout + run.stderr
+    listed = re.search(r"^job +count\n-.*\n((?:\w+ +\d+\n)+)", printed, re.MULTILINE)
+    if run.returncode or listed is None:
+        raise DataError(f"profile {profile}: Snakemake cannot build its graph:\n{printed.strip()}")
+    counts = dict(line.split() for line in listed[1].splitlines())
+    return {rule: int(count) for rule, count in counts.items() if rule not in ("all", "total")}
 
 
 def shares_of_peak(path=THROUGHPUT):
-    """What a GPU reaches of its peak, by kind of work, and a sentence on where that is from.
+    """What a GPU reaches of its peak, by kind of work, and a sentence that says where this is from.
 
-    Measured where the file of `python -m bench.throughput` is there: the column `share_of_peak` of the rows that `MEASURED`
-    names by their `way`. A share of peak counts the model's operations only, not what checkpointing computes twice.
+    It is measured where the file of `python -m bench.throughput` is there: the column `share_of_peak` of the rows that
+    `MEASURED` names by their `way`. A share of the peak counts the operations of the model only, not what checkpointing
+    computes twice.
     """
-    found = pd.read_csv(path).set_index("way")["share_of_peak"].dropna() if Path(path).exists() else {}
-    measured = {work: float(found[way]) for work, way in MEASURED.items() if way in found}
+    measured = {}
+    if Path(path).exists():
+        by_way = pd.read_csv(path).set_index("way")["share_of_peak"].dropna()
+        measured = {work: float(by_way[way]) for work, way in MEASURED.items() if way in by_way}
     shares = ASSUMED | measured
-    said = [
-        f"{100 * share:.0f} % for {work} ({'measured' if work in measured else 'assumed'})"
-        for work, share in shares.items()
-    ]
-    return shares, f"Estimated from FLOP counts; shares of the GPU's peak: {', '.join(said)}."
+    parts = []
+    for work, share in shares.items():
+        parts.append(f"{100 * share:.0f} % for {work} ({'measured' if work in measured else 'assumed'})")
+    return shares, f"Estimated from FLOP counts; shares of the GPU's peak: {', '.join(parts)}."
 
 
-def cells(profile):
-    """Runs of the grid: a conflict level and a seed each."""
+def n_runs(profile):
+    """The number of runs of the grid: one per conflict level and seed."""
     return len(profile["grid"]["conflicts"]) * len(profile["grid"]["seeds"])
 
 
-def downloads(profile):
-    """What comes from the hub, name to GB: checkpoints in bf16, and the rated data; prompts to evaluate on are small."""
-    judging = profile["05_evaluation"]
-    models = {profile[name]["model"] for name in ("02_proxies", "04_dpo", "05_evaluation")}
-    models |= {judging["judge"]} - {"gold", judging.get("llm_judge")}
-    found = {
-        name: HALF * find_model(name).parameters / GB for name in sorted(models) if not Path(model_path(name)).is_dir()
+def pools(profile):
+    """The pairs of each conflict level of the grid; a file of the user's own is taken to be as large as UltraFeedback."""
+    section = profile["01_data"]
+    data = DATA.get(section["source"], DATA["ultrafeedback"])
+    options = {name: section[name] for name in ("n_prompts", "n_held_out", "size", "max_length")}
+    return [pool(data, conflict=level, **options) for level in profile["grid"]["conflicts"]]
+
+
+def gpu_jobs(profile, *, shares=ASSUMED):
+    """The jobs of a profile that need a GPU, a row per rule.
+
+    Parameters
+    ----------
+    profile : dict
+        From `read_profile`, with a section `hardware`.
+    shares : dict
+        What a GPU reaches: of its peak for "training", "training with LoRA" and "scoring", of its bandwidth for "generation".
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index `rule`; columns `jobs`, `gpus` of a job, `gpu_hours` of all jobs, `longest` (hours of the longest job, on its
+        GPUs), `memory` (GB on each GPU at most).
+    """
+    gpu, grid, levels = find_gpu(profile["hardware"]["gpu"]), profile["grid"], pools(profile)
+    of_one_seed = {
+        "proxies": [_proxy_hours(profile, pairs, gpu, shares) for pairs in levels],
+        "dpo": [_dpo_hours(profile, method, pairs, gpu, shares) for pairs in levels for method in grid["methods"]],
+        "evaluation": [_evaluation_hours(profile, gpu, shares) for _ in levels],
     }
-    source = profile["01_data"].get("source")
-    return found | ({source: DATA[source].gigabytes} if source in DATA else {})
+    memory = {"proxies": _proxy_memory(profile), "dpo": _dpo_memory(profile), "evaluation": _evaluation_memory(profile)}
+    if CHECKS in profile:
+        of_one_seed["proxy_checks"] = [_check_hours(profile, pairs, gpu, shares) for pairs in levels]
+        memory["proxy_checks"] = memory["proxies"]
+    rows = []
+    for rule, hours in of_one_seed.items():
+        gpus = _gpus(profile, rule)
+        rows.append(
+            {
+                "rule": rule,
+                "jobs": len(hours) * len(grid["seeds"]),
+                "gpus": gpus,
+                "gpu_hours": sum(hours * len(grid["seeds"])),
+                "longest": max(hours) / gpus,
+                "memory": memory[rule] / GB,
+            }
+        )
+    return pd.DataFrame(rows).set_index("rule")
+
+
+def _gpus(profile, rule):
+    """The GPUs of one job."""
+    return (profile.get("resources") or {}).get(rule, {}).get("gpu", 1)
+
+
+def _lora(section):
+    return section["training"].get("lora_rank")
+
+
+def _training_share(section, shares):
+    """What a GPU reaches of its peak when the models of a notebook are trained."""
+    return shares["training with LoRA" if _lora(section) else "training"]
+
+
+def _proxy_flops(section, pairs, kind):
+    """The proxies of all aspects and the pooled one: `(training, scoring)`."""
+    return selection_flops(
+        pairs,
+        find_model(section["model"]),
+        kind=kind,
+        epochs=section["epochs"],
+        share=section["share"],
+        lora=bool(_lora(section)),
+    )
+
+
+def _proxy_hours(profile, pairs, gpu, shares):
+    section = profile["02_proxies"]
+    training, scoring = _proxy_flops(section, pairs, section["kind"])
+    return (training / _training_share(section, shares) + scoring / shares["scoring"]) / gpu.peak / HOUR
+
+
+def _check_hours(profile, pairs, gpu, shares):
+    """The other kinds and the bootstrap replicates: sets of proxies without a pooled one, which is half of the training."""
+    section, checks = profile["02_proxies"], profile[CHECKS]
+    others = [kind for kind in checks["compare_with"] if kind != section["kind"]]
+    seconds = 0.0
+    for kind in [*others, *[section["kind"]] * checks["replicates"]]:
+        training, scoring = _proxy_flops(section, pairs, kind)
+        without_pooled = pairs.aspects / (pairs.aspects + 1)
+        seconds += training / 2 / _training_share(section, shares) + without_pooled * scoring / shares["scoring"]
+    return seconds / gpu.peak / HOUR
+
+
+def _dpo_hours(profile, method, pairs, gpu, shares):
+    section, kept = profile["04_dpo"], profile["03_selection"]["share"]
+    model, lora = find_model(section["model"]), bool(_lora(section))
+    flops = method_flops(method, pairs, model, share=kept, epochs=section["epochs"], lora=lora)
+    return flops / _training_share(section, shares) / gpu.peak / HOUR
+
+
+def _evaluation_hours(profile, gpu, shares):
+    section = profile["05_evaluation"]
+    data = DATA.get(profile["01_data"]["source"], DATA["ultrafeedback"])
+    n_policies = 1 + len(profile["grid"]["methods"])
+    prompts, open_prompts = n_prompts(section)
+    seconds = generation_seconds(
+        find_model(section["model"]),
+        gpu,
+        prompts=n_policies * (prompts + open_prompts),
+        prompt_tokens=data.prompt_tokens,
+        new_tokens=section["max_new_tokens"],
+        batch_size=_generation_batch(section),
+        share=shares["generation"],
+    )
+    if _judged_elsewhere(section):
+        return seconds / HOUR
+    texts = 2 * (comparisons(profile) + len(NULLS) * prompts)
+    tokens = texts * (data.prompt_tokens + section["max_new_tokens"])
+    reading = forward_flops(find_model(section["judge"]).parameters, tokens)
+    return (seconds + reading / gpu.peak / shares["scoring"]) / HOUR
+
+
+def _judged_elsewhere(section):
+    """Whether no model on the GPU judges: the notes world's truth does, or a language model at an endpoint."""
+    return section["judge"] in ("gold", section["llm_judge"])
+
+
+def _generation_batch(section):
+    return section["generation"].get("batch_size", inspect.signature(generate).parameters["batch_size"].default)
+
+
+def n_prompts(section):
+    """The number of evaluation prompts: for win rates, and in the open sets."""
+    most, most_of_a_set = section["n_prompts"] or float("inf"), section["n_family_prompts"] or float("inf")
+    open_sets = [min(_size(name), most_of_a_set) for name in section["open_sets"]]
+    return min(_size(section["eval_set"]), most), sum(open_sets)
+
+
+def _size(eval_set):
+    """The prompts of an evaluation set; a file, such as WizardLM's, is taken to be as large as WizardLM's."""
+    return PROMPTS.get(eval_set, PROMPTS["wizardlm"])
+
+
+def comparisons(profile):
+    """Pairs of outputs that a run's judge compares: against SFT, against OVA on the open sets, each policy with each."""
+    section = profile["05_evaluation"]
+    prompts, open_prompts = n_prompts(section)
+    n = len(profile["grid"]["methods"])
+    duels = n * (n + 1) // 2 if section["everyone"] else 0
+    return n * prompts + n * open_prompts + duels * prompts
+
+
+def _pairs_at_once(section, gpus):
+    """Pairs on one GPU at a time."""
+    return ceil(section["batch_size"] / (gpus * section["training"].get("gradient_accumulation_steps", 1)))
+
+
+def _training_memory(section, gpus, *, logits):
+    options = section["training"]
+    return training_memory(
+        find_model(section["model"]),
+        tokens=2 * _pairs_at_once(section, gpus) * section["max_length"],
+        lora_rank=_lora(section),
+        shards=gpus if section["accelerate"] in ("fsdp", "zero3") else 1,
+        checkpointing=options.get("gradient_checkpointing", True),
+        optimizer_bytes=2 if "8bit" in options.get("optim", "") else 8,
+        logits=logits,
+    )
+
+
+def _proxy_memory(profile):
+    section = profile["02_proxies"]
+    logits = section["kind"] != "classifier"
+    reading = reading_memory(find_model(section["model"]), tokens=BATCH_TOKENS, logits=logits)
+    return max(_training_memory(section, _gpus(profile, "proxies"), logits=logits), reading)
+
+
+def _dpo_memory(profile):
+    """Training, or the pass of the reference before it, which has batches of its own."""
+    section, gpus = profile["04_dpo"], _gpus(profile, "dpo")
+    pairs = section["training"].get("precompute_ref_batch_size", _pairs_at_once(section, gpus))
+    reference = reading_memory(find_model(section["model"]), tokens=2 * pairs * section["max_length"])
+    return max(_training_memory(section, gpus, logits=True), reference)
+
+
+def _evaluation_memory(profile):
+    section = profile["05_evaluation"]
+    tokens = PROMPT_TOKENS + section["max_new_tokens"]
+    writing = generation_memory(find_model(section["model"]), batch_size=_generation_batch(section), tokens=tokens)
+    if _judged_elsewhere(section):
+        return writing
+    return max(writing, reading_memory(find_model(section["judge"]), tokens=BATCH_TOKENS, logits=False))
+
+
+def downloads(profile):
+    """What comes from the hub, name to GB: checkpoints in bf16, and the rated data; evaluation prompts are small."""
+    judging = profile["05_evaluation"]
+    names = {profile[stage]["model"] for stage in ("02_proxies", "04_dpo", "05_evaluation")}
+    if not _judged_elsewhere(judging):
+        names.add(judging["judge"])
+    from_hub = [name for name in sorted(names) if not Path(model_path(name)).is_dir()]
+    sizes = {name: HALF * find_model(name).parameters / GB for name in from_hub}
+    source = profile["01_data"]["source"]
+    return sizes | ({source: DATA[source].gigabytes} if source in DATA else {})
 
 
 def disk(profile):
     """What lies on the disk in the end, in GB: downloads, pairs, proxies, policies, and one checkpoint to resume from.
 
-    Runs in bf16 save bf16, others float32; a checkpoint has the weights as they are trained, in float32.
+    Runs in bf16 save bf16, others float32; a checkpoint holds the weights as they are trained, in float32.
     """
-    policy, proxy = (find_model(profile[name]["model"]).parameters for name in ("04_dpo", "02_proxies"))
-    found = pools(profile)
-    seeds = len(profile["grid"]["seeds"])
-    made = {
+    proxy, policy = (profile[stage] for stage in ("02_proxies", "04_dpo"))
+    levels = pools(profile)
+    n_proxies = n_runs(profile) * (levels[0].aspects + 1)
+    n_policies = n_runs(profile) * len(profile["grid"]["methods"])
+    proxy_size, policy_size = (find_model(section["model"]).parameters for section in (proxy, policy))
+    tokens = sum(level.tokens for level in levels) * len(profile["grid"]["seeds"])
+    bytes_of = {
         "downloads": sum(downloads(profile).values()) * GB,
-        "pairs": sum(each.tokens for each in found) * seeds * CHARACTERS,
-        "proxies": cells(profile) * (found[0].aspects + 1) * saved(profile["02_proxies"]) * proxy,
-        "policies": cells(profile) * len(profile["grid"]["methods"]) * saved(profile["04_dpo"]) * policy,
-        "checkpoint": (MASTER + OPTIMIZER) * policy if "save_steps" in profile["04_dpo"].get("training", {}) else 0,
+        "pairs": tokens * CHARACTERS,
+        "proxies": n_proxies * _saved_bytes(proxy) * proxy_size,
+        "policies": n_policies * _saved_bytes(policy) * policy_size,
+        "checkpoint": (MASTER + OPTIMIZER) * policy_size if "save_steps" in policy["training"] else 0,
     }
-    return {name: size / GB for name, size in made.items()}
+    return {name: size / GB for name, size in bytes_of.items()}
 
 
-def saved(section):
-    """Bytes of a weight that a notebook's runs save."""
-    return HALF if section.get("training", {}).get("bf16") else MASTER
+def _saved_bytes(section):
+    """Bytes of a weight that the runs of a notebook save."""
+    return HALF if section["training"].get("bf16") else MASTER
 
 
 def questions(profile):
-    """How often a paid judge is asked, and the dollars at the profile's price (`None` without one).
+    """How often a paid judge is asked, and the dollars at the price of the profile (`None` without a price).
 
-    Every comparison is asked in both orders; equal outputs, which are not asked about, are not foreseen.
+    Every comparison is asked in both orders. Equal outputs, about which nothing is asked, are not foreseen.
     """
     section = profile["05_evaluation"]
-    if not section.get("llm_judge"):
+    if not section["llm_judge"]:
         return 0, None
-    constants = NULLS * min(SETS.get(section["eval_set"], 218), section.get("n_prompts") or 10**9)
-    asked = 2 * (comparisons(profile) + constants) * cells(profile)
-    price = section.get("llm_options", {}).get("price_per_million")
-    cost = None if price is None else asked * (np.broadcast_to(price, 2) @ [QUESTION_TOKENS, 1]) / 1e6
-    return asked, cost
+    asked = 2 * (comparisons(profile) + len(NULLS) * n_prompts(section)[0]) * n_runs(profile)
+    price = section["llm_options"].get("price_per_million")
+    if price is None:
+        return asked, None
+    read, written = price if isinstance(price, list | tuple) else (price, price)
+    return asked, asked * (read * QUESTION_TOKENS + written * ANSWER_TOKENS) / 1e6
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one profile takes.
+
+    `work` has the columns of `gpu_jobs`; `room` is the memory of a GPU, and `disk` and `downloads` map what it is to its
+    size, all in GB; `judge` is the name of the judge, `asked` the questions to it if it is paid (otherwise 0), `dollars` what
+    they cost (`None` without a price).
+    """
+
+    gpu: str
+    room: float
+    work: pd.DataFrame
+    disk: dict
+    downloads: dict
+    judge: str
+    asked: int
+    dollars: float | None
+
+    @property
+    def too_large(self):
+        """The rules whose jobs do not fit the memory of the GPU."""
+        return list(self.work.index[self.work["memory"] > self.room])
+
+
+def costs(profile, *, shares=ASSUMED):
+    """What a profile with a section `hardware` takes, as `Costs`."""
+    gpu, judging = profile["hardware"]["gpu"], profile["05_evaluation"]
+    asked, dollars = questions(profile)
+    return Costs(
+        gpu=gpu,
+        room=find_gpu(gpu).memory / GB,
+        work=gpu_jobs(profile, shares=shares),
+        disk=disk(profile),
+        downloads=downloads(profile),
+        judge=judging["llm_judge"] if asked else judging["judge"],
+        asked=asked,
+        dollars=dollars,
+    )
+
+
+PLAN = """
+{work}
+
+GPU hours: {hours:.0f} on {gpu} ({room:.0f} GB).{warning}
+Disk: {disk}.
+Downloads: {downloads}.
+Judge: {judge}.
+{basis} Pairs and tokens: from the data set's published counts."""
+NO_HARDWARE = "No GPU, no download: the notes world on a CPU. README says how long it takes."
+WORK_COLUMNS = {
+    "rule": "rule",
+    "jobs": "jobs",
+    "gpus": "GPUs a job",
+    "gpu_hours": "GPU hours",
+    "longest": "longest job (h)",
+    "memory": "GB on each GPU",
+}
+
+
+def plan(profile, *, throughput=THROUGHPUT):
+    """Everything that a profile will take, as text to print.
+
+    Parameters
+    ----------
+    profile : str
+        A name or a path, see `read_profile`.
+    throughput : str or Path
+        See `shares_of_peak`.
+    """
+    sections = read_profile(profile)
+    counted = jobs(profile)
+    listed = ", ".join(f"{n} {rule}" for rule, n in counted.items())
+    first = f"Profile {find_profile(profile).stem}: {sum(counted.values())} jobs ({listed})."
+    if "hardware" not in sections:
+        return f"{first}\n{NO_HARDWARE}"
+    shares, basis = shares_of_peak(throughput)
+    needed = costs(sections, shares=shares)
+    work = needed.work.round({"gpu_hours": 1, "longest": 1, "memory": 0}).reset_index().rename(columns=WORK_COLUMNS)
+    return f"{first}\n" + PLAN.format(
+        work=markdown(work),
+        hours=needed.work["gpu_hours"].sum(),
+        gpu=needed.gpu,
+        room=needed.room,
+        warning=_warning(needed),
+        disk=_sum_of(needed.disk),
+        downloads=_sum_of(needed.downloads),
+        judge=f"{needed.judge} ({_judge(needed)})",
+        basis=basis,
+    )
+
+
+def _warning(needed):
+    if not needed.too_large:
+        return ""
+    return (
+        f"\nTOO MUCH for {needed.room:.0f} GB: {', '.join(needed.too_large)}. Remedy: more gradient_accumulation_steps, or a "
+        "larger GPU."
+    )
+
+
+def _sum_of(sizes):
+    """Sizes in GB as text.
+
+    >>> _sum_of({"pairs": 1.25, "proxies": 2.0, "checkpoint": 0})
+    '3 GB (pairs 1.2, proxies 2.0)'
+    """
+    parts = ", ".join(f"{name} {size:.1f}" for name, size in sizes.items() if size)
+    return f"{sum(sizes.values()):.0f} GB" + (f" ({parts})" if parts else "")
+
+
+def _judge(needed):
+    """What kind of judge it is, or what it is asked and at what price."""
+    if needed.judge == "gold":
+        return "the truth of the notes world"
+    if not needed.asked:
+        return "a reward model"
+    price = "price unknown" if needed.dollars is None else f"{needed.dollars:.0f} dollars"
+    return f"{needed.asked} questions, {price}"
+
+
+def plans(profiles, *, throughput=THROUGHPUT):
+    """What profiles take, side by side, and where the numbers are from: the blocks of README.
+
+    Parameters
+    ----------
+    profiles : sequence of str
+        Names or paths, see `read_profile`.
+    throughput : str or Path
+        See `shares_of_peak`.
+
+    Returns
+    -------
+    dict
+        `plans`, a Markdown table with a row per profile, and `plans_basis`, a sentence.
+    """
+    if not profiles:
+        return {}
+    shares, basis = shares_of_peak(throughput)
+    rows = [_row(profile, costs(read_profile(profile), shares=shares)) for profile in profiles]
+    return {"plans": markdown(pd.DataFrame(rows)), "plans_basis": basis}
+
+
+def _row(profile, needed):
+    return {
+        "profile": f"`{find_profile(profile).stem}`",
+        "GPUs": f"{needed.work['gpus'].max()} x {needed.gpu}",
+        "memory on each (GB)": f"{needed.work['memory'].max():.0f}",
+        "GPU hours": f"{needed.work['gpu_hours'].sum():.0f}",
+        "longest job (h)": f"{needed.work['longest'].max():.1f}",
+        "disk (GB)": f"{sum(needed.disk.values()):.0f}",
+        "downloads (GB)": f"{sum(needed.downloads.values()):.0f}",
+        "judge": _judge(needed),
+    }
 
 
 def published_comparison(gpu="A100 80GB"):
-    """The paper's GPU hours beside what these rules of thumb say of its setting, on a GPU of our choice: a check, no fit.
+    """The paper's GPU hours beside what these rules of thumb say of its setting, on a GPU of our choice: a check, not a fit.
 
-    UltraFeedback, Llama-3.1-8B, 30 % kept, four proxies of 1 B and the pooled one. We know neither the GPU nor the number
-    of pairs it used, so the order of magnitude is what compares.
+    The setting is UltraFeedback, Llama-3.1-8B, 30 % kept, four proxies of 1 B and the pooled one. The paper's GPU and its
+    number of pairs are unknown to us, so only the order of magnitude can be compared.
 
     Returns
     -------
@@ -115,98 +574,19 @@ def published_comparison(gpu="A100 80GB"):
         Index: what; columns `estimated` and `published`, in GPU hours.
     """
     policy, proxy = find_model("allenai/Llama-3.1-Tulu-3-8B-SFT"), find_model("meta-llama/Llama-3.2-1B")
-    found = pool(DATA["ultrafeedback"], conflict=0.3, max_length=2048)
-    full = dpo_flops(policy.parameters, found.tokens) / ASSUMED["training"]
-    training, scoring = selection_flops(found, proxy, kind="classifier")
-    one = training / 2 / ASSUMED["training"]  # pass over all pairs: the aspects' proxies together, or the pooled one
-    scored = scoring / (found.aspects + 1) / ASSUMED["scoring"]
-    hours = {
+    pairs = pool(DATA["ultrafeedback"], conflict=0.3, max_length=2048)
+    full = dpo_flops(policy.parameters, pairs.tokens) / ASSUMED["training"]
+    training, scoring = selection_flops(pairs, proxy, kind="classifier")
+    # The proxies of the aspects read all pairs once between them, and so does the pooled one.
+    one_pass = training / 2 / ASSUMED["training"]
+    one_scoring = scoring / (pairs.aspects + 1) / ASSUMED["scoring"]
+    flops = {
         "FULL": full,
         "30 %": 0.3 * full,
-        "PD's proxies": one + found.aspects * scored,
-        "RAF's reward": one + scored,
+        "PD's proxies": one_pass + pairs.aspects * one_scoring,
+        "RAF's reward": one_pass + one_scoring,
     }
     paper = PUBLISHED["GPU hours"]
     published = [paper["ALL"], paper["RAND"], paper["PD"] - paper["RAND"], paper["RAF"] - paper["RAND"]]
-    estimated = [flops / find_gpu(gpu).peak / HOUR for flops in hours.values()]
-    return pd.DataFrame({"estimated": estimated, "published": published}, index=list(hours))
-
-
-def plan(name, *, throughput=THROUGHPUT):
-    """Everything that a profile will take, as text to print."""
-    profile = load_profile(ROOT / "notebooks" / "profiles" / f"{name}.yaml")
-    counted = jobs(profile)
-    lines = [
-        f"Profile {name}: {sum(counted.values())} jobs ({', '.join(f'{n} {rule}' for rule, n in counted.items())})."
-    ]
-    if "hardware" not in profile:
-        return "\n".join([*lines, "No GPU, no download: the notes world on a CPU. README says how long it takes."])
-    shares, basis = shares_of_peak(throughput)
-    table, gpu = gpu_jobs(profile, shares=shares), profile["hardware"]["gpu"]
-    shown = (
-        table.round({"gpu_hours": 1, "longest": 1, "memory": 0})
-        .reset_index()
-        .rename(
-            columns={
-                "gpus": "GPUs a job",
-                "gpu_hours": "GPU hours",
-                "longest": "longest job (h)",
-                "memory": "GB on each GPU",
-            }
-        )
-    )
-    room = find_gpu(gpu).memory / GB
-    over = table.index[table["memory"] > room]
-    lines += ["", markdown(shown), "", f"GPU hours: {table['gpu_hours'].sum():.0f} on {gpu} ({room:.0f} GB)."]
-    lines += [
-        f"TOO MUCH for {room:.0f} GB: {', '.join(over)}. More gradient_accumulation_steps, or a larger GPU."
-    ] * len(over[:1])
-    for what, sizes in {"Disk": disk(profile), "Downloads": downloads(profile)}.items():
-        parts = ", ".join(f"{part} {size:.1f}" for part, size in sizes.items() if size)
-        lines.append(f"{what}: {sum(sizes.values()):.0f} GB ({parts}).")
-    asked, cost = questions(profile)
-    if asked:
-        price = "at an unknown price" if cost is None else f"about {cost:.0f} dollars"
-        lines.append(f"Judge: {asked} questions to {profile['05_evaluation']['llm_judge']}, {price}.")
-    return "\n".join([*lines, f"{basis} Pairs and tokens: from the data set's published counts."])
-
-
-def summary(name, *, throughput=THROUGHPUT):
-    """A profile's row in README."""
-    profile = load_profile(ROOT / "notebooks" / "profiles" / f"{name}.yaml")
-    table = gpu_jobs(profile, shares=shares_of_peak(throughput)[0])
-    asked, cost = questions(profile)
-    return {
-        "profile": f"`{name}`",
-        "GPUs": f"{table['gpus'].max()} x {profile['hardware']['gpu']}",
-        "memory on each (GB)": f"{table['memory'].max():.0f}",
-        "GPU hours": f"{table['gpu_hours'].sum():.0f}",
-        "longest job (h)": f"{table['longest'].max():.1f}",
-        "disk (GB)": f"{sum(disk(profile).values()):.0f}",
-        "downloads (GB)": f"{sum(downloads(profile).values()):.0f}",
-        "judge": f"{asked} questions, {cost:.0f} dollars" if cost else "a reward model",
-    }
-
-
-def readme_blocks(names, *, throughput=THROUGHPUT):
-    """README's blocks on what the large profiles take."""
-    rows = pd.DataFrame([summary(name, throughput=throughput) for name in names])
-    return {"plans": markdown(rows), "plans_basis": shares_of_peak(throughput)[1]}
-
-
-def main():
-    """Print the plans of profiles, or write README's table of them."""
-    parser = argparse.ArgumentParser(prog="pdsel.pipeline.costs")
-    parser.add_argument("profiles", nargs="+")
-    parser.add_argument("--readme")
-    given = parser.parse_args()
-    if given.readme is None:
-        print("\n\n".join(map(plan, given.profiles)))
-        return
-    text = fill_blocks(Path(given.readme).read_text(), readme_blocks(given.profiles))
-    with writing(given.readme) as scratch:
-        scratch.write_text(text)
-
-
-if __name__ == "__main__":
-    main()
+    estimated = [count / find_gpu(gpu).peak / HOUR for count in flops.values()]
+    return pd.DataFrame({"estimated": estimated, "published": published}, index=list(flops))

@@ -1,15 +1,39 @@
 """Profiles: one YAML file with a section per notebook, checked against what the notebooks declare before anything runs."""
 
+import ast
 from pathlib import Path
 
 import yaml
 
 from pdsel.checks import DataError, refuse
 
+PROFILES = Path(__file__).parents[2] / "notebooks" / "profiles"
 GRID = "grid"  # the section that spans the runs: conflict levels, seeds, methods
 GRID_KEYS = {"conflicts", "seeds", "methods"}
 RUNNING = {"hardware", "resources"}  # what the runs get: read by `make plan` and by the Snakefile
 EXTENDS = "extends"  # the profile whose sections these add to, key by key
+
+
+def find_profile(name):
+    """The file of a profile: a name of one in `notebooks/profiles`, or the path of one elsewhere, which ends with `.yaml`.
+
+    >>> find_profile("mini").name, find_profile("my/own.yaml").as_posix()
+    ('mini.yaml', 'my/own.yaml')
+
+    Raises
+    ------
+    ValueError
+        If a profile elsewhere has the name of one in `notebooks/profiles`: both would write to the same folder.
+    """
+    path = Path(name)
+    if path.suffix != ".yaml":
+        return PROFILES / f"{name}.yaml"
+    known = PROFILES / path.name
+    if known.exists() and path.resolve() != known.resolve():
+        raise DataError(
+            f"profile {path}: {known} has the same name, so their results would mix. Remedy: rename the file"
+        )
+    return path
 
 
 def load_profile(path, *, notebooks=None):
@@ -30,8 +54,8 @@ def load_profile(path, *, notebooks=None):
     Raises
     ------
     ValueError
-        If the file is missing, a section is no notebook, or a key is not a parameter of its notebook (papermill would
-        only warn).
+        If the file is missing, a section is not a notebook's, a key is not a parameter of its notebook (papermill would
+        only warn), or profiles extend each other in a circle.
     """
     path = Path(path)
     profile = _read(path)
@@ -51,31 +75,40 @@ def load_profile(path, *, notebooks=None):
     return profile
 
 
-def _read(path):
-    """The sections of a file, added to those of the profile that it extends."""
-    known = sorted(file.stem for file in path.parent.glob("*.yaml"))
+def _read(path, above=()):
+    """The sections of a file, added to those of the profile that it extends; `above` are the files that extend this one."""
+    if path in above:
+        circle = " extends ".join(file.stem for file in [*above[above.index(path) :], path])
+        raise DataError(f"profile {circle}. Remedy: extend another profile, or none")
     if not path.exists():
+        known = sorted(file.stem for file in path.parent.glob("*.yaml"))
         raise DataError(f"profile {path.stem!r} does not exist; there are {known}")
     try:
         profile = yaml.safe_load(path.read_text()) or {}
     except yaml.YAMLError as error:
-        raise DataError(f"{path} is no YAML: {error}") from error
+        raise DataError(f"{path} is not YAML: {error}") from error
     base = profile.pop(EXTENDS, None) if isinstance(profile, dict) else None
     sections = {"the profile": profile} | (profile if isinstance(profile, dict) else {})
     refuse(
         [name for name, section in sections.items() if not isinstance(section or {}, dict)],
         f"{path}: section",
-        "is no mapping of keys to values",
+        "is not a mapping of keys to values",
         "write `key: value` lines below it",
     )
     if base is None:
         return profile
-    whole = _read(path.with_name(f"{base}.yaml"))
+    beside = path.with_name(f"{base}.yaml")
+    whole = _read(beside if beside.exists() else PROFILES / beside.name, (*above, path))
     return whole | {name: (whole.get(name) or {}) | (values or {}) for name, values in profile.items()}
 
 
 def declared_parameters(notebook):
     """The names in a notebook's cell tagged `parameters`, in order."""
-    from papermill import inspect_notebook
+    return list(notebook_defaults(notebook))
 
-    return list(inspect_notebook(str(notebook)))
+
+def notebook_defaults(notebook):
+    """The parameters of a notebook, name to default value."""
+    from papermill import inspect_notebook  # slow to import
+
+    return {name: ast.literal_eval(found["default"]) for name, found in inspect_notebook(str(notebook)).items()}

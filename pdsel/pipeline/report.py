@@ -1,85 +1,98 @@
-"""Tables from result files, the paper's numbers beside ours, and the generated blocks of README.
+"""Which tables and blocks README has: the results of a folder's runs as frames, and the generated parts of README.
 
-`python -m pdsel.pipeline.report README.md results/mini results/toy` rewrites the blocks between `<!-- begin:NAME -->` and
-`<!-- end:NAME -->`.
+`python -m pdsel.pipeline readme` rewrites the blocks between `<!-- begin:NAME -->` and `<!-- end:NAME -->`.
 """
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import pandas as pd
 
-from pdsel.artifacts import load_table, read_manifest, slug, writing
+from pdsel.artifacts import load_table, read_manifest, save_text, slug
 from pdsel.evaluation import measure, paired_difference, scored, winning_scores
 from pdsel.experiments.claims import verdict
 from pdsel.experiments.grid_tables import is_grid, load_families, load_grid
+from pdsel.experiments.study_tables import over_seeds
+from pdsel.pipeline.text import ASPECTS, ORDER, work_of_grid, work_of_runs
 
-ORDER = ["SFT", "OVA", "AVG", "ALL", "DMPO", "RAND", "RAF", "PD(rati.)", "PD", "PD(high)"]
-ASPECTS = ["instruction_following", "honesty", "truthfulness", "helpfulness"]
 OUTCOMES = ["method", "prompt_id", "seed", "conflict", "preference", *ASPECTS, "utility", "characters", "tokens"]
 NEEDS_PROXIES = {"DMPO": "aspects", "PD": "aspects", "PD(high)": "aspects", "RAF": "pooled"}
-PUBLISHED = pd.DataFrame(  # Llama-3.1-8B, UltraFeedback, 30 %; from a public summary of the paper
-    {
-        "WR": [7.08, 14.35, 16.63, 15.18, 19.42, 14.72, 19.64, 18.85, 21.00],
-        "LC": [14.00, 19.96, 22.21, 21.14, 24.73, 19.56, 23.34, 25.38, 26.11],
-        "AW": [0.64, 1.00, 1.15, 1.08, 1.25, 1.02, 1.18, 1.23, 1.24],
-        "GPU hours": [0.0, 33.6, 33.6, 33.6, 42.1, 10.1, 16.2, 10.1, 18.6],
-    },
-    index=pd.Index(ORDER[:-1], name="method"),
-)
+SHOWN = ("results/mini", "results/toy")  # the folders whose tables README shows
+LARGE = ("small", "paper", "paper-helpsteer")  # the profiles whose costs README shows
 
 
-def cells(results):
-    """The folders of a results folder's runs, one per conflict level and seed."""
-    found = [path.parent for path in Path(results).glob("*/outcomes.parquet")]
-    return sorted(
-        cell for cell in found if Path(cell, "manifests", "05_evaluation.json").exists()
-    )  # the league has none
+def runs(results):
+    """The folders of a results folder's runs, one per conflict level and seed.
+
+    A folder of outcomes without the manifest of an evaluation, such as the league's, is not a run.
+    """
+    folders = [path.parent for path in Path(results).glob("*/outcomes.parquet")]
+    return sorted(folder for folder in folders if Path(folder, "manifests", "05_evaluation.json").exists())
 
 
 def load_outcomes(results, file="outcomes.parquet"):
-    """The outcomes of all runs, with `conflict` and `seed` from their manifests; `families.parquet` holds those for AW."""
+    """The outcomes of all runs, with `conflict` and `seed` from their manifests.
+
+    Parameters
+    ----------
+    results : str or Path
+        A folder of runs, or of a grid.
+    file : str
+        `families.parquet` holds the outcomes for the winning score.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no run.
+    """
     if is_grid(results):
         return load_families(results) if file == "families.parquet" else load_grid(results, "methods")[OUTCOMES]
     frames = []
-    for cell in cells(results):
-        parameters = read_manifest("05_evaluation", cell)["parameters"]
-        found = {"seed": parameters["seed"], "fell": parameters["conflict"] is None}
-        conflict = _conflict_found(cell) if found["fell"] else parameters["conflict"]
-        frames.append(load_table(cell / file).assign(conflict=conflict, **found))
+    for folder in runs(results):
+        parameters = read_manifest("05_evaluation", folder)["parameters"]
+        fell = parameters["conflict"] is None
+        conflict = _conflict_of(folder) if fell else parameters["conflict"]
+        frames.append(load_table(folder / file).assign(conflict=conflict, seed=parameters["seed"], fell=fell))
     if not frames:
         raise FileNotFoundError(f"{results} holds no outcomes.parquet: run the pipeline first (make run)")
-    table = pd.concat(frames, ignore_index=True)
-    if table["fell"].any():  # a level left as it fell is one level for all seeds: the mean of what was found
-        table.loc[table["fell"], "conflict"] = round(table.loc[table["fell"], "conflict"].mean(), 3)
-    return table.drop(columns="fell")
+    outcomes = pd.concat(frames, ignore_index=True)
+    # A level that was left as it fell is one level for all seeds: the mean of what was found.
+    if outcomes["fell"].any():
+        outcomes.loc[outcomes["fell"], "conflict"] = round(outcomes.loc[outcomes["fell"], "conflict"].mean(), 3)
+    return outcomes.drop(columns="fell")
 
 
-def _conflict_found(cell):
-    facts = read_manifest("01_data", cell)["facts"]
+def _conflict_of(folder):
+    """The share of conflicting pairs that a run found."""
+    facts = read_manifest("01_data", folder)["facts"]
     return facts["conflicting"] / facts["n_pairs"]
 
 
 def load_costs(results):
     """Seconds of training and of selection (proxies and their scoring) per method, mean over runs."""
+    columns = ["training_seconds", "selection_seconds"]
     if is_grid(results):
-        table = load_table(Path(results, "cells.csv")).query("study == 'methods'")
-        found = table.groupby("method")[["training_seconds", "selection_seconds"]].mean()
-        return pd.concat([found, pd.DataFrame(0.0, index=["SFT"], columns=found.columns)])
+        policies = load_table(Path(results, "cells.csv")).query("study == 'methods'")
+        untrained = pd.DataFrame(0.0, index=["SFT"], columns=columns)
+        return pd.concat([policies.groupby("method")[columns].mean(), untrained])
     rows = []
-    for cell in cells(results):
-        proxies = read_manifest("02_proxies", cell)["facts"]
-        for method in load_table(cell / "outcomes.parquet")["method"].unique():
-            trained = (
-                0.0 if method == "SFT" else read_manifest(f"04_dpo-{slug(method)}", cell)["facts"]["training_seconds"]
-            )
-            kind = NEEDS_PROXIES.get(method)
-            selected = proxies[f"{kind}_seconds"] if kind else 0.0
-            rows.append((method, trained, selected))
-    table = pd.DataFrame(rows, columns=["method", "training_seconds", "selection_seconds"])
-    return table.groupby("method").mean()
+    for folder in runs(results):
+        for method in load_table(folder / "outcomes.parquet")["method"].unique():
+            rows.append((method, _training_seconds(method, folder), _selection_seconds(method, folder)))
+    return pd.DataFrame(rows, columns=["method", *columns]).groupby("method").mean()
+
+
+def _training_seconds(method, folder):
+    if method == "SFT":
+        return 0.0
+    return read_manifest(f"04_dpo-{slug(method)}", folder)["facts"]["training_seconds"]
+
+
+def _selection_seconds(method, folder):
+    if method not in NEEDS_PROXIES:
+        return 0.0
+    return read_manifest("02_proxies", folder)["facts"][f"{NEEDS_PROXIES[method]}_seconds"]
 
 
 def main_table(outcomes, families=None):
@@ -98,68 +111,17 @@ def main_table(outcomes, families=None):
             parts.append(scores[scores["dataset"] == "mean"].drop(columns="dataset"))
         tables.append(pd.concat(parts).assign(conflict=conflict, seeds=group["seed"].nunique()))
     table = pd.concat(tables)
-    table["method"] = pd.Categorical(table["method"], _ordered(table["method"]))
+    table["method"] = pd.Categorical(table["method"], _ordered(list(dict.fromkeys(table["method"]))))
     return table.sort_values(["conflict", "method", "metric"], ignore_index=True)
 
 
 def _ordered(methods):
-    present = list(dict.fromkeys(methods))
-    return [name for name in ORDER if name in present] + [name for name in present if name not in ORDER]
+    """The paper's methods in the paper's order, then the others."""
+    return [name for name in ORDER if name in methods] + [name for name in methods if name not in ORDER]
 
 
-def main_rows(table, costs, conflict):
-    """Table 1 of one conflict level as text, ready for `markdown`; the published numbers in the last column."""
-    rows = []
-    for method, group in table[table["conflict"] == conflict].groupby("method", observed=True):
-        found = group.set_index("metric")
-        paper = PUBLISHED.loc[method] if method in PUBLISHED.index else None
-        rows.append(
-            {
-                "method": method,
-                "gold utility": interval(found.loc["utility"], ".3f") if "utility" in found.index else "unknown",
-                "win rate vs SFT (%)": interval(found.loc["win_rate"], ".1f"),
-                "length-controlled (%)": interval(found.loc["length_controlled_win_rate"], ".1f"),
-                "winning score vs OVA": interval(found.loc["winning_score"], ".2f")
-                if "winning_score" in found.index
-                else "",
-                "length (characters)": f"{found.loc['characters', 'value']:.0f}",
-                "training (s)": f"{costs.loc[method, 'training_seconds']:.0f}",
-                "selection (s)": f"{costs.loc[method, 'selection_seconds']:.0f}",
-                "paper: WR, LC (%), AW": ""
-                if paper is None
-                else f"{paper['WR']:.2f}, {paper['LC']:.2f}, {paper['AW']:.2f}",
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def interval(row, style):
-    """An estimate with its interval as text: `0.5 [0.4, 0.6]`."""
-    return f"{row['value']:{style}} [{row['low']:{style}}, {row['high']:{style}}]"
-
-
-def markdown(rows):
-    """A frame of text as a Markdown table.
-
-    >>> print(markdown(pd.DataFrame({"a": ["1"], "b": ["2"]})))
-    | a | b |
-    | --- | --- |
-    | 1 | 2 |
-    """
-    lines = [list(rows.columns), ["---"] * len(rows.columns), *rows.astype(str).values.tolist()]
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in line) + " |" for line in lines)
-
-
-def aspect_rows(table, conflict):
-    """The mean gold score of each method's outputs on every aspect at one conflict level, as text; empty for other judges."""
-    names = [name for name in ASPECTS if name in set(table["metric"])]
-    found = table[(table["conflict"] == conflict) & table["metric"].isin(names)]
-    text = found.assign(text=[interval(row, ".3f") for _, row in found.iterrows()])
-    wide = text.pivot(index="method", columns="metric", values="text").reindex(columns=names)
-    return wide.rename(columns=lambda name: name.replace("_", " ")).rename_axis(columns=None).reset_index()
-
-
-FINDINGS = [  # a claim, the two methods whose difference it is about, and its test
+# A claim, the two methods whose difference it is about, and its test.
+FINDINGS = [
     ("PD above RAND at the same budget", "PD", "RAND", "above"),
     ("PD above RAF at the same budget", "PD", "RAF", "above"),
     ("PD at least at PD(rati.), its oracle", "PD", "PD(rati.)", "at least"),
@@ -182,28 +144,45 @@ def findings(outcomes, conflict):
     pandas.DataFrame
         Text, ready for `markdown`; verdicts as in `pdsel.experiments.claims`.
     """
-    table = scored(outcomes[outcomes["conflict"] == conflict].drop(columns="conflict"))
-    rows, methods = [], set(table["method"])
-    for claim, one, other, test in FINDINGS:
+    prompts = scored(outcomes[outcomes["conflict"] == conflict].drop(columns="conflict"))
+    methods, rows = set(prompts["method"]), []
+    for claim, better, worse, test in FINDINGS:
+        if not {better, worse} <= methods:
+            continue
         row = {"claim": claim}
         for name, metric in {"win rate": "win_rate", "at equal length": "length_controlled_win_rate"}.items():
-            if {one, other} <= methods:
-                found = paired_difference(table, one, other, metric=metric)
-                row[f"{name} (points)"] = f"{one} - {other}: {found.signed}"
-                row[f"{name}: verdict"] = verdict(found, test)
-        rows += [row] * (len(row) > 1)
+            difference = paired_difference(prompts, better, worse, metric=metric)
+            row[f"{name} (points)"] = f"{better} - {worse}: {difference.signed}"
+            row[f"{name}: verdict"] = verdict(difference, test)
+        rows.append(row)
     return pd.DataFrame(rows)
 
 
-def null_rows(results):
-    """How often constant answers win under each judge, as text; empty where no run audited its judges beside the gold one."""
-    found = [load_table(cell / "nulls.csv") for cell in cells(results) if (cell / "nulls.csv").exists()]
-    if not found:
-        return pd.DataFrame()
-    rates = found[0].assign(text=[interval(row, ".1f") for _, row in found[0].iterrows()])
-    table = rates.pivot(index="null", columns="judge", values="text")
-    table = table.loc[rates["null"].unique(), rates["judge"].unique()]
-    return table.rename_axis("constant answer").rename(columns="{}: wins (%)".format).reset_index()
+def load_nulls(results):
+    """How often constant answers win under each judge, over all runs whose judges were audited.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `null, judge, value, low, high, runs`, in percent; no rows where no judge was audited. The interval of a single run is
+        the one over its prompts; several runs (`runs` counts them) give a mean and its 95 % t-interval over the runs.
+    """
+    tables = [load_table(folder / "nulls.csv") for folder in runs(results) if (folder / "nulls.csv").exists()]
+    if not tables:
+        return pd.DataFrame(columns=["null", "judge", "value", "low", "high", "runs"])
+    if len(tables) == 1:
+        return tables[0][["null", "judge", "value", "low", "high"]].assign(runs=1)
+    stacked = pd.concat([table.assign(seed=number) for number, table in enumerate(tables)])
+    means = over_seeds(stacked, ["null", "judge"], ["value"])
+    bounds = means[["value_low", "value_high"]].clip(0, 100).set_axis(["low", "high"], axis=1)
+    return means[["null", "judge", "value"]].join(bounds).assign(runs=len(tables))
+
+
+def work_done(manifests, results):
+    """What the runs of a results folder, or its grid, cost, as a sentence."""
+    if is_grid(results):
+        return work_of_grid(load_table(Path(results, "cells.csv")).drop_duplicates("cell"), manifests)
+    return work_of_runs(manifests)
 
 
 def gather_manifests(results):
@@ -216,36 +195,63 @@ def gather_manifests(results):
 def fill_blocks(text, blocks):
     """Replace the generated blocks of a Markdown text.
 
+    Parameters
+    ----------
+    text : str
+    blocks : dict
+        Name to what stands between its two markers.
+
+    Raises
+    ------
+    ValueError
+        If a block has not exactly one pair of markers.
+
+    Examples
+    --------
     >>> fill_blocks("<!-- begin:a -->old<!-- end:a -->", {"a": "new"})
     '<!-- begin:a -->\\nnew\\n<!-- end:a -->'
     """
     for name, body in blocks.items():
-        pattern = rf"(<!-- begin:{name} -->).*?(<!-- end:{name} -->)"
-        text, count = re.subn(
-            pattern, lambda found, body=body: f"{found[1]}\n{body}\n{found[2]}", text, flags=re.DOTALL
-        )
+        begin, end = f"<!-- begin:{name} -->", f"<!-- end:{name} -->"
+        pattern = re.compile(f"{begin}.*?{end}", re.DOTALL)
+        count = len(pattern.findall(text))
         if count != 1:
             raise ValueError(f"block {name!r} occurs {count} times; it needs one begin and one end marker")
+        before, _, rest = text.partition(begin)
+        after = rest.partition(end)[2]
+        text = f"{before}{begin}\n{body}\n{end}{after}"
     return text
 
 
-def readme_blocks(results):
-    """The blocks of README that come from a results folder."""
-    tables = Path(results) / "tables"
-    return {path.stem: path.read_text().rstrip() for path in sorted(tables.glob("*.md"))}
+def table_blocks(folders):
+    """The tables of results folders as blocks of README.
+
+    Parameters
+    ----------
+    folders : sequence of str or Path
+
+    Returns
+    -------
+    dict
+        `table1` is the table of the first folder that has one, `toy_table1` the one of the folder `toy`.
+    """
+    blocks = {}
+    for folder in map(Path, folders):
+        for path in sorted(folder.glob("tables/*.md")):
+            text = path.read_text().rstrip()
+            blocks[f"{folder.name}_{path.stem}"] = text
+            blocks.setdefault(path.stem, text)
+    return blocks
 
 
-def main(readme, *folders):
-    """Rewrite README's generated blocks from the tables of these results folders; `toy_table1` is `table1` of `toy`."""
-    text = Path(readme).read_text()
-    found = {}
-    for results in reversed(folders):  # the first folder that has a table wins
-        tables = readme_blocks(results)
-        found |= tables | {f"{Path(results).name}_{name}": text for name, text in tables.items()}
-    blocks = {name: body for name, body in found.items() if f"begin:{name} " in text}
-    with writing(readme) as scratch:
-        scratch.write_text(fill_blocks(text, blocks))
+def readme(path="README.md", folders=SHOWN, profiles=LARGE):
+    """Rewrite the generated blocks of README: the tables of results folders, and what large profiles take.
 
+    A table that README has no markers for is left out.
+    """
+    from pdsel.pipeline.costs import plans  # loads torch, which notebook 06 does without
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    text = Path(path).read_text()
+    blocks = table_blocks(folders) | plans(profiles)
+    shown = {name: body for name, body in blocks.items() if f"begin:{name} " in text}
+    save_text(fill_blocks(text, shown).removesuffix("\n"), path)

@@ -1,4 +1,8 @@
-"""The figures, from result tables: every function takes a frame and returns a matplotlib figure."""
+"""The figures, from result tables: every function takes frames and returns a matplotlib figure.
+
+What draws a figure lives here, and the look of all figures (`style`). Nothing here computes a result: a figure can be
+drawn again from the committed tables alone, so this room imports only `checks` and `artifacts`.
+"""
 
 from pdsel.plots.data import (
     plot_agreement,

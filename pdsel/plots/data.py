@@ -1,5 +1,7 @@
 """Figures of pairs, proxies and selections: notebooks 01 to 03."""
 
+from itertools import product
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -9,7 +11,13 @@ from pdsel.plots.style import BLUE, GREEN, GREY, KINDS, ORANGE, spaced
 
 
 def plot_agreement(agreement):
-    """Heat map: of the response pairs that two aspects both rank, the share they rank the same way (percent)."""
+    """Heat map: of the response pairs that two aspects both rank, the share that they rank the same way.
+
+    Parameters
+    ----------
+    agreement : pandas.DataFrame, shape (kappa, kappa)
+        In [0, 1].
+    """
     figure, axes = plt.subplots(figsize=(6.2, 4.6))
     sns.heatmap(
         100 * agreement,
@@ -31,7 +39,13 @@ def plot_agreement(agreement):
 
 
 def plot_conflict(pairs):
-    """Bars: share of each aspect's labels that contradict the overall rating (percent)."""
+    """Bars: the share of each aspect's labels that contradict the overall rating.
+
+    Parameters
+    ----------
+    pairs : pandas.DataFrame
+        `aspect` and `conflict` (bool), a row per pair.
+    """
     share = 100 * pairs.groupby("aspect")["conflict"].mean().sort_values()
     figure, axes = plt.subplots(figsize=(7, 2.6))
     axes.barh([spaced(name) for name in share.index], share, color=ORANGE)
@@ -48,7 +62,13 @@ def plot_conflict(pairs):
 
 
 def plot_length(gaps):
-    """Bars: how far longer the chosen response is, by aspect (tokens or characters), with 95 % intervals."""
+    """Bars: how much longer the chosen response is than the rejected one, by aspect, with 95 % intervals.
+
+    Parameters
+    ----------
+    gaps : pandas.DataFrame
+        `aspect` and `length_gap` (words), a row per pair.
+    """
     figure, axes = plt.subplots(figsize=(7, 2.6))
     shown = gaps.assign(aspect=gaps["aspect"].map(spaced))
     sns.barplot(
@@ -88,7 +108,15 @@ def _length_title(means):
 
 
 def plot_proxies(quality, *, against="the raters"):
-    """Bars: accuracy of each proxy on the other aspects' pairs, one colour per kind; chance is 50 %."""
+    """Bars: the accuracy of each proxy on the other aspects' pairs, one colour per kind; chance is 50 %.
+
+    Parameters
+    ----------
+    quality : pandas.DataFrame
+        `aspect`, `kind` and `accuracy` in [0, 1].
+    against : str
+        Whose opinion counts as right, for the label of the axis.
+    """
     figure, axes = plt.subplots(figsize=(7, 3.2))
     shown = quality.assign(aspect=quality["aspect"].map(spaced), accuracy=100 * quality["accuracy"])
     sns.barplot(shown, x="accuracy", y="aspect", hue="kind", palette=KINDS, ax=axes)
@@ -107,7 +135,13 @@ def plot_proxies(quality, *, against="the raters"):
 
 
 def plot_length_bias(correlations):
-    """Dots: correlation of margins with the length gap, per aspect, for kinds of proxies, "raters" and "gold"."""
+    """Dots: the correlation of margins with the length gap, per aspect and judge.
+
+    Parameters
+    ----------
+    correlations : pandas.DataFrame
+        Index aspect; a column per judge: kinds of proxies, "raters" and "gold".
+    """
     figure, axes = plt.subplots(figsize=(7, 3.2))
     shown = correlations.rename(index=spaced)
     looks = {"gold": (GREEN, "D"), "raters": (GREY, "s")} | {kind: (color, "o") for kind, color in KINDS.items()}
@@ -128,7 +162,15 @@ def plot_length_bias(correlations):
 
 
 def plot_divergence(scores, cut):
-    """Histogram of PD, by whether the label is wrong by gold (if `gold_wrong` is there), with the cut of the kept share."""
+    """Histogram of PD, with the cut of the kept share.
+
+    Parameters
+    ----------
+    scores : pandas.DataFrame
+        `PD`, a row per pair; with a column `gold_wrong` (bool) the bars also show which labels are wrong.
+    cut : float
+        The largest PD that is kept.
+    """
     figure, axes = plt.subplots(figsize=(7, 3.4))
     bins = np.linspace(scores["PD"].min(), scores["PD"].max(), 41)
     if "gold_wrong" in scores:
@@ -157,9 +199,17 @@ def plot_divergence(scores, cut):
 
 
 def plot_overlap(kept):
-    """Heat map: of the pairs that the row's rule keeps, the share that the column's rule keeps too (percent)."""
+    """Heat map: of the pairs that the row's rule keeps, the share that the column's rule keeps too.
+
+    Parameters
+    ----------
+    kept : pandas.DataFrame
+        `method` and `pair_id`, a row per kept pair.
+    """
     sets = {method: set(group["pair_id"]) for method, group in kept.groupby("method", sort=False)}
-    shared = pd.DataFrame({b: {a: 100 * len(sets[a] & sets[b]) / len(sets[a]) for a in sets} for b in sets})
+    shared = pd.DataFrame(index=list(sets), columns=list(sets), dtype=float)
+    for row, column in product(sets, sets):
+        shared.loc[row, column] = 100 * len(sets[row] & sets[column]) / len(sets[row])
     figure, axes = plt.subplots(figsize=(5.6, 4.2))
     sns.heatmap(
         shared,

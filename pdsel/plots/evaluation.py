@@ -4,37 +4,39 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from pdsel.plots.style import COLORS, GREY, name_points, spaced
+from pdsel.plots.style import GREY, color_of, draw_intervals, name_points, spaced
 
 RATES = ["win_rate", "length_controlled_win_rate"]
-OTHER = "#777777"  # of a method without a colour of its own
 
 
 def plot_win_rates(metrics):
-    """Dots with 95 % intervals per method, best on top: the win rate against SFT, and hollow the length-controlled one."""
+    """Dots with 95 % intervals, best method on top: the win rate against SFT, and as a hollow dot at equal length.
+
+    Parameters
+    ----------
+    metrics : pandas.DataFrame
+        `method, metric, value, low, high` in percent, see `pdsel.evaluation.measure`.
+    """
     metrics = metrics[metrics["method"] != "SFT"]
-    plain, level = (
-        metrics[metrics["metric"] == name].set_index("method") for name in ("win_rate", "length_controlled_win_rate")
-    )
-    plain = plain.sort_values("value")
-    figure, axes = plt.subplots(figsize=(7.5, 0.42 * len(plain) + 1.5))
-    for row, (method, found) in enumerate(plain.iterrows()):
-        color, controlled = COLORS.get(method, OTHER), level.loc[method]
-        axes.hlines(row, found["low"], found["high"], color=color, lw=4, alpha=0.5)
-        axes.scatter(found["value"], row, color=color, zorder=3, s=45)
-        axes.hlines(row - 0.25, controlled["low"], controlled["high"], color=color, lw=1.5, alpha=0.5)
-        axes.scatter(controlled["value"], row - 0.25, facecolor="white", edgecolor=color, zorder=3, s=30)
-        axes.text(102, row, f"{found['value']:.1f}", va="center", fontsize=10)
+    win_rates, controlled = (metrics[metrics["metric"] == name].set_index("method") for name in RATES)
+    win_rates = win_rates.sort_values("value")
+    figure, axes = plt.subplots(figsize=(7.5, 0.42 * len(win_rates) + 1.5))
+    for row, (method, win_rate) in enumerate(win_rates.iterrows()):
+        color, at_equal_length = color_of(method), controlled.loc[method]
+        draw_intervals(axes, win_rate, row, width=4, color=color)
+        axes.hlines(row - 0.25, at_equal_length["low"], at_equal_length["high"], color=color, lw=1.5, alpha=0.5)
+        axes.scatter(at_equal_length["value"], row - 0.25, facecolor="white", edgecolor=color, zorder=3, s=30)
+        axes.text(102, row, f"{win_rate['value']:.1f}", va="center", fontsize=10)
     axes.axvline(50, color="black", lw=1, ls="--")
     axes.scatter([], [], color=GREY, s=45, label="win rate")
     axes.scatter([], [], facecolor="white", edgecolor=GREY, s=30, label="at the length of SFT's outputs")
     axes.legend(loc="upper left", fontsize=10)
     axes.set(
-        yticks=range(len(plain)),
-        yticklabels=plain.index,
+        yticks=range(len(win_rates)),
+        yticklabels=win_rates.index,
         xlim=(0, 100),
         xlabel="win rate against SFT (%), with 95 % intervals; dashed: a draw",
-        title=f"{plain.index[-1]} wins most, {plain.index[0]} least",
+        title=f"{win_rates.index[-1]} wins most, {win_rates.index[0]} least",
     )
     return figure
 
@@ -47,7 +49,7 @@ def plot_frontier(metrics):
     for axes, metric, name in zip(panels, RATES, ["Win rate", "Length-controlled win rate"], strict=True):
         rates = table.xs(metric, axis=1, level="metric")
         for method, rate in rates.iterrows():
-            color = COLORS.get(method, OTHER)
+            color = color_of(method)
             axes.vlines(length[method], rate["low"], rate["high"], color=color, lw=2, alpha=0.5)
             axes.scatter(length[method], rate["value"], color=color, s=50, zorder=3)
         correlation = np.corrcoef(length, table["value", metric])[0, 1]
@@ -66,13 +68,14 @@ def plot_aspects(metrics, aspects, methods=("SFT", "RAND", "ALL", "PD", "PD(high
     shown = metrics[metrics["metric"].isin(aspects) & metrics["method"].isin(methods)]
     order = shown.groupby("method")["value"].mean().sort_values(ascending=False).index
     figure, axes = plt.subplots(figsize=(9, 3.6))
-    palette = {method: COLORS.get(method, OTHER) for method in order}
+    palette = {method: color_of(method) for method in order}
     shown = shown.assign(aspect=shown["metric"].map(spaced))
     sns.barplot(shown, x="aspect", y="value", hue="method", hue_order=order, palette=palette, ax=axes)
     for bars, method in zip(axes.containers, order, strict=True):
-        found = shown[shown["method"] == method].set_index("aspect").loc[[t.get_text() for t in axes.get_xticklabels()]]
+        aspects_shown = [label.get_text() for label in axes.get_xticklabels()]
+        quality = shown[shown["method"] == method].set_index("aspect").loc[aspects_shown]
         x = [bar.get_x() + bar.get_width() / 2 for bar in bars]
-        axes.vlines(x, found["low"], found["high"], color="black", lw=1)
+        axes.vlines(x, quality["low"], quality["high"], color="black", lw=1)
     axes.set(
         xlabel="",
         ylabel="gold quality (0 to 1), 95 % interval",
@@ -103,9 +106,8 @@ def plot_head_to_head(table, strengths):
     left.tick_params(axis="x", rotation=60)
     left.tick_params(axis="y", rotation=0)
     rows = np.arange(len(order)) + 0.5
-    colors = [COLORS.get(method, OTHER) for method in order]
-    right.hlines(rows, strengths["low"], strengths["high"], color=colors, lw=3, alpha=0.5)
-    right.scatter(strengths["strength"], rows, color=colors, s=40, zorder=3)
+    colors = [color_of(method) for method in order]
+    draw_intervals(right, strengths.rename(columns={"strength": "value"}), rows, width=3, size=40, color=colors)
     right.set(
         ylim=(len(order), 0),
         yticks=rows,
@@ -145,11 +147,10 @@ def plot_nulls(rates):
     names = list(dict.fromkeys(rates["null"]))
     figure, axes = plt.subplots(figsize=(8, 0.5 * len(names) + 1.4))
     for place, judge in enumerate(judges):
-        found = rates[rates["judge"] == judge].set_index("null").loc[names]
+        by_judge = rates[rates["judge"] == judge].set_index("null").loc[names]
         rows = np.arange(len(names)) + 0.18 * (place - (len(judges) - 1) / 2)
         color = sns.color_palette("deep")[place]
-        axes.hlines(rows, found["low"], found["high"], color=color, lw=2, alpha=0.6)
-        axes.scatter(found["value"], rows, color=color, s=40, zorder=3, label=judge)
+        draw_intervals(axes, by_judge, rows, size=40, alpha=0.6, color=color, label=judge)
     axes.axvline(50, color="black", lw=1, ls="--")
     axes.set(
         yticks=range(len(names)),

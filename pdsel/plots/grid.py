@@ -5,16 +5,15 @@ import numpy as np
 import seaborn as sns
 from scipy.optimize import isotonic_regression
 
-from pdsel.plots.style import BLUE, COLORS, GREY, ORANGE, spaced
-
-LINES = COLORS | {"RAF": ORANGE, "DMPO": "#75507b", "OVA": "#4e9a06", "AVG": "#8ae234"}
+from pdsel.plots.style import BLUE, GREY, LINES, ORANGE, color_of, draw_intervals, spaced
 
 
-def _line(axes, rows, x, method, **style):
-    rows = rows.sort_values(x)
-    color = LINES.get(method, "#777777")
-    axes.plot(rows[x], rows["value"], color=color, marker="o", label=method, **style)
-    axes.fill_between(rows[x], rows["low"], rows["high"], color=color, alpha=0.15, lw=0)
+def _line(axes, estimates, x, method):
+    """A method's line with its band, over the column `x`."""
+    estimates = estimates.sort_values(x)
+    color = color_of(method, LINES)
+    axes.plot(estimates[x], estimates["value"], color=color, marker="o", label=method)
+    axes.fill_between(estimates[x], estimates["low"], estimates["high"], color=color, alpha=0.15, lw=0)
 
 
 def _name_ends(axes, means, x):
@@ -29,12 +28,18 @@ def _name_ends(axes, means, x):
             xycoords=("axes fraction", "data"),
             va="center",
             fontsize=10,
-            color=LINES.get(method, "#777777"),
+            color=color_of(method, LINES),
         )
 
 
 def plot_by_conflict(means):
-    """Lines: win rate against the share of conflicting labels, per method. `means`: `method, conflict, value, low, high`."""
+    """Lines: the win rate of each method against the share of conflicting labels.
+
+    Parameters
+    ----------
+    means : pandas.DataFrame
+        `method`, `conflict` in [0, 1], and `value, low, high` in percent.
+    """
     figure, axes = plt.subplots(figsize=(7, 4.2))
     shown = means.assign(conflict=100 * means["conflict"])
     for method, rows in shown.groupby("method", sort=False):
@@ -50,22 +55,28 @@ def plot_by_conflict(means):
 
 
 def plot_by_share(means):
-    """Lines: win rate against the share kept, per rule; all pairs at 100 %. `means`: `method, share, value, low, high`."""
+    """Lines: the win rate of each rule against the share that it keeps; all pairs are at 100 %.
+
+    Parameters
+    ----------
+    means : pandas.DataFrame
+        `method`, `share` in [0, 1], and `value, low, high` in percent.
+    """
     figure, axes = plt.subplots(figsize=(7, 4.2))
     shown = means.assign(share=100 * means["share"])
-    whole = shown[shown["method"] == "ALL"]
-    for method, rows in shown[shown["method"] != "ALL"].groupby("method", sort=False):
+    all_pairs, rules = shown[shown["method"] == "ALL"], shown[shown["method"] != "ALL"]
+    for method, rows in rules.groupby("method", sort=False):
         _line(axes, rows, "share", method)
     axes.errorbar(
-        whole["share"],
-        whole["value"],
-        yerr=[whole["value"] - whole["low"], whole["high"] - whole["value"]],
+        all_pairs["share"],
+        all_pairs["value"],
+        yerr=[all_pairs["value"] - all_pairs["low"], all_pairs["high"] - all_pairs["value"]],
         fmt="s",
         color=LINES["ALL"],
         capsize=3,
     )
-    _name_ends(axes, shown[shown["method"] != "ALL"], "share")
-    axes.annotate("ALL", (100, whole["value"].iloc[0]), xytext=(-8, 10), textcoords="offset points", ha="right")
+    _name_ends(axes, rules, "share")
+    axes.annotate("ALL", (100, all_pairs["value"].iloc[0]), xytext=(-8, 10), textcoords="offset points", ha="right")
     axes.set(
         xlabel="share of the pairs kept (%)", ylabel="win rate against SFT (%), 95 % interval", title="How much to keep"
     )
@@ -73,19 +84,23 @@ def plot_by_share(means):
 
 
 def plot_dumbbells(means, names, title):
-    """Two dots a method, joined: a metric under two conditions. `means`: `method, condition, value, low, high`.
+    """Two joined dots per method: its win rate under two conditions.
 
-    `names`: the two conditions, in the order of time, as to be read in the legend.
+    Parameters
+    ----------
+    means : pandas.DataFrame
+        `method, condition, value, low, high`.
+    names : (str, str)
+        The two conditions, the earlier first, as the legend names them.
+    title : str
     """
     first, second = (means[means["condition"] == name].set_index("method") for name in names)
     order = first["value"].sort_values().index
     figure, axes = plt.subplots(figsize=(7.5, 0.42 * len(order) + 1.5))
     rows = np.arange(len(order))
     axes.hlines(rows, first.loc[order, "value"], second.loc[order, "value"], color="#cccccc", lw=3, zorder=1)
-    for found, color, name, shift in [(first, GREY, names[0], 0.1), (second, BLUE, names[1], -0.1)]:
-        found = found.loc[order]
-        axes.hlines(rows + shift, found["low"], found["high"], color=color, lw=2, alpha=0.5)
-        axes.scatter(found["value"], rows + shift, color=color, s=45, label=name, zorder=3)
+    draw_intervals(axes, first.loc[order], rows + 0.1, color=GREY, label=names[0])
+    draw_intervals(axes, second.loc[order], rows - 0.1, color=BLUE, label=names[1])
     axes.set(yticks=rows, yticklabels=order, xlabel="win rate against SFT (%), 95 % interval", title=title)
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure
@@ -94,14 +109,18 @@ def plot_dumbbells(means, names, title):
 def plot_sensitivity(changes, margin):
     """Dots: what one changed setting does to PD's win rate, with the band that we call no difference.
 
-    `changes`: `setting, value, low, high` in points.
+    Parameters
+    ----------
+    changes : pandas.DataFrame
+        `setting, value, low, high` in points.
+    margin : float
+        Half the width of the band, in points.
     """
     figure, axes = plt.subplots(figsize=(7, 0.36 * len(changes) + 1.4))
     rows = np.arange(len(changes))[::-1]
     axes.axvspan(-margin, margin, color=GREY, alpha=0.2, lw=0)
     axes.axvline(0, color="black", lw=1)
-    axes.hlines(rows, changes["low"], changes["high"], color=BLUE, lw=2, alpha=0.5)
-    axes.scatter(changes["value"], rows, color=BLUE, s=45, zorder=3)
+    draw_intervals(axes, changes, rows, color=BLUE)
     axes.set(
         yticks=rows,
         yticklabels=changes["setting"],
@@ -112,7 +131,13 @@ def plot_sensitivity(changes, margin):
 
 
 def plot_settings(means):
-    """Heat map: gold utility per beta and learning rate on the validation worlds. `means`: `beta, learning_rate, utility`."""
+    """Heat map: the gold utility for each beta and learning rate on the validation worlds.
+
+    Parameters
+    ----------
+    means : pandas.DataFrame
+        `beta, learning_rate, utility`.
+    """
     table = means.pivot(index="beta", columns="learning_rate", values="utility")
     table.columns = [f"{rate:g}" for rate in table.columns]
     figure, axes = plt.subplots(figsize=(6, 2.6))
@@ -123,7 +148,13 @@ def plot_settings(means):
 
 
 def plot_kept_overlap(table):
-    """Heat map: shared pairs of kept sets (Jaccard, %), rules and proxies' seeds."""
+    """Heat map: the pairs that two kept sets share, for rules and for other seeds of the proxies.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Jaccard in [0, 1], symmetric.
+    """
     figure, axes = plt.subplots(figsize=(0.6 * len(table) + 2.4, 0.5 * len(table) + 1.4))
     sns.heatmap(
         100 * table,
@@ -143,14 +174,14 @@ def plot_kept_overlap(table):
 
 
 def plot_conflict_levels(facts):
-    """Bars: labels that contradict the overall rating, and labels that are wrong by gold, per aspect and level (percent).
+    """Bars: the labels that contradict the overall rating and those that are wrong by gold, by aspect and conflict level.
 
     Lines are standard deviations over worlds.
 
     Parameters
     ----------
     facts : pandas.DataFrame
-        `seed, conflict_level, aspect, conflict, gold_wrong`.
+        `seed, conflict_level, aspect`, and `conflict` and `gold_wrong` (bool), a row per pair.
     """
     rates = 100 * facts.groupby(["seed", "conflict_level", "aspect"])[["conflict", "gold_wrong"]].mean()
     shown = rates.reset_index().assign(aspect=lambda table: table["aspect"].map(spaced))

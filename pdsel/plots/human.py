@@ -4,9 +4,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from pdsel.checks import DataError
-from pdsel.plots.style import BLUE, COLORS, GREEN
+from pdsel.plots.style import BLUE, COLORS, GREEN, draw_intervals
 
-RULE_COLORS = COLORS | {"PD(rati.)": BLUE, "GAP": GREEN}  # PD from proxies is not in these figures: its colour is free
+# PD from proxies is not in these figures, so its colour is free for PD from ratings.
+RULE_COLORS = COLORS | {"PD(rati.)": BLUE, "GAP": GREEN}
 RULE_NAMES = {
     "PD(rati.)": "PD(rati.): others agree",
     "GAP": "GAP: own gap is large",
@@ -23,11 +24,11 @@ def plot_human_agreement(table, *, mean, share=0.3):
     Parameters
     ----------
     table : pandas.DataFrame
-        From `pdsel.experiments.human_ratings.agreement_table`; a column `data` names the file where several are stacked.
+        From `pdsel.experiments.human_ratings.agreement_table`. A column `data` names the file where several are stacked.
     mean : str
-        The label whose rows are the means over all labels: large dots. Small dots are the single aspects as labels.
+        The label whose rows are the means over all labels: the large dots. The small dots are single aspects as labels.
     share : float
-        A share of the table.
+        One of the shares in the table.
     """
     shown = table[np.isclose(table["share"], share)]
     if shown.empty:
@@ -39,20 +40,7 @@ def plot_human_agreement(table, *, mean, share=0.3):
     floor = min(45, shown["value"].min()) - 5
     for axis, panel in axes:
         for row, rule in enumerate(reversed(rules)):
-            points = panel[panel["rule"] == rule]
-            over_labels = points[points["label"] == mean].iloc[0]
-            single = points.loc[points["label"] != mean, "value"]
-            axis.scatter(single, [row - 0.25] * len(single), s=10, color=RULE_COLORS[rule], alpha=0.6)
-            axis.hlines(row, over_labels["low"], over_labels["high"], color=RULE_COLORS[rule], lw=4, alpha=0.5)
-            axis.scatter(over_labels["value"], row, s=45, color=RULE_COLORS[rule], zorder=3)
-            axis.annotate(
-                f"{over_labels['value']:.0f}",
-                (over_labels["value"], row),
-                xytext=(0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=10,
-            )
+            _draw_rule(axis, row, panel[panel["rule"] == rule], mean)
         axis.axvline(50, color="black", lw=1, ls="--")
         axis.set(
             yticks=range(len(rules)),
@@ -64,6 +52,17 @@ def plot_human_agreement(table, *, mean, share=0.3):
     figure.supxlabel(f"{AXIS}, {100 * share:.0f} % kept\n{legend}", fontsize=11)
     figure.suptitle(_finding(shown, mean), fontweight="bold", fontsize=12)
     return figure
+
+
+def _draw_rule(axis, row, estimates, mean):
+    """A large dot with its interval and its number for the mean over labels, small dots below it for single aspects."""
+    color = RULE_COLORS[estimates["rule"].iloc[0]]
+    over_labels = estimates[estimates["label"] == mean].iloc[0]
+    single = estimates.loc[estimates["label"] != mean, "value"]
+    axis.scatter(single, np.full(len(single), row - 0.25), s=10, color=color, alpha=0.6)
+    draw_intervals(axis, over_labels, row, width=4, color=color)
+    point, above = (over_labels["value"], row), {"xytext": (0, 7), "textcoords": "offset points"}
+    axis.annotate(f"{over_labels['value']:.0f}", point, ha="center", fontsize=10, **above)
 
 
 def plot_human_shares(table, *, mean):
@@ -89,7 +88,7 @@ def plot_human_shares(table, *, mean):
 
 
 def _panels(table):
-    """A figure, and a panel with its rows of the table for every file and judge."""
+    """A figure, and a list of (panel, rows of the table): one panel for every file and judge."""
     table = table if "data" in table else table.assign(data="")
     groups = list(table.groupby(["data", "reference"], sort=False))
     size = (2.8 + 2.9 * len(groups), 3.8)
@@ -100,7 +99,7 @@ def _panels(table):
 
 
 def _finding(table, mean):
-    """What PD(rati.) gains over all labels, where it is sure to."""
+    """What PD(rati.) gains over all labels, where the gain is larger than chance explains."""
     gains = table[(table["rule"] == "PD(rati.)") & (table["label"] == mean)]
     sure = gains["gain_low"] > 0
     if not sure.any():

@@ -5,6 +5,8 @@ import numpy as np
 
 from pdsel.plots.style import BLUE, GREY, ORANGE, spaced
 
+WIDE_ENOUGH = 0.22  # a margin whose bar has room for a name
+
 
 def plot_idea(margins, aspect, divergence, cut):
     """The idea in one picture: what the other aspects say about each pair, and which pairs are kept.
@@ -14,34 +16,19 @@ def plot_idea(margins, aspect, divergence, cut):
     margins : pandas.DataFrame, shape (n, kappa)
         Scaled margins, index `pair_id`.
     aspect, divergence : pandas.Series
-        Label aspect and PD by `pair_id`.
+        The aspect of each pair's label, and its PD; index `pair_id`.
     cut : float
-        Pairs with PD up to here are kept.
+        The largest PD that is kept.
     """
     order = divergence.sort_values().index
     figure, axes = plt.subplots(figsize=(9, 0.75 * len(order) + 1.3))
     for row, pair in enumerate(reversed(order)):
         others = margins.loc[pair].drop(aspect[pair])
-        left = {True: 0.0, False: 0.0}
-        for name, value in others.items():
-            agree = bool(value > 0)
-            axes.barh(row, -value, left=left[agree], color=BLUE if agree else ORANGE, edgecolor="white", height=0.6)
-            if abs(value) > 0.22:
-                axes.text(
-                    left[agree] - value / 2, row, spaced(name), ha="center", va="center", fontsize=8, color="white"
-                )
-            left[agree] -= value
+        _draw_opinions(axes, row, others)
         axes.plot(divergence[pair], row, "D", color="black", ms=7)
-        verdict = "keep" if divergence[pair] <= cut else "drop"
-        axes.text(
-            1.02,
-            row,
-            verdict,
-            transform=axes.get_yaxis_transform(),
-            va="center",
-            weight="bold",
-            color=BLUE if verdict == "keep" else ORANGE,
-        )
+        decision, color = ("keep", BLUE) if divergence[pair] <= cut else ("drop", ORANGE)
+        beside = {"transform": axes.get_yaxis_transform(), "va": "center"}
+        axes.text(1.02, row, decision, weight="bold", color=color, **beside)
     axes.axvline(0, color="black", lw=1)
     axes.set(
         yticks=range(len(order)),
@@ -54,15 +41,27 @@ def plot_idea(margins, aspect, divergence, cut):
     return figure
 
 
+def _draw_opinions(axes, row, margins):
+    """Bars from 0 to either side, one after the other: agreement with the label to the left, contradiction to the right."""
+    ends = {BLUE: 0.0, ORANGE: 0.0}
+    for name, margin in margins.items():
+        color = BLUE if margin > 0 else ORANGE
+        axes.barh(row, -margin, left=ends[color], color=color, edgecolor="white", height=0.6)
+        if abs(margin) > WIDE_ENOUGH:
+            middle = ends[color] - margin / 2
+            axes.text(middle, row, spaced(name), ha="center", va="center", fontsize=8, color="white")
+        ends[color] -= margin
+
+
 def plot_bound_intervals(lowest, highest, ours):
-    """Every selection as an interval of possible losses, ranked by the upper end.
+    """Bars: every selection as an interval of possible losses, ranked by the upper end.
 
     Parameters
     ----------
     lowest, highest : array-like, shape (subsets,)
         Ends of each selection's mean loss in nats, see `pdsel.theory.interval_bounds`.
     ours : int
-        Position of the most negative PD.
+        The position of the selection with the most negative PD.
     """
     lowest, highest = np.asarray(lowest), np.asarray(highest)
     order = np.argsort(highest, kind="stable")
@@ -87,12 +86,12 @@ def plot_bound_intervals(lowest, highest, ours):
 
 
 def plot_spread(games):
-    """What spread margins cost, beside the paper's condition.
+    """Lines: what spread margins cost, with and without the paper's condition.
 
     Parameters
     ----------
     games : pandas.DataFrame
-        A row per random world: `ratio` (step by the step of the condition), `width`, `won` and `excess` (percent).
+        A row per random world: `ratio` (the step divided by the condition's step), `width`, `won`, and `excess` (percent).
     """
     table = games.groupby(["width", "ratio"])[["won", "excess"]].mean()
     widths, ratios = (table.index.unique(name) for name in ("width", "ratio"))

@@ -3,11 +3,17 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
-from pdsel.plots.style import BLUE, COLORS, name_points
+from pdsel.plots.style import BLUE, color_of, name_points
 
 
 def plot_training(log):
-    """Two curves: the loss from its start at ln 2, and the reward margin."""
+    """Two curves: the loss from its start at ln 2, and the reward margin.
+
+    Parameters
+    ----------
+    log : pandas.DataFrame
+        `step`, `loss` (nats) and `margin`.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3))
     left.plot(log["step"], log["loss"], color=BLUE)
     left.axhline(np.log(2), color="black", lw=1, ls="--")
@@ -20,12 +26,18 @@ def plot_training(log):
 
 
 def plot_cost(table):
-    """Scatter: training and selection seconds against win rate."""
+    """Dots: the win rate of each method against the seconds of its training and selection.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Index method; `training_seconds`, `selection_seconds` and `win_rate` (percent).
+    """
     figure, axes = plt.subplots(figsize=(7, 3.6))
     seconds = table["training_seconds"] + table["selection_seconds"]
     for method in table.index:
         x, y = seconds[method], table.loc[method, "win_rate"]
-        axes.scatter(x, y, color=COLORS.get(method, "#777777"), s=60, zorder=3)
+        axes.scatter(x, y, color=color_of(method), s=60, zorder=3)
     axes.axhline(50, color="black", lw=1, ls="--")
     axes.margins(0.14)
     axes.set(

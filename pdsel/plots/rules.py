@@ -5,23 +5,24 @@ import numpy as np
 import seaborn as sns
 from scipy.cluster.hierarchy import dendrogram
 
-from pdsel.plots.style import BLUE, COLORS, GREY, ORANGE, name_points
+from pdsel.plots.style import BLUE, COLORS, GREY, LIGHT, MIDDLE, ORANGE, draw_intervals, name_points
 
-FAMILY = 50  # percent; two kept sets that share more are said to be alike, and their number is written
+FAMILY = 50  # percent of pairs; two kept sets that share more are alike, and only their number is written
+MOSTLY_RIGHT = "#b8c9de"  # a rule without a colour of its own that keeps fewer wrong labels than there are in all pairs
 
 
 def plot_rule_overlap(similarity, tree):
     """Dendrogram of the rules and, in its order, the share of pairs that any two kept sets have in common.
 
-    Numbers are written where they tell families, from `FAMILY`; the rest is colour, drawn as one image so that an SVG of 36
-    rules stays small.
+    Numbers from `FAMILY` on are written, since they show families. The rest is colour, drawn as one image, so that an SVG
+    of 36 rules stays small.
 
     Parameters
     ----------
     similarity : pandas.DataFrame
         Jaccard, in [0, 1], see `pdsel.rules.kept_sets.overlap`.
     tree : numpy.ndarray
-        See `pdsel.rules.kept_sets.family_tree`.
+        A linkage matrix, see `pdsel.rules.kept_sets.family_tree`.
     """
     n = len(similarity)
     figure, (left, right) = plt.subplots(1, 2, figsize=(0.36 * n + 4.5, 0.31 * n + 1.4), width_ratios=[1, 4])
@@ -56,16 +57,20 @@ def plot_rule_overlap(similarity, tree):
 
 
 def plot_rule_quality(quality):
-    """Bars: wrong labels among the kept pairs, rule by rule, with all pairs' as a line. `quality`: see `kept_quality`."""
-    rules = quality.drop("all pairs").sort_values("wrong", ascending=False)
+    """Bars: the wrong labels among the pairs that each rule keeps; a line shows those among all pairs.
+
+    Parameters
+    ----------
+    quality : pandas.DataFrame
+        Index rule and "all pairs"; `wrong` in percent, see `pdsel.rules.kept_sets.kept_quality`.
+    """
+    rules = quality["wrong"].drop("all pairs").sort_values(ascending=False)
+    all_pairs = quality.loc["all pairs", "wrong"]
     figure, axes = plt.subplots(figsize=(7, 0.23 * len(rules) + 1.2))
-    colors = [
-        COLORS.get(name, ORANGE if row["wrong"] > quality.loc["all pairs", "wrong"] else "#b8c9de")
-        for name, row in rules.iterrows()
-    ]
-    axes.barh(rules.index, rules["wrong"], color=colors)
-    axes.axvline(quality.loc["all pairs", "wrong"], color="black", lw=1)
-    axes.annotate("all pairs", (quality.loc["all pairs", "wrong"], len(rules) - 0.4), fontsize=9, ha="center")
+    colors = [COLORS.get(name, ORANGE if wrong > all_pairs else MOSTLY_RIGHT) for name, wrong in rules.items()]
+    axes.barh(rules.index, rules, color=colors)
+    axes.axvline(all_pairs, color="black", lw=1)
+    axes.annotate("all pairs", (all_pairs, len(rules) - 0.4), fontsize=9, ha="center")
     axes.set(xlabel="labels among the kept pairs that the truth contradicts (%)", title="What each rule keeps")
     axes.tick_params(axis="y", labelsize=9)
     axes.margins(y=0.01)
@@ -73,16 +78,22 @@ def plot_rule_quality(quality):
 
 
 def plot_league(table, title="The league"):
-    """Dots with 95 % intervals: win rate of every rule and loss, and at equal length. `table`: see `league_table`."""
+    """Dots with 95 % intervals: the win rate of every rule and loss, and the win rate at equal length.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Index method, best first; `win_rate, low, high` and `length_controlled, lc_low, lc_high` in percent, see
+        `pdsel.experiments.league.league_table`.
+    title : str
+    """
     shown = table.iloc[::-1]
     rows = np.arange(len(shown))
     figure, axes = plt.subplots(figsize=(7.5, 0.27 * len(shown) + 1.4))
-    for value, low, high, color, label, shift in [
-        ("length_controlled", "lc_low", "lc_high", GREY, "at equal length", -0.16),
-        ("win_rate", "low", "high", BLUE, "win rate", 0.16),
-    ]:
-        axes.hlines(rows + shift, shown[low], shown[high], color=color, lw=2, alpha=0.5)
-        axes.scatter(shown[value], rows + shift, color=color, s=22, label=label, zorder=3)
+    estimates = shown.rename(columns={"win_rate": "value"})
+    controlled = shown[["length_controlled", "lc_low", "lc_high"]].set_axis(["value", "low", "high"], axis=1)
+    draw_intervals(axes, controlled, rows - 0.16, size=22, color=GREY, label="at equal length")
+    draw_intervals(axes, estimates, rows + 0.16, size=22, color=BLUE, label="win rate")
     for name, style in [("PD", "-"), ("RAND", ":")]:
         if name in shown.index:
             axes.axvline(
@@ -101,14 +112,19 @@ def plot_league(table, title="The league"):
 
 
 def plot_league_grid(grid):
-    """Heat maps: win rate of every rule at every share (columns) and conflict level (panels), best mean first.
+    """Heat maps: the win rate of every rule at every share (columns) and conflict level (panels), best mean first.
 
-    `grid`: see `pdsel.experiments.league.league_grid`. What was not run is grey, with a dash.
+    A combination that was not run is grey, with a dash.
+
+    Parameters
+    ----------
+    grid : pandas.DataFrame
+        `method, conflict, share, win_rate, low, high`, see `pdsel.experiments.league.league_grid`.
     """
     wide = grid[grid["share"] < 1].pivot(index="method", columns=["conflict", "share"], values="win_rate")
     rules = wide.mean(axis=1).sort_values(ascending=False).index
     levels, shares = sorted(grid["conflict"].unique()), sorted({*grid["share"]} - {1.0})
-    whole = grid[(grid["share"] == 1) & (grid["method"] == "ALL")].set_index("conflict")["win_rate"]
+    all_pairs = grid[(grid["share"] == 1) & (grid["method"] == "ALL")].set_index("conflict")["win_rate"]
     figure, panels = plt.subplots(
         1,
         len(levels),
@@ -119,23 +135,9 @@ def plot_league_grid(grid):
     span = {"vmin": np.floor(wide.loc[rules].min(axis=None)), "vmax": np.ceil(wide.loc[rules].max(axis=None))}
     for axes, level in zip(panels[0], levels, strict=True):
         shown = wide.reindex(index=rules, columns=[(level, share) for share in shares]).set_axis(shares, axis=1)
-        sns.heatmap(
-            shown,
-            annot=True,
-            fmt=".0f",
-            cmap="Blues",
-            ax=axes,
-            cbar=False,
-            rasterized=True,
-            yticklabels=True,
-            annot_kws={"fontsize": 9},
-            xticklabels=[f"{100 * share:g}" for share in shares],
-            **span,
-        )
-        for row, column in np.argwhere(shown.isna().to_numpy()):
-            axes.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color="#777777")
-        beside = f", ALL {whole[level]:.0f}" if level in whole.index else ""
-        axes.set(title=f"conflict {100 * level:g} %{beside}", xlabel="pairs kept (%)", ylabel="", facecolor="#eeeeee")
+        _league_panel(axes, shown, span)
+        beside = f", ALL {all_pairs[level]:.0f}" if level in all_pairs.index else ""
+        axes.set(title=f"conflict {100 * level:g} %{beside}", xlabel="pairs kept (%)", ylabel="", facecolor=LIGHT)
         axes.grid(False)
         axes.tick_params(axis="y", rotation=0, labelsize=9, left=False)
     half = ((grid["high"] - grid["low"]) / 2).median()
@@ -144,18 +146,42 @@ def plot_league_grid(grid):
     return figure
 
 
-def plot_rule_costs(table):
-    """Dots: what a rule gives against what its signals cost; named are PD, RAND, and rules that no cheaper one equals.
+def _league_panel(axes, win_rates, span):
+    """The heat map of one conflict level: rules x shares, with a dash where nothing was run."""
+    sns.heatmap(
+        win_rates,
+        annot=True,
+        fmt=".0f",
+        cmap="Blues",
+        ax=axes,
+        cbar=False,
+        rasterized=True,
+        yticklabels=True,
+        annot_kws={"fontsize": 9},
+        xticklabels=[f"{100 * share:g}" for share in win_rates],
+        **span,
+    )
+    for row, column in np.argwhere(win_rates.isna().to_numpy()):
+        axes.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color=MIDDLE)
 
-    `table`: index rule, `seconds`, and `win_rate` or `right` (percent of the kept labels). PD(rati.) is left out: raters are
-    its cost.
+
+def plot_rule_costs(table):
+    """Dots: what a rule gives against what its signals cost.
+
+    PD and RAND are named, and every rule that no cheaper rule equals. PD(rati.) is left out: its cost is raters.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Index rule; `seconds`, and `win_rate` or `right` (percent of the kept labels).
     """
     table = table.drop(index="PD(rati.)", errors="ignore")
     value = "win_rate" if "win_rate" in table else "right"
     shown = table.assign(seconds=table["seconds"].clip(lower=0.1)).sort_values(
         ["seconds", value], ascending=[True, False]
     )
-    best = shown[value].cummax().where(shown[value].cummax() > shown[value].cummax().shift(fill_value=-np.inf)).notna()
+    best_so_far = shown[value].cummax()
+    best = best_so_far > best_so_far.shift(fill_value=-np.inf)
     figure, axes = plt.subplots(figsize=(7.5, 4.5))
     axes.scatter(shown["seconds"], shown[value], color=[BLUE if named else GREY for named in best], s=25)
     label = {"win_rate": "win rate against SFT (%)", "right": "right labels among the kept (%)"}[value]

@@ -7,13 +7,16 @@ import seaborn as sns
 
 from pdsel.plots.style import BLUE, GREY, KINDS, ORANGE, spaced
 
-REACH = 6  # standard errors that a histogram shows
+REACH = 6  # how many standard errors a histogram shows on either side
 
 
 def plot_proxy_grid(means):
-    """Lines: mean accuracy on the other aspects' pairs against the share p_r, per kind and size of the base, with intervals.
+    """Lines: the mean accuracy on the other aspects' pairs against the share p_r, by kind and size of the base.
 
-    `means`: `base, kind, share` and `accuracy, accuracy_low, accuracy_high` in [0, 1].
+    Parameters
+    ----------
+    means : pandas.DataFrame
+        `base, kind, share` and `accuracy, accuracy_low, accuracy_high` in [0, 1].
     """
     bases = list(dict.fromkeys(means["base"]))
     figure, panels = plt.subplots(1, len(bases), figsize=(4.6 * len(bases), 3.6), sharey=True, squeeze=False)
@@ -23,15 +26,10 @@ def plot_proxy_grid(means):
         shares = np.unique(of_base["share"])
         for number, kind in enumerate(kinds):
             rows = of_base[of_base["kind"] == kind].sort_values("share")
-            _with_interval(
-                axes,
-                np.searchsorted(shares, rows["share"]) + 0.06 * (number - 1),
-                100 * rows["accuracy"],
-                100 * rows["accuracy_low"],
-                100 * rows["accuracy_high"],
-                KINDS[kind],
-                kind,
-            )
+            accuracy, low, high = (100 * rows[f"accuracy{end}"] for end in ("", "_low", "_high"))
+            place = np.searchsorted(shares, rows["share"]) + 0.06 * (number - 1)
+            errors = [accuracy - low, high - accuracy]
+            axes.errorbar(place, accuracy, yerr=errors, color=KINDS[kind], marker="o", capsize=3, label=kind, lw=1.8)
         axes.axhline(50, color="black", lw=1, ls="--")
         axes.set(
             title=f"{base} base",
@@ -46,14 +44,13 @@ def plot_proxy_grid(means):
     return figure
 
 
-def _with_interval(axes, x, y, low, high, color, label):
-    axes.errorbar(x, y, yerr=[y - low, high - y], color=color, marker="o", capsize=3, label=label, lw=1.8)
-
-
 def plot_length_study(means):
-    """Dots: how far each mitigation's proxies are from the truth in following length, a panel per kind.
+    """Dots: how far the proxies of each mitigation are from the truth in following length, a panel per kind.
 
-    `means`: `kind, setting`, and `distance` (of correlations with length), `distance_low`, `distance_high`.
+    Parameters
+    ----------
+    means : pandas.DataFrame
+        `kind, setting`, and `distance` (of correlations with length), `distance_low`, `distance_high`.
     """
     kinds = [kind for kind in KINDS if kind in set(means["kind"])]
     figure, panels = plt.subplots(1, len(kinds), figsize=(4.4 * len(kinds), 4.4), sharey=True, squeeze=False)
@@ -75,9 +72,12 @@ def plot_length_study(means):
 
 
 def plot_failures(means):
-    """Bars: share of wrong labels among all pairs, and among those PD keeps, per case, with intervals over seeds.
+    """Bars: the share of wrong labels among all pairs, and among those that PD keeps, with intervals over seeds.
 
-    `means`: `case` and `wrong_all, wrong_kept` in [0, 1], with their `_low`, `_high`.
+    Parameters
+    ----------
+    means : pandas.DataFrame
+        `case`, and `wrong_all, wrong_kept` in [0, 1] with their `_low` and `_high`.
     """
     figure, axes = plt.subplots(figsize=(7.4, 0.42 * len(means) + 1.2))
     rows = means.iloc[::-1].reset_index(drop=True)
@@ -109,10 +109,13 @@ def plot_failures(means):
 
 
 def plot_weights(moved):
-    """Lines: what the kept set is made of as one aspect's weight grows.
+    """Lines: what the kept set is made of as the weight of one aspect grows.
 
-    `moved`: index weight; a column per aspect, the share of kept pairs labelled on it, and `unmoved`, the share that equal
-    weights keep too; all in [0, 1].
+    Parameters
+    ----------
+    moved : pandas.DataFrame
+        Index weight, named after the aspect. A column per aspect is the share of kept pairs labelled on it, and `unmoved`
+        is the share that equal weights keep too; all in [0, 1].
     """
     figure, axes = plt.subplots(figsize=(7, 3.6))
     shares = 100 * moved.drop(columns="unmoved")
@@ -133,7 +136,15 @@ def plot_weights(moved):
 
 
 def plot_uncertainty(scores, standard_error, cut):
-    """Histogram of the distance of each PD from the cut, in standard errors: what is near 0 is a toss-up."""
+    """Histogram: the distance of each PD from the cut, in standard errors. A pair near 0 is a toss-up.
+
+    Parameters
+    ----------
+    scores, standard_error : pandas.Series
+        PD and its standard error, index `pair_id`.
+    cut : float
+        The largest PD that is kept.
+    """
     distance = ((scores - cut) / standard_error.where(standard_error > 0)).clip(-REACH, REACH).dropna()
     figure, axes = plt.subplots(figsize=(7, 3))
     side = pd.Series(np.where(scores.loc[distance.index] <= cut, "kept", "not kept"), index=distance.index)

@@ -1,12 +1,16 @@
-"""How every figure looks, and how it is saved."""
+"""How every figure looks: the house's colours, dots with intervals, names beside points; and how a figure is saved."""
 
 import seaborn as sns
 
 from pdsel.artifacts import writing
 
-BLUE, ORANGE, GREY, GREEN = "#3465a4", "#d9822b", "#9a9a9a", "#4e9a06"
-COLORS = {"PD": BLUE, "PD(rati.)": "#7fa6d6", "PD(high)": "#a40000", "ALL": "#444444", "SFT": "#c8c8c8", "RAND": GREY}
-KINDS = {"implicit": BLUE, "shared": "#75507b", "classifier": ORANGE}  # of proxies
+BLUE, ORANGE, GREY, GREEN, PURPLE = "#3465a4", "#d9822b", "#9a9a9a", "#4e9a06", "#75507b"
+PALE_BLUE, PALE_GREEN, RED = "#7fa6d6", "#8ae234", "#a40000"
+DARK, MIDDLE, PALE, LIGHT = "#444444", "#777777", "#c8c8c8", "#eeeeee"  # greys
+COLORS = {"PD": BLUE, "PD(rati.)": PALE_BLUE, "PD(high)": RED, "ALL": DARK, "SFT": PALE, "RAND": GREY}
+LINES = COLORS | {"RAF": ORANGE, "DMPO": PURPLE, "OVA": GREEN, "AVG": PALE_GREEN}  # where lines have to be told apart
+KINDS = {"implicit": BLUE, "shared": PURPLE, "classifier": ORANGE}  # of proxies
+# Where a name stands beside its point: offset in points, horizontal and vertical alignment; tried in this order.
 SIDES = {
     (8, 0): ("left", "center"),
     (-8, 0): ("right", "center"),
@@ -42,15 +46,54 @@ def save_figure(figure, path):
 
 
 def spaced(name):
+    """An aspect's name as it is read.
+
+    >>> spaced("instruction_following")
+    'instruction following'
+    """
     return name.replace("_", " ")
 
 
+def color_of(method, colors=COLORS):
+    """The method's colour, or a grey if it has none of its own."""
+    return colors.get(method, MIDDLE)
+
+
+def draw_intervals(axes, estimates, rows, *, width=2, size=45, alpha=0.5, **style):
+    """A dot per estimate and a horizontal bar for its interval.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    estimates : pandas.DataFrame or Series
+        `value`, `low` and `high`.
+    rows : array-like or float
+        Where each estimate stands on the vertical axis.
+    width, size, alpha : float
+        The width of the bar and the area of the dot, in points, and the opacity of the bar.
+    **style
+        `color` of both, and `label` of the dot.
+    """
+    axes.hlines(rows, estimates["low"], estimates["high"], color=style["color"], lw=width, alpha=alpha)
+    axes.scatter(estimates["value"], rows, s=size, zorder=3, **style)
+
+
 def name_points(axes, points, nameless=()):
-    """Each point's name on the first of its sides where it covers no other point, `nameless` ones too, and no other name."""
+    """Write the name of each point beside it, on the first side where it covers no other point and no other name.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        With final limits, since names are placed in pixels.
+    points : dict
+        Name to (x, y).
+    nameless : iterable of (x, y)
+        Further points that no name may cover.
+    """
     renderer = axes.figure.canvas.get_renderer()
     shown = axes.transData.transform([*points.values(), *nameless])
     taken = []
-    for (name, point), own in zip(points.items(), shown, strict=False):
+    for (name, point), own in zip(points.items(), shown, strict=False):  # `shown` ends with the nameless
         others = [other for other in shown if (other != own).any()]
         for offset, (ha, va) in SIDES.items():
             label = axes.annotate(name, point, xytext=offset, textcoords="offset points", ha=ha, va=va, fontsize=9)

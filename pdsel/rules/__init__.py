@@ -1,11 +1,16 @@
-"""Selection rules of the field on equal footing: each a named score per pair, selected by the one `select`.
+"""Selection rules of the field on an equal footing: each is a named score per pair, and the one `select` keeps pairs by it.
 
-A rule is a pure function whose positional parameters name the signals it needs and whose keywords are its options; it
-returns a Series by `pair_id`. Adding one is a function and a line in `RULES`. A signal is something computed once for a pairs
-table (see `pdsel.rules.signals`); a plain dict of them serves as well.
+What may live here: the rules, one function per published rule, in modules by what they read (`aspects margins likelihood
+geometry rewards baselines built`); the paper's own methods (`methods`); other losses on the same pairs (`alternatives`); what
+rules need and what that costs (`signals store`); and what the kept sets are like (`kept_sets`). Questions asked of many
+trainings belong in `pdsel.experiments`.
 
-Where a docstring names released code or notes on a paper, its formula was compared with them. "From the abstract" or "from a
-summary" means that no more was read, "our reading" that the paper leaves it open, or that we do.
+A rule is a pure function whose positional parameters name the signals that it needs and whose keywords are its options; it
+returns a Series by `pair_id`. Adding one takes a function and a line in `RULES`. A signal is something computed once for a
+pairs table (see `pdsel.rules.signals`); a plain dict of signals serves as well.
+
+Where a docstring names released code or notes on a paper, its formula was compared with them. "From the abstract" and "from a
+summary" mean that nothing more was read, "our reading" that the paper, or what we have read of it, leaves a choice open.
 """
 
 import inspect
@@ -23,17 +28,20 @@ from pdsel.selection import select
 
 @dataclass(frozen=True)
 class Rule:
-    """A score, which end of it is kept ("lowest" or "highest"), and where it comes from (an arXiv number, or "baseline")."""
+    """A score, which end of it is kept ("lowest" or "highest"), where it comes from (an arXiv number, or "baseline"), and
+    whether it reads what raters said of every aspect of every pair.
+    """
 
     score: Callable
     keeps: str
     source: str
+    needs_ratings: bool = False
 
 
 RULES = {
     "RAND": Rule(baselines.chance, "lowest", "baseline"),
     "PD": Rule(aspects.divergence, "lowest", "2508.07638"),
-    "PD(rati.)": Rule(aspects.divergence_of_ratings, "lowest", "2508.07638"),
+    "PD(rati.)": Rule(aspects.divergence_of_ratings, "lowest", "2508.07638", needs_ratings=True),
     "PD(high)": Rule(aspects.divergence, "highest", "2508.07638"),
     "PD(weighted)": Rule(aspects.weighted_divergence, "lowest", "2508.07638, 2310.03708"),
     "RAF": Rule(margins.pooled_margin, "highest", "2508.07638, 2502.14560"),
@@ -73,7 +81,7 @@ RULES = {
 
 
 def needs(function):
-    """The signals that a function asks for: its positional parameters.
+    """The names of the signals that a function asks for: its positional parameters.
 
     >>> needs(margins.implicit_margin)
     ['probe_logps', 'reference_logps']
@@ -188,7 +196,7 @@ def keep_all(scores, share, *, rules=RULES):
 
 
 def describe(signals=None):
-    """What there is: a row per rule with `keeps, needs, source` and, with signals, the `seconds` it costs on its own.
+    """A row per rule: `keeps, needs, source` and, where signals are given, the `seconds` that it costs on its own.
 
     >>> describe().loc["RAF", "needs"]
     'pooled'

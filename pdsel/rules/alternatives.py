@@ -1,37 +1,40 @@
-"""The other way to use a preference set: not which pairs, but another loss or order on all of them.
+"""The other way to use a preference set: another loss on all pairs, or another order, instead of a selection.
 
 An alternative is a function of signals that says how `pdsel.training.train_with_offset` is to differ from DPO: any of TRL's
 options, and of ours `offset` (a number per pair inside the sigmoid), `scale`, `order` (the pairs from first to last, no
-shuffling), `stages` (lists of pairs, the model of one stage being the reference of the next). What TRL 1.16 has is TRL's, and
-its source was read for the formulas given here. Of the others each says what it was compared with.
+shuffling), `stages` (lists of pairs, the model of one stage being the reference of the next). Losses that TRL 1.16 has are
+TRL's; its source was read for the formulas given here. Each of the others says what it was compared with.
 """
 
 import json
 import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from pdsel.checks import DataError, refuse
+from pdsel.artifacts import writing
+from pdsel.checks import DataError, check_pairs, refuse
 from pdsel.data.gaps import own_gap
-from pdsel.data.tables import check_pairs
 from pdsel.divergence import aligned
 from pdsel.rules import needs
 from pdsel.rules.aspects import weighted_divergence
 from pdsel.rules.margins import BETA, implicit
+from pdsel.training import train_with_offset
 
 RECORD = "training.json"  # of a training, see `pdsel.training.training_log`
-SMOOTHING = 0.1  # how many labels robust DPO takes to be wrong
+SMOOTHING = 0.1  # the share of wrong labels that robust DPO assumes
 
 
-class Alternative(NamedTuple):
+@dataclass(frozen=True)
+class Alternative:
     """How training differs from DPO, and where it comes from."""
 
-    plan: object
+    plan: Callable
     source: str
 
 
@@ -55,9 +58,9 @@ def ipo(tokens):
 def length_normalised(tokens):
     """SimPO's length normalisation (2405.14734) in DPO: -log sigma(beta * (mean log-ratio of chosen - of rejected)).
 
-    TRL's `loss_type="sigmoid_norm"`; beta is multiplied by the mean length, for a mean per token is that much smaller than a
-    sum. This is not SimPO, whose loss is -log sigma(beta * (mean log-probability of chosen - of rejected) - gamma): it has no
-    reference, and a target margin gamma > 0. For SimPO itself: `CPOTrainer` in `trl.experimental.cpo`, with
+    TRL's `loss_type="sigmoid_norm"`; beta is multiplied by the mean length, since a mean per token is that much smaller
+    than a sum. This is not SimPO, whose loss is -log sigma(beta * (mean log-probability of chosen - of rejected) - gamma),
+    without a reference and with a target margin gamma > 0. For SimPO itself: `CPOTrainer` in `trl.experimental.cpo`, with
     `loss_type="simpo"`, `simpo_gamma` and `cpo_alpha=0`.
     """
     return {"loss_type": "sigmoid_norm", "beta": _per_token(tokens)}
@@ -141,8 +144,8 @@ def target_margins(margins, *, mean, temperature):
         return np.exp((low + high) / 2)
 
     reach = mean + temperature * (np.log(len(values)) + 3)
-    found = brentq(lambda multiplier: shares(multiplier).mean() - 1, -reach, reach, xtol=1e-12)
-    return pd.Series(mean * shares(found), index=margins.index)
+    root = brentq(lambda multiplier: shares(multiplier).mean() - 1, -reach, reach, xtol=1e-12)
+    return pd.Series(mean * shares(root), index=margins.index)
 
 
 def curriculum(pairs, pooled):
@@ -219,33 +222,39 @@ def train_alternative(name, pairs, signals, *, model, output_dir, **training):
     return train_plan(plan, pairs, model=model, output_dir=output_dir, **training)
 
 
-def train_plan(plan, pairs, *, model, output_dir, seed=0, beta=BETA, **training):
-    """Train on `pairs` as an alternative's plan says; see the module's first lines."""
-    from pdsel.training import train_with_offset
-
+def train_plan(plan, pairs, *, model, output_dir, **training):
+    """Train on `pairs` as an alternative's plan says, see the first lines of this module; else as `train_alternative`."""
     check_pairs(pairs)
-    where = {name: row for row, name in enumerate(pairs["pair_id"])}
-    plan = {"offset": pd.Series(0.0, index=list(where)), "stages": [list(where)]} | plan
-    offset, stages, order = plan.pop("offset"), plan.pop("stages"), plan.pop("order", None)
-    if order is not None:
-        stages, plan = [order], plan | {"train_sampling_strategy": "sequential"}
-    options, folders = {"seed": seed, "beta": beta} | training | plan, []
-    for number, ids in enumerate(stages):
-        folders.append(output_dir if number == len(stages) - 1 else f"{output_dir}-stage{number}")
-        rows = [where[name] for name in ids if name in where]
-        part = pairs.select(rows if order is not None else sorted(rows))
-        offsets = aligned(offset, pd.Index(list(part["pair_id"])), "offset").tolist()
-        model = train_with_offset(part, offsets, model=model, output_dir=folders[-1], **options)
-    return _whole(folders)
+    options = {"seed": 0, "beta": BETA} | training
+    options |= {name: value for name, value in plan.items() if name not in ("offset", "order", "stages")}
+    position = {name: row for row, name in enumerate(pairs["pair_id"])}
+    offset = plan.get("offset", pd.Series(0.0, index=list(position)))
+    if "order" in plan:
+        stages = [plan["order"]]
+        options["train_sampling_strategy"] = "sequential"
+    else:
+        stages = plan.get("stages", [list(position)])
 
-
-def _whole(folders):
-    """The last stage's folder, its record made that of all stages, which leave nothing else behind."""
+    folders = [f"{output_dir}-stage{number}" for number in range(len(stages) - 1)] + [str(output_dir)]
+    for ids, folder in zip(stages, folders, strict=True):
+        rows = [position[name] for name in ids if name in position]
+        stage_pairs = pairs.select(rows if "order" in plan else sorted(rows))
+        offsets = aligned(offset, pd.Index(list(stage_pairs["pair_id"])), "offset").tolist()
+        model = train_with_offset(stage_pairs, offsets, model=model, output_dir=folder, **options)
     if len(folders) > 1:
-        logs = [json.loads(Path(folder, RECORD).read_text()) for folder in folders]
-        counted = [name for name, value in logs[-1].items() if isinstance(value, int | float) or name == "history"]
-        whole = {name: sum((log[name] for log in logs), [] if name == "history" else 0) for name in counted}
-        Path(folders[-1], RECORD).write_text(json.dumps(logs[-1] | whole, indent=1))
-        for folder in folders[:-1]:
-            shutil.rmtree(folder)
-    return str(folders[-1])
+        _join_stages(folders)
+    return folders[-1]
+
+
+def _join_stages(folders):
+    """Make the last stage's record one of all stages, and remove the folders of the others."""
+    logs = [json.loads(Path(folder, RECORD).read_text()) for folder in folders]
+    whole = dict(logs[-1])
+    for name, value in logs[-1].items():
+        if isinstance(value, int | float):
+            whole[name] = sum(log[name] for log in logs)
+    whole["history"] = [point for log in logs for point in log["history"]]
+    with writing(Path(folders[-1], RECORD)) as scratch:
+        scratch.write_text(json.dumps(whole, indent=1))
+    for folder in folders[:-1]:
+        shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""Rules on chance, and on length in words."""
+"""Baselines: chance, and rules on the length in words."""
 
 import numpy as np
 
@@ -18,10 +18,10 @@ def words(pairs):
     >>> words({"pair_id": ["p"], "chosen": ["size tiny ."], "rejected": ["no"]}).loc["p"].tolist()
     [3, 1]
     """
-    table = word_counts(pairs)
-    for side in table:
-        refuse(table.index[table[side] == 0], side, "holds no word", "drop these pairs")
-    return table
+    counts = word_counts(pairs)
+    for side in counts:
+        refuse(counts.index[counts[side] == 0], side, "has no words", "drop these pairs")
+    return counts
 
 
 def length_balance(words):
@@ -35,5 +35,5 @@ def length_balance(words):
 
 
 def log_length_ratio(words):
-    """log(words of chosen / words of rejected), lowest kept: pairs that prefer the shorter answer, the second reading."""
+    """log(words of chosen / words of rejected), lowest kept: pairs that prefer the shorter answer. The second reading."""
     return np.log(words["chosen"] / words["rejected"])

@@ -1,5 +1,7 @@
 """Rules that build pairs anew from the policy's samples: they return a pairs table, not scores of a given one."""
 
+from operator import itemgetter
+
 import numpy as np
 import pandas as pd
 from datasets import Dataset
@@ -12,11 +14,11 @@ from pdsel.rules import Rule, needs
 from pdsel.rules.rewards import SPOT
 from pdsel.selection import random_scores, select
 
-BUILT_ASPECT = "built"  # these pairs have no label of one aspect
+BUILT_ASPECT = "built"  # these pairs are not labelled on one aspect
 
 
 def rejection_sampled(pairs, margins, samples, sample_opinions, *, share, seed=0, threshold=0.7, temperature=1.0):
-    """RS-DPO (2402.10038): every two samples of a prompt whose rewards differ enough, sigma(dr / temperature) > threshold.
+    """RS-DPO (2402.10038): every two samples of one prompt whose rewards differ enough, sigma(dr / temperature) > threshold.
 
     From a summary. The paper trains on all of them, with a threshold of its choice; for the same budget as the rules on given
     pairs, a random draw of `round(share * n)` of them, or all if there are fewer. Our reading: the reward is the sum of the
@@ -43,12 +45,12 @@ def rejection_sampled(pairs, margins, samples, sample_opinions, *, share, seed=0
         `pair_id, prompt_id, prompt, chosen, rejected, aspect`; the aspect is "built".
     """
     reward = (sample_opinions / margins[list(sample_opinions)].abs().quantile(QUANTILE)).sum(axis=1).to_numpy()
-    rows = []
+    duels = []
     for prompt, places in _places(samples):
         for i in places:
             passing = expit((reward[i] - reward[places]) / temperature) > threshold
-            rows += [(prompt, i, j) for j, passed in zip(places, passing, strict=True) if passed]
-    return _budgeted(_table(samples, rows), round(share * len(pairs)), seed)
+            duels += [(prompt, i, j) for j in places[passing]]
+    return _budgeted(_table(samples, duels), round(share * len(pairs)), seed)
 
 
 def sweet_spot_pairs(pairs, samples, sample_rewards, *, share, seed=0, spot=SPOT):
@@ -58,12 +60,13 @@ def sweet_spot_pairs(pairs, samples, sample_rewards, *, share, seed=0, spot=SPOT
     draws hundreds of samples and then takes the worst of five for mu - 2 sigma; with few, as here, the nearest is often the
     worst. A random draw of the prompts meets the budget, which may be more than there are prompts: then all.
     """
-    reward, rows = sample_rewards.to_numpy(), []
+    reward, duels = sample_rewards.to_numpy(), []
     for prompt, places in _places(samples):
-        mine = reward[places]
-        target = mine.mean() + spot * mine.std()
-        rows.append((prompt, places[int(np.argmax(mine))], places[int(np.argmin(np.abs(mine - target)))]))
-    return _budgeted(_table(samples, rows), round(share * len(pairs)), seed)
+        own_rewards = reward[places]
+        target = own_rewards.mean() + spot * own_rewards.std()
+        best, nearest = int(np.argmax(own_rewards)), int(np.argmin(np.abs(own_rewards - target)))
+        duels.append((prompt, places[best], places[nearest]))
+    return _budgeted(_table(samples, duels), round(share * len(pairs)), seed)
 
 
 BUILT = {
@@ -73,7 +76,7 @@ BUILT = {
 
 
 def build(name, signals, *, share, seed=0):
-    """The pairs a rule of `BUILT` makes; `signals` as for `pdsel.rules.score`."""
+    """The pairs that a rule of `BUILT` makes; `signals` is as for `pdsel.rules.score`."""
     if name not in BUILT:
         raise DataError(f"rule={name!r}: use one of {list(BUILT)}")
     wanted = needs(BUILT[name].score)
@@ -82,17 +85,17 @@ def build(name, signals, *, share, seed=0):
 
 
 def _places(samples):
-    """Prompt ids in order, each with the positions of its samples, those that repeat another's text left out."""
+    """The prompt ids in order, each with the positions of its samples; repeated and empty texts are left out."""
     first = ~samples.reset_index().duplicated(["prompt_id", "response"]).to_numpy()
     usable = first & (samples["response"].str.strip() != "").to_numpy()
     places = pd.Series(np.flatnonzero(usable), index=samples.index[usable])
     return [(prompt, group.to_numpy()) for prompt, group in places.groupby(level=0)]
 
 
-def _table(samples, rows):
-    """A pairs table from (prompt_id, position of chosen, position of rejected)."""
+def _table(samples, duels):
+    """A pairs table from tuples of a prompt's id, the position of chosen and the position of rejected."""
     prompts, responses = samples["prompt"].to_numpy(), samples["response"].to_numpy()
-    table = [
+    pairs = [
         {
             "prompt_id": prompt,
             "prompt": prompts[i],
@@ -100,15 +103,16 @@ def _table(samples, rows):
             "rejected": responses[j],
             "aspect": BUILT_ASPECT,
         }
-        for prompt, i, j in rows
+        for prompt, i, j in duels
         if i != j
     ]
-    if not table:
+    if not pairs:
         raise DataError("samples: no two of a prompt differ enough. Remedy: a lower threshold, or more samples")
-    ids = [pair_id(row["prompt"], row["chosen"], row["rejected"], row["aspect"]) for row in table]
-    return Dataset.from_list(
-        [{"pair_id": name} | row for name, row in sorted(zip(ids, table, strict=True), key=lambda item: item[0])]
-    )
+    named = []
+    for pair in pairs:
+        name = pair_id(pair["prompt"], pair["chosen"], pair["rejected"], pair["aspect"])
+        named.append({"pair_id": name} | pair)
+    return Dataset.from_list(sorted(named, key=itemgetter("pair_id")))
 
 
 def _budgeted(table, size, seed):

@@ -1,11 +1,13 @@
-"""Rules on last-layer features: which pairs tell a linear model most."""
+"""Rules on last-layer features: which pairs tell a linear model the most."""
 
 import numpy as np
 import pandas as pd
 
+from pdsel.checks import DataError
 from pdsel.rules.margins import BETA, implicit
 
 RIDGE = 1.0  # the prior information, as a multiple of the mean squared feature
+MOST_WORK = 1e12  # n * n * d of a greedy design: a quarter of an hour on one core
 
 
 def d_optimal(features, probe_logps, reference_logps, *, beta=BETA, ridge=RIDGE):
@@ -23,15 +25,27 @@ def d_optimal(features, probe_logps, reference_logps, *, beta=BETA, ridge=RIDGE)
     probe_logps, reference_logps : pandas.DataFrame, shape (n, 2)
     beta, ridge : float
 
+    Raises
+    ------
+    ValueError
+        For so many pairs that the design, which takes time in proportion to n * n * d, would take hours.
+
     Examples
     --------
-    Two alike long features and a short one across: the second long one adds less than the short one does.
+    Two long features are alike and a short one is across them: the second long one adds less than the short one does.
 
     >>> features = pd.DataFrame([[3.0, 0.0], [3.0, 0.0], [0.0, 2.0]], index=["p", "q", "r"])
     >>> none = pd.DataFrame(0.0, index=features.index, columns=["chosen", "rejected"])
     >>> d_optimal(features, none, none, ridge=0.1).to_dict()
     {'p': 0.0, 'q': 2.0, 'r': 1.0}
     """
+    n, d = features.shape
+    if n * n * d > MOST_WORK:
+        hours, most = n * n * d / MOST_WORK / 4, int((MOST_WORK / d) ** 0.5)
+        raise DataError(
+            f"features: a D-optimal design of {n} pairs with {d} features each takes about {hours:.1f} hours. Remedy: leave "
+            f"this rule out, or score a random sample of at most {most} pairs"
+        )
     margin = implicit(probe_logps, reference_logps, beta=beta).loc[features.index].to_numpy()
     informative = beta * np.exp(-0.5 * (np.logaddexp(0, margin) + np.logaddexp(0, -margin)))  # beta sqrt(mu (1 - mu))
     order = greedy_design(informative[:, None] * features.to_numpy(dtype=float), ridge)
@@ -41,7 +55,7 @@ def d_optimal(features, probe_logps, reference_logps, *, beta=BETA, ridge=RIDGE)
 
 
 def greedy_design(rows, ridge):
-    """Positions of rows in the order that adds most to log det(ridge I + sum x x'); ties to the first.
+    """The positions of the rows in the order that adds most to log det(ridge I + sum x x'); ties go to the first.
 
     Parameters
     ----------

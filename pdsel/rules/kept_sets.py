@@ -1,4 +1,4 @@
-"""What kept sets hold, and how alike they are."""
+"""What the kept sets are like, and how similar they are to each other."""
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ from pdsel.rules.baselines import words
 
 
 def kept_quality(pairs, kept, gaps=None):
-    """What every rule's kept pairs are like; the last row is all pairs.
+    """What the pairs that each rule keeps are like; the last row is of all pairs.
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ def kept_quality(pairs, kept, gaps=None):
     kept : pandas.DataFrame
         `method, pair_id`, see `pdsel.rules.keep_all`.
     gaps : pandas.DataFrame, optional
-        The truth's, with `utility`, by `pair_id` (`pdsel.evaluation.judges.gold_gaps`): adds `wrong` and `utility`.
+        The true gaps, with a column `utility`, by `pair_id` (`pdsel.evaluation.judges.gold_gaps`): adds `wrong` and `utility`.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def _row(facts):
 
 
 def overlap(kept):
-    """Jaccard similarity of every two kept sets, in [0, 1].
+    """The Jaccard similarity of every two kept sets, in [0, 1].
 
     >>> kept = pd.DataFrame({"method": list("aabb"), "pair_id": list("pqqr")})
     >>> overlap(kept).loc["a", "b"].round(3)
@@ -59,7 +59,7 @@ def overlap(kept):
 
 
 def family_tree(similarity):
-    """Average linkage of rules by 1 - overlap, for scipy's dendrogram.
+    """The average linkage of the rules by 1 - overlap, for scipy's dendrogram.
 
     Returns
     -------

@@ -13,8 +13,8 @@ def entropy_then_certainty(pairs, sample_logps, probe_logps, reference_logps, *,
     """Active preference learning (2402.08114), highest kept: prompts of high entropy first, then pairs of high certainty.
 
     Entropy is -1/N sum log pi(y_n | x) over the policy's own samples y_n, in nats of whole responses: with this sign, high
-    means unsure. A public implementation (APL in sail-sg/oat) leaves the minus out and so keeps the prompts that the policy
-    is surest of. Certainty is |implicit margin|, the largest kept, as there. The paper draws a large batch, keeps part by
+    means unsure. A public implementation (APL in sail-sg/oat) omits the minus sign and so keeps the prompts that the policy
+    is most certain of. Certainty is |implicit margin|, the largest kept, as there. The paper draws a large batch, keeps part by
     entropy and of these the most certain ones; how large a part is our reading (`first`). Pairs that the first stage drops
     come after all others.
 
@@ -34,7 +34,7 @@ def entropy_then_certainty(pairs, sample_logps, probe_logps, reference_logps, *,
 def given_entropy_then_certainty(probe_logps, reference_logps, *, first=FIRST):
     """Active preference learning (2402.08114) without samples, highest kept: entropy over the two given responses.
 
-    Our reading, for where sampling is dear: the given responses are not the policy's own.
+    Our reading, for cases where sampling is expensive: the given responses are not the policy's own.
     """
     entropy = -reference_logps[["chosen", "rejected"]].mean(axis=1)
     return _two_stages(entropy, implicit(probe_logps, reference_logps).abs(), first)
@@ -46,9 +46,9 @@ def _two_stages(entropy, certainty, first):
 
 
 def perplexity(reference_logps, tokens):
-    """exp of the mean nats a token of the chosen response, lowest kept; "PPL(high)" keeps the other end.
+    """The chosen response's perplexity, exp of its mean nats per token; lowest kept, and "PPL(high)" keeps the other end.
 
-    A baseline of several papers, which differ about the end.
+    A baseline of several papers, which disagree about the end.
 
     >>> logps = pd.DataFrame({"chosen": [-2 * np.log(4)], "rejected": [-1.0]}, index=["p"])
     >>> perplexity(logps, pd.DataFrame({"chosen": [2], "rejected": [1]}, index=["p"])).round(9).tolist()
@@ -62,8 +62,8 @@ def difficulty_margin(reference_logps, tokens, unprompted_nll, *, of="perplexity
 
     Instruction-following difficulty (2308.12032) is how hard a response is with its prompt over how hard it is without: low
     where the prompt helps to predict it. The paper and its released code (`data_by_IFD.py`) divide mean losses, `of="loss"`;
-    its authors' Superfiltering (2402.00530) divides perplexities, `of="perplexity"`, which no loss near 0 can blow up. For
-    pairs no paper fixes the sign; both ends are here.
+    its authors' Superfiltering (2402.00530) divides perplexities, `of="perplexity"`, which no loss near 0 can blow up. No
+    paper fixes the sign for pairs, so both ends are here.
 
     >>> index, tokens = ["p"], pd.DataFrame({"chosen": [2], "rejected": [1]}, index=["p"])
     >>> logps = pd.DataFrame({"chosen": [-2.0], "rejected": [-3.0]}, index=index)  # losses 1 and 3

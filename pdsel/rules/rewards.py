@@ -10,7 +10,7 @@ def chosen_quality(pooled_rewards):
     """The reward of the chosen response, highest kept (*What Matters in Data for DPO*, 2508.18312).
 
     From the abstract: what is chosen matters most, what is rejected little. The score is our reading. A Bradley-Terry reward
-    is known up to a constant of the prompt only; compared over prompts as it is, as usual.
+    is known only up to a constant per prompt; as is usual, it is compared across prompts all the same.
 
     >>> chosen_quality(pd.DataFrame({"chosen": [2.0], "rejected": [5.0]}, index=["p"])).tolist()
     [2.0]

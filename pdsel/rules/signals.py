@@ -5,6 +5,9 @@ A signal is a function whose parameters name what it needs: other signals, or `p
 in `SIGNALS`. `pdsel.rules.store.Signals` computes and keeps them.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +29,23 @@ SEED_SHARE = 0.3  # of the prompts whose pairs train the probe
 REPEATS = 2  # of the two-fold split behind the held-out losses
 SAMPLES = 8  # a prompt, at temperature 1
 MAX_LENGTH = 1024  # tokens of a text that are read, as `response_logps` reads them
-SETTINGS = {
-    "dpo": DPO,
-    "seed share": SEED_SHARE,
-    "repeats": REPEATS,
-    "samples": [SAMPLES, NEW_TOKENS],
-    "max length": MAX_LENGTH,
-}
+
+
+class Cost(IntEnum):
+    """What computing a signal asks for, from the least to the most; each includes those before it."""
+
+    READING = 1  # the texts, and a pass of the base model over them
+    REWARD = 2  # one reward of whole responses, and samples to give it to
+    TRAINING = 3  # policies that are trained on the pairs only to look at them
+    ASPECTS = 4  # labels of several aspects, and a reward of each
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A function of other signals, and what it asks for."""
+
+    compute: Callable
+    cost: Cost
 
 
 def aspect_models(pairs, base, seed, proxies, folder):
@@ -201,26 +214,32 @@ def _sample_rewards(proxy, samples, sample_logps):
 
 
 SIGNALS = {
-    function.__name__: function
-    for function in (
-        words,
-        aspect_models,
-        margins,
-        pooled_model,
-        pooled_rewards,
-        pooled,
-        reference_logps,
-        tokens,
-        unprompted_nll,
-        probe,
-        probe_logps,
-        policy,
-        policy_logps,
-        held_out_losses,
-        features,
-        samples,
-        sample_logps,
-        sample_rewards,
-        sample_opinions,
-    )
+    "words": Signal(words, Cost.READING),
+    "aspect_models": Signal(aspect_models, Cost.ASPECTS),
+    "margins": Signal(margins, Cost.ASPECTS),
+    "pooled_model": Signal(pooled_model, Cost.REWARD),
+    "pooled_rewards": Signal(pooled_rewards, Cost.REWARD),
+    "pooled": Signal(pooled, Cost.REWARD),
+    "reference_logps": Signal(reference_logps, Cost.READING),
+    "tokens": Signal(tokens, Cost.READING),
+    "unprompted_nll": Signal(unprompted_nll, Cost.READING),
+    "probe": Signal(probe, Cost.TRAINING),
+    "probe_logps": Signal(probe_logps, Cost.TRAINING),
+    "policy": Signal(policy, Cost.TRAINING),
+    "policy_logps": Signal(policy_logps, Cost.TRAINING),
+    "held_out_losses": Signal(held_out_losses, Cost.TRAINING),
+    "features": Signal(features, Cost.READING),
+    "samples": Signal(samples, Cost.REWARD),
+    "sample_logps": Signal(sample_logps, Cost.REWARD),
+    "sample_rewards": Signal(sample_rewards, Cost.REWARD),
+    "sample_opinions": Signal(sample_opinions, Cost.ASPECTS),
 }
+
+
+def cost(names):
+    """The highest cost of any of these signals; the pairs themselves only have to be read.
+
+    >>> cost(["pairs", "pooled"])
+    <Cost.REWARD: 2>
+    """
+    return max((SIGNALS[name].cost for name in names if name in SIGNALS), default=Cost.READING)

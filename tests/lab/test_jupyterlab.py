@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 180  # for anything to happen, on a busy machine
 BEFORE = {  # a notebook to open: what has to be run before it, with which parameters
     "00_idea": {},
-    "03_selection": {"01_data": {"n_prompts": 60}, "02_proxies": {"compare_with": ""}},
+    "03_selection": {"01_data": {"n_prompts": 60}, "02_proxies": {}},
 }
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 FLAGS = [

@@ -1,4 +1,4 @@
-"""Can a judge be trusted: does the order of the outputs sway it, and does an answer that reads no prompt win?"""
+"""Can a judge be trusted: does the order of the outputs sway it, and does an answer that ignores the prompt win?"""
 
 import numpy as np
 import pandas as pd
@@ -89,7 +89,7 @@ def position_bias(listed_first, listed_second):
 
 
 def flip_rate(listed_first, listed_second):
-    """How often the two orders name different winners, in percent; a tie in either order is no flip.
+    """How often the two orders name different winners, in percent; a tie in either order is not a flip.
 
     Two flips in opposite directions cancel in `position_bias`, not here. Arguments and result are as there.
 
@@ -104,7 +104,7 @@ def flip_rate(listed_first, listed_second):
 def null_win_rates(judge, prompts, baseline_outputs, texts=NULLS):
     """The win rates of models that answer the same to everything: with an honest judge none wins.
 
-    A judge that such an answer persuades measures something else than quality, and no win rate by it can be believed.
+    A judge that prefers such an answer does not measure quality, and none of its win rates can be believed.
     A weak baseline is wrong so often that saying nothing beats it now and then: expect small rates, not zero. The check
     has teeth: notebook 05 shows reward models of the notes world that take "unsure" for better than the base model.
 

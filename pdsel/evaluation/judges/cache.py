@@ -28,7 +28,7 @@ def answer_key(base_url, body):
 class AnswerCache:
     """Answers by key in one SQLite file, which threads and processes of a machine may share.
 
-    An answer is committed when it is stored, so that a killed run loses those under way and no others.
+    An answer is committed when it is stored, so a killed run loses only the answers that were under way.
     """
 
     def __init__(self, connection):

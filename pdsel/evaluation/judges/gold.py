@@ -13,7 +13,7 @@ def gold_judge(prompts, outputs, baseline_outputs, *, noise=NOISE):
     """The judge of the notes world: how probably an unbiased rater, who errs as the raters do, prefers the output.
 
     The probability is Phi((u - u_baseline) / (sqrt(2) * noise)), with u the gold utility: sure where the difference is
-    plain, near one half where no rater could see it. It has none of the raters' taste for length.
+    plain, near one half where no rater could see it. Unlike the raters, it does not favour length.
 
     Parameters
     ----------

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from pdsel.checks import DataError, refuse, some
+from pdsel.data.messages import is_text, text_of
 from pdsel.evaluation.judges.cache import AnswerCache, answer_key
 from pdsel.evaluation.judges.endpoint import Endpoint, JudgeError, Traffic, Unreadable
-from pdsel.evaluation.judges.prompt import TEMPLATE, check_template, fill, is_text, load_template, read_answer, text_of
+from pdsel.evaluation.judges.prompt import TEMPLATE, check_template, fill, load_template, read_answer
 
 __all__ = ["JudgeError", "LLMJudge", "load_template"]
 

@@ -37,13 +37,13 @@ Which model gave the better answer? Reply with its name alone, m or M, and nothi
     },
 ]
 
-_NAMED = re.compile(r"(?<![\w'’])[mM](?![\w'’])")  # the m of "I'm sorry" is no choice
+_NAMED = re.compile(r"(?<![\w'’])[mM](?![\w'’])")  # the m of "I'm sorry" is not a choice
 
 
 def load_template(path):
     """A ChatML text file as chat messages, such as the prompts that alpaca_eval ships.
 
-    Our own wording is the default. Who wants numbers that compare with AlpacaEval's leaderboard needs its very prompt,
+    Our own wording is the default. Numbers that compare with AlpacaEval's leaderboard need exactly its prompt,
     `alpaca_eval/evaluators_configs/alpaca_eval_clf_gpt4_turbo/alpaca_eval_clf.txt` of an installed alpaca_eval, and the
     leaderboard's judge. The prompt has to name its models `m` (`output_1`) and `M` (`output_2`), as that one does.
 
@@ -88,30 +88,6 @@ def fill(template, instruction, output_1, output_2):
     return [
         {**message, "content": pattern.sub(lambda found: texts[found[1]], message["content"])} for message in template
     ]
-
-
-def is_text(text):
-    """Whether it is a text, or a list of chat messages with texts."""
-    if isinstance(text, list) and text:
-        return all(isinstance(part, dict) and isinstance(part.get("content"), str) for part in text)
-    return isinstance(text, str)
-
-
-def text_of(text):
-    """A prompt or output as text: strings as they are, one chat message by its content, several with their roles.
-
-    >>> text_of([{"role": "user", "content": "Hello"}])
-    'Hello'
-    >>> print(text_of([{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Good day"}]))
-    user: Hello
-    <BLANKLINE>
-    assistant: Good day
-    """
-    if isinstance(text, str):
-        return text
-    if len(text) == 1:
-        return text[0]["content"]
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in text)
 
 
 def read_answer(answer):

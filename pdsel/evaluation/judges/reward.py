@@ -7,6 +7,7 @@ from scipy.special import expit
 from transformers import AutoModelForSequenceClassification
 
 from pdsel.checks import DataError, refuse
+from pdsel.data.messages import as_answer
 from pdsel.engine.models import SAFE, device, load_tokenizer, quiet
 from pdsel.engine.scoring import BATCH_TOKENS, encode, response_lengths, score_texts
 from pdsel.proxies import REWARDS
@@ -105,9 +106,7 @@ def _judge(rewards):
 
 def _as_response(prompt, output):
     """The output as the prompt's kind wants it: a string, or the assistant's message."""
-    if isinstance(prompt, str) or not isinstance(output, str):
-        return output
-    return [{"role": "assistant", "content": output}]
+    return output if isinstance(prompt, str) else as_answer(output)
 
 
 def _load_reward(model):

@@ -1,0 +1,81 @@
+"""Options of training are checked by name at the first door: a typo is refused before any text is read."""
+
+import inspect
+from dataclasses import fields
+from difflib import get_close_matches
+from functools import wraps
+
+from pdsel.checks import DataError
+
+OURS = ["lora_rank", "save_steps", "accelerate"]  # of every training, beside the fields of TRL's config
+USUAL = {  # what other libraries call our options
+    "lr": "learning_rate",
+    "bs": "batch_size",
+    "train_batch_size": "batch_size",
+    "num_epochs": "epochs",
+    "n_epochs": "epochs",
+    "max_len": "max_length",
+    "max_seq_length": "max_length",
+    "random_state": "seed",
+    "rank": "lora_rank",
+    "lora_r": "lora_rank",
+    "grad_accum": "gradient_accumulation_steps",
+}
+
+
+def check_options(names, allowed):
+    """Refuse the first name that is not allowed, and say which one is nearest.
+
+    Parameters
+    ----------
+    names, allowed : iterable of str
+
+    Raises
+    ------
+    ValueError
+
+    >>> check_options(["batchsize"], ["batch_size", "epochs"])
+    Traceback (most recent call last):
+    pdsel.checks.DataError: batchsize: there is no such option. Remedy: did you mean batch_size?
+    """
+    allowed = sorted(allowed)
+    for name in names:
+        if name in allowed:
+            continue
+        nearest = get_close_matches(name, allowed, n=1)
+        if USUAL.get(name) in allowed:
+            nearest = [USUAL[name]]
+        remedy = f"did you mean {nearest[0]}?" if nearest else "see pdsel.training for the options there are"
+        raise DataError(f"{name}: there is no such option. Remedy: {remedy}")
+
+
+def options_of(function, config_class):
+    """The keywords of a training function: its own, ours, and the fields of TRL's config.
+
+    >>> from trl import SFTConfig
+    >>> {"seed", "lora_rank", "warmup_steps"} <= options_of(lambda pairs, *, seed=0, **training: None, SFTConfig)
+    True
+    """
+    own = {
+        name
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind.name != "VAR_KEYWORD"
+    }
+    return own | set(OURS) | {field.name for field in fields(config_class) if field.init}
+
+
+def trains_with(config_class):
+    """Decorate a training function so that its keywords are checked before it does anything; it gets `.options`."""
+
+    def decorate(function):
+        allowed = options_of(function, config_class)
+
+        @wraps(function)
+        def checked(*args, **options):
+            check_options(options, allowed)
+            return function(*args, **options)
+
+        checked.options = allowed
+        return checked
+
+    return decorate

@@ -1,0 +1,109 @@
+"""`make run`: the graph of notebooks, the main table as soon as it is there, and the comparison with the reference."""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from pdsel.checks import DataError
+from pdsel.pipeline.compare import compare
+from pdsel.pipeline.profiles import find_profile, load_profile
+
+LOCK = Path(".snakemake", "make-run.lock")
+TARGETS = ("table", "all")  # the main table first, then what it does not need
+
+
+def run(profile, *, cores="all", gpu_jobs=1, targets=TARGETS, arguments=()):
+    """Run the graph of a profile, in the repository's root; returns the exit status.
+
+    Parameters
+    ----------
+    profile : str
+        The name of a file in `notebooks/profiles`, or the path of one.
+    cores : str or int
+        How many Snakemake may use.
+    gpu_jobs : int
+        How many jobs that need a GPU run at once.
+    targets : sequence of str
+        Rules or files to make, one after the other.
+    arguments : sequence of str
+        Further arguments for Snakemake, such as `--dry-run`.
+    """
+    path = find_profile(profile)
+    load_profile(path, notebooks="notebooks")  # a mistake in it is said in one line, before Snakemake starts
+    results = Path("results", "local", path.stem)
+    lock = _lock()
+    for target in targets:
+        command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", str(cores)]
+        command += ["--resources", f"gpu={gpu_jobs}", "--rerun-incomplete", "--show-failed-logs", "--nolock"]
+        command += [*arguments, "--config", f"profile={profile}", "--", target]
+        status = _finish(command, lock)
+        if status:
+            return status
+        table = results / "tables" / "table1.md"
+        if target == "table" and table.exists():
+            print(table.read_text(), flush=True)
+    if "all" in targets and "--dry-run" not in arguments:
+        report(path.stem)
+        print(f"Tables and figures: {results}. Executed notebooks: {results}/local/notebooks, and those of each run")
+        print(
+            f"in {results}/*/local/notebooks. Read next: make lab NOTEBOOK=06_results, then 03b_rules, 11_paper_claims."
+        )
+    return 0
+
+
+def report(name):
+    """Print how a run compares with the reference; returns whether it is the same."""
+    run_folder, reference = Path("results", "local", name), Path("results", name)
+    if not reference.is_dir():
+        print(f"Nothing to compare with: there is no reference {reference}.")
+        return False
+    try:
+        comparison = compare(run_folder, reference)
+    except DataError as error:
+        print(f"No comparison: {error}")
+        return False
+    print(comparison)
+    return comparison.same
+
+
+def publish(name):
+    """Make the finished run of a profile the reference: everything of it but its `local` folders."""
+    run_folder, reference = Path("results", "local", name), Path("results", name)
+    if not (run_folder / "manifest.json").exists():
+        raise DataError(f"{run_folder} holds no finished run. Remedy: make run PROFILE={name}")
+    for path in [path for path in reference.rglob("*") if path.is_file()]:
+        name_within = path.relative_to(reference)
+        if "local" not in name_within.parts and not (run_folder / name_within).exists():
+            path.unlink()  # the new run has no such file
+    shutil.copytree(run_folder, reference, dirs_exist_ok=True, ignore=shutil.ignore_patterns("local", "*.partial"))
+    print(f"The run in {run_folder} is the reference now: git diff --stat {reference} shows what changed.")
+
+
+def _lock():
+    """Hold a lock that no second run in this folder can have.
+
+    The system lets it go when the program ends, however it ends, so nothing needs unlocking after a kill.
+    """
+    LOCK.parent.mkdir(exist_ok=True)
+    lock = open(LOCK, "w")  # noqa: SIM115 - held until the program ends
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError("make run is already at work in this folder: wait for it, or stop it first") from None
+    except OSError as error:
+        print(f"This file system has no locks ({error}): start no second make run in this folder.", file=sys.stderr)
+    return lock
+
+
+def _finish(command, lock):
+    """The exit status of a command, which holds the lock as well: it may outlive this program."""
+    process = subprocess.Popen(command, pass_fds=[lock.fileno()])
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.wait()  # Snakemake was interrupted, too, and stops its jobs
+        print("\nStopped. The same command resumes.", file=sys.stderr)
+        return os.EX_TEMPFAIL

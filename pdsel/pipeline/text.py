@@ -1,0 +1,301 @@
+"""Frames of results as text: Markdown tables, and the sentences of README and the notebooks."""
+
+import pandas as pd
+
+from pdsel.data.markdown import markdown as markdown  # beside the other texts for those who write them
+from pdsel.evaluation.estimates import interval
+from pdsel.experiments.study_tables import length_gains, length_means, over_seeds
+
+ORDER = ["SFT", "OVA", "AVG", "ALL", "DMPO", "RAND", "RAF", "PD(rati.)", "PD", "PD(high)"]
+ASPECTS = ["instruction_following", "honesty", "truthfulness", "helpfulness"]
+# Llama-3.1-8B on UltraFeedback, 30 % kept; from a public summary of the paper.
+PUBLISHED = pd.DataFrame(
+    {
+        "WR": [7.08, 14.35, 16.63, 15.18, 19.42, 14.72, 19.64, 18.85, 21.00],
+        "LC": [14.00, 19.96, 22.21, 21.14, 24.73, 19.56, 23.34, 25.38, 26.11],
+        "AW": [0.64, 1.00, 1.15, 1.08, 1.25, 1.02, 1.18, 1.23, 1.24],
+        "GPU hours": [0.0, 33.6, 33.6, 33.6, 42.1, 10.1, 16.2, 10.1, 18.6],
+    },
+    index=pd.Index(ORDER[:-1], name="method"),
+)
+
+
+def estimate(row, digits=1):
+    """The columns `value, low, high` of a row as text.
+
+    >>> estimate({"value": 0.5, "low": 0.25, "high": 0.75}, digits=2)
+    '0.50 [0.25, 0.75]'
+    """
+    return interval(row["value"], row["low"], row["high"], digits=digits)
+
+
+def mean(row, column, digits=2, signed=False):
+    """A mean over seeds as text, alone where one seed gives no interval; columns as `over_seeds` names them.
+
+    >>> mean({"spearman": 0.7, "spearman_low": 0.6, "spearman_high": 0.8}, "spearman")
+    '0.70 [0.60, 0.80]'
+    """
+    return interval(row[column], row[f"{column}_low"], row[f"{column}_high"], digits=digits, signed=signed)
+
+
+def percent(row, column):
+    """The mean of a share as text, in percent.
+
+    A share lies in [0, 1]; a t-interval over few seeds may reach beyond, and is cut.
+
+    >>> percent({"accuracy": 0.97, "accuracy_low": 0.9, "accuracy_high": 1.04}, "accuracy")
+    '97.0 [90.0, 100.0]'
+    """
+    low, high = max(100 * row[f"{column}_low"], 0), min(100 * row[f"{column}_high"], 100)
+    return interval(100 * row[column], low, high)
+
+
+def main_rows(table, costs, conflict):
+    """Table 1 of one conflict level as text, with the published numbers in the last column.
+
+    Parameters
+    ----------
+    table, costs : pandas.DataFrame
+        From `main_table` and `load_costs` of `pdsel.pipeline.report`.
+    conflict : float
+    """
+    rows = []
+    for method, group in table[table["conflict"] == conflict].groupby("method", observed=True):
+        metrics = group.set_index("metric")
+        utility, score = "unknown", ""
+        if "utility" in metrics.index:
+            utility = estimate(metrics.loc["utility"], digits=3)
+        if "winning_score" in metrics.index:
+            score = estimate(metrics.loc["winning_score"], digits=2)
+        rows.append(
+            {
+                "method": method,
+                "gold utility": utility,
+                "win rate vs SFT (%)": estimate(metrics.loc["win_rate"]),
+                "length-controlled (%)": estimate(metrics.loc["length_controlled_win_rate"]),
+                "winning score vs OVA": score,
+                "length (characters)": f"{metrics.loc['characters', 'value']:.0f}",
+                "training (s)": f"{costs.loc[method, 'training_seconds']:.0f}",
+                "selection (s)": f"{costs.loc[method, 'selection_seconds']:.0f}",
+                "paper: WR, LC (%), AW": _published(method),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _published(method):
+    if method not in PUBLISHED.index:
+        return ""
+    return ", ".join(f"{PUBLISHED.loc[method, metric]:.2f}" for metric in ("WR", "LC", "AW"))
+
+
+def aspect_rows(table, conflict):
+    """The mean gold score of each method's outputs on every aspect at one conflict level; empty for other judges.
+
+    `table`: from `pdsel.pipeline.report.main_table`.
+    """
+    names = [name for name in ASPECTS if name in set(table["metric"])]
+    scores = table[(table["conflict"] == conflict) & table["metric"].isin(names)]
+    text = scores.assign(text=[estimate(row, digits=3) for row in scores.to_dict("records")])
+    wide = text.pivot(index="method", columns="metric", values="text").reindex(columns=names)
+    return wide.rename(columns=lambda name: name.replace("_", " ")).rename_axis(columns=None).reset_index()
+
+
+def null_rows(rates):
+    """How often constant answers win under each judge; empty where no judge was audited.
+
+    `rates`: from `pdsel.pipeline.report.load_nulls`.
+    """
+    if rates.empty:
+        return pd.DataFrame()
+    table = rates.assign(text=[estimate(row) for row in rates.to_dict("records")])
+    wide = table.pivot(index="null", columns="judge", values="text")
+    wide = wide.loc[rates["null"].unique(), rates["judge"].unique()]
+    return wide.rename_axis("constant answer").rename(columns=f"{{}}: wins (%){_over(rates)}".format).reset_index()
+
+
+def null_note(rates):
+    """The strongest constant under each judge, as a sentence."""
+    best = rates.loc[rates.groupby("judge", sort=False)["value"].idxmax()]
+    parts = [f"{row['value']:.0f} % under {row['judge']} ({row['null']})" for row in best.to_dict("records")]
+    return f"The strongest of these constants wins {', '.join(parts)}{_over(rates)}."
+
+
+def _over(rates):
+    """What the rates are means over, where there are several runs."""
+    n_runs = rates["runs"].max()
+    return f", mean of {n_runs} runs" if n_runs > 1 else ""
+
+
+def headline(table, conflict):
+    """The numbers to expect, as a sentence; `table`: from `pdsel.pipeline.report.main_table`."""
+    win_rates = table[(table["conflict"] == conflict) & (table["metric"] == "win_rate")].set_index("method")
+    trained_on = {
+        "PD": "PD's share of the pairs",
+        "RAND": "a random share of the same size",
+        "PD(high)": "the most conflicting share",
+        "ALL": "all pairs",
+    }
+    parts = []
+    for method, what in trained_on.items():
+        if method in win_rates.index:
+            parts.append(f"on {what} {estimate(win_rates.loc[method])} %")
+    over = "prompts and seeds" if win_rates["seeds"].max() > 1 else "prompts"
+    return (
+        f"At {100 * conflict:.0f} % conflict, win rates against SFT on held-out prompts: trained {', '.join(parts)} "
+        f"(95 % intervals over {over})."
+    )
+
+
+def length_note(outcomes, table, conflict, method="PD", baseline="SFT"):
+    """How far a method's length-controlled win rate can be trusted, as a sentence: how often its outputs are the shorter."""
+    at_level = outcomes[outcomes["conflict"] == conflict]
+    length = at_level.pivot(index=["seed", "prompt_id"], columns="method", values="characters")
+    shorter = 100 * (length[method] < length[baseline]).mean()
+    longer = 100 * (length[method] > length[baseline]).mean()
+    metrics = table[(table["conflict"] == conflict) & (table["method"] == method)].set_index("metric")
+    plain, level = estimate(metrics.loc["win_rate"]), estimate(metrics.loc["length_controlled_win_rate"])
+    caveat = ", which is an extrapolation: hence the wide interval" if max(shorter, longer) > 90 else ""
+    return (
+        f"{method}'s outputs are shorter than {baseline}'s on {shorter:.0f} % of the prompts and longer on {longer:.0f} %. "
+        f"Its win rate is {plain} %, and {level} % at equal length{caveat}."
+    )
+
+
+def work_of_runs(manifests):
+    """What the stages of a results folder cost, as a sentence; `manifests`: from `gather_manifests`."""
+    stages = manifests["stages"].values()
+    steps = sum(stage["facts"].get("steps", 0) for stage in stages)
+    machine = next(iter(stages))["environment"]
+    versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("torch", "transformers", "trl"))
+    devices = ", ".join(sorted({stage["environment"]["device"] for stage in stages}))
+    return (
+        f"The run's {len(stages)} stages did {manifests['job_seconds'] / 60:.1f} minutes of work in all ({steps} steps of DPO) "
+        f"on {devices}, {machine['threads']} thread a job; Python {machine['python']}, {versions}."
+    )
+
+
+def work_of_grid(policies, manifests):
+    """What the policies of a grid cost, as a sentence.
+
+    Parameters
+    ----------
+    policies : pandas.DataFrame
+        A row per policy: `training_seconds`, `selection_seconds`, `steps` and its settings.
+    manifests : dict
+        From `pdsel.pipeline.report.gather_manifests`.
+    """
+    # Rules that need the same proxies share them.
+    shared = policies.drop_duplicates(["seed", "conflict", "n_pairs", "proxies", "selection_seconds"])
+    training, selection = policies["training_seconds"].sum() / 3600, shared["selection_seconds"].sum() / 3600
+    versions = next(iter(manifests["stages"].values()))["environment"]["versions"]
+    return (
+        f"The grid is {len(policies)} policies and {policies['steps'].sum():,} steps of DPO: {training:.1f} hours of "
+        f"training and {selection:.1f} of proxies, one thread each, "
+        f"not counting worlds, outputs and judging. torch {versions['torch']}, transformers {versions['transformers']}, "
+        f"trl {versions['trl']}."
+    )
+
+
+def proxy_rows(proxies):
+    """The study of kinds, sizes and shares, a row per setting.
+
+    `proxies`: rows of `pdsel.experiments.proxy_studies.proxy_cell`, a row per seed, setting and aspect.
+    """
+    setting = ["base", "kind", "share"]
+    tokens_of_seed = proxies.groupby([*setting, "seed"], sort=False)["n_tokens"].sum()
+    tokens = tokens_of_seed.groupby(setting, sort=False).mean()
+    rows = []
+    for row in over_seeds(proxies, setting, ["accuracy", "calibration_error", "spearman", "wrong_kept"]).to_dict(
+        "records"
+    ):
+        rows.append(
+            {
+                "base": row["base"],
+                "kind": row["kind"],
+                "p_r": f"{row['share']:g}",
+                "right on others' pairs (%)": percent(row, "accuracy"),
+                "calibration error": mean(row, "calibration_error"),
+                "PD's rank correlation": mean(row, "spearman"),
+                "wrong labels kept (%)": percent(row, "wrong_kept"),
+                "training tokens (k)": f"{tokens.loc[row['base'], row['kind'], row['share']] / 1000:.0f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def length_rows(length):
+    """The study of length, a row per kind and mitigation; `length`: see `length_means`."""
+    rows = []
+    for row in length_means(length).to_dict("records"):
+        rows.append(
+            {
+                "kind": row["kind"],
+                "mitigation": row["setting"],
+                "correlation above the truth's": mean(row, "excess", signed=True),
+                "its size": mean(row, "distance"),
+                "right on others' pairs (%)": percent(row, "accuracy"),
+                "wrong labels kept (%)": percent(row, "wrong_kept"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def length_verdict(length):
+    """Bullets: the bias of the raters, then for each kind its own, and the remedy that takes most of it off, with its interval.
+
+    `length`: see `length_means`.
+    """
+    gains = length_gains(length)
+    raters = (length["raters_length"] - length["truth_length"]).mean()
+    lines = [
+        f"The raters' correlation with length is {raters:+.2f} above the truth's, mean over aspects: the bias to remove."
+    ]
+    for kind, means in length_means(length).groupby("kind", sort=False):
+        lines.append(_remedy(kind, means.set_index("setting"), gains[gains["kind"] == kind].set_index("setting")))
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _remedy(kind, means, gains):
+    """The sentence on one kind of proxies; both frames have a row per setting."""
+    best = gains.loc[gains["gain"].idxmax()]
+    surely = "surely" if best["gain_low"] > 0 else "but the interval over seeds does not exclude zero"
+    before, after = means.loc["none"], means.loc[best.name]
+    plus, minus = (gains.loc[gains.index.str.contains(sign), "gain"].mean() for sign in ("plus", "minus"))
+    return (
+        f"*{kind}*: {before['excess']:+.2f} from the truth's without a remedy, {before['distance']:.2f} in size. Most is taken "
+        f"off by {best.name}: {mean(best, 'gain')}, {surely}; accuracy on the others' pairs goes from "
+        f"{100 * before['accuracy']:.1f} to {100 * after['accuracy']:.1f} %, wrong labels kept from "
+        f"{100 * before['wrong_kept']:.1f} to {100 * after['wrong_kept']:.1f} %. "
+        f"Penalties take off {plus:+.2f} with *plus* and {minus:+.2f} with *minus*, mean over rho."
+    )
+
+
+def failure_rows(failures):
+    """The failures, a row per case: what PD is worth, and in how many worlds a warning was given.
+
+    `failures`: rows of `pdsel.experiments.proxy_studies.failure_cell`.
+    """
+    failures = failures.assign(warned=failures["seen_warning"].astype(object).fillna("") != "")
+    warned_worlds = failures.groupby(["case", "seed"], sort=False)["warned"].any()
+    rows = []
+    for row in over_seeds(failures, ["case"], ["spearman", "wrong_all", "wrong_kept"]).to_dict("records"):
+        of_case = failures[failures["case"] == row["case"]]
+        worlds = warned_worlds.loc[row["case"]]
+        rows.append(
+            {
+                "case": row["case"],
+                "PD's rank correlation": mean(row, "spearman"),
+                "wrong labels, all (%)": percent(row, "wrong_all"),
+                "wrong labels, kept (%)": percent(row, "wrong_kept"),
+                "worlds with a warning": f"{worlds.sum()} of {len(worlds)}",
+                "warned about": _some_or_count(of_case.loc[of_case["warned"], "aspect"], of_case["aspect"].nunique()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _some_or_count(aspects, n_aspects):
+    """The names of aspects, or how many they are where a list would be long."""
+    names = sorted(aspects.unique())
+    return ", ".join(names) if len(names) < 5 else f"{len(names)} of {n_aspects} aspects"
