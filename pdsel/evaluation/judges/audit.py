@@ -201,8 +201,8 @@ def audit_judges(judges, prompts, outputs, baseline_outputs, *, truth=None):
             sure = np.asarray(truth) - 0.5
             agrees = (orders.mean(axis=1) - 0.5) * sure > 0
             rows[name]["agrees with the truth (%)"] = 100 * agrees[sure != 0].mean()
-    # Adding zero turns -0.0 into 0.0.
-    return pd.DataFrame.from_dict(rows, orient="index") + 0.0
+    # A sum of rounding errors is no preference, and adding zero turns -0.0 into 0.0.
+    return pd.DataFrame.from_dict(rows, orient="index").round(9) + 0.0
 
 
 def null_outputs(prompts, text):
