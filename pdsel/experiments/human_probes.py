@@ -21,6 +21,10 @@ from pdsel.rules.aspects import divergence
 from pdsel.selection import random_scores, select
 
 CHOSEN = "chosen"
+JUDGES = ("others", "overall")  # who may oppose a label
+OPPOSED_COLUMNS = ["data", "pairs", "features", "rule", "right", "n"] + [
+    f"{judge}{end}" for judge in JUDGES for end in ("", "_low", "_high")
+]
 SETS = {  # name: the sets of blocks to choose from
     CHOSEN: CANDIDATES,
     **{" + ".join(blocks): [blocks] for blocks in CANDIDATES},
