@@ -6,6 +6,7 @@ every prompt has its own stream of random numbers.
 
 import hashlib
 from collections import Counter
+from dataclasses import dataclass
 from itertools import takewhile
 
 import numpy as np
@@ -84,7 +85,9 @@ def generate(
     ['food moss']
     """
     stop = [stop] if isinstance(stop, str) else list(stop)
-    _check_options(max_new_tokens, temperature, top_p, stop, batch_size, engine)
+    decoding = Decoding(max_new_tokens, temperature, top_p, stop, batch_size, dtype)
+    if engine not in ENGINES:
+        raise DataError(f"engine={engine!r}: use one of {list(ENGINES)}")
     if isinstance(prompts, str):
         raise DataError("prompts is one string. Remedy: give a list, [prompt]")
     prompts = list(prompts)
@@ -99,34 +102,40 @@ def generate(
         for text, prompt in zip(texts, prompts, strict=True)
     ]
     _check_lengths(ids, max_new_tokens, _context(model))
-    outputs = ENGINES[engine](
-        model,
-        tokenizer,
-        ids,
-        draw_keys(texts, seed),
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        stop=stop,
-        batch_size=batch_size,
-        dtype=dtype,
-    )
+    outputs = ENGINES[engine](model, tokenizer, ids, draw_keys(texts, seed), decoding)
     return [cut(output, stop).strip() for output in outputs]
 
 
-def _check_options(max_new_tokens, temperature, top_p, stop, batch_size, engine):
-    if max_new_tokens < 1:
-        raise DataError(f"max_new_tokens={max_new_tokens}: generate at least one token")
-    if not 0 <= temperature < float("inf"):
-        raise DataError(f"temperature={temperature}: 0 is greedy, larger is more random")
-    if not 0 < top_p <= 1:
-        raise DataError(f"top_p={top_p}: keep a share in (0, 1]")
-    if not all(isinstance(word, str) and word for word in stop):
-        raise DataError(f"stop={stop}: give non-empty strings")
-    if batch_size < 1:
-        raise DataError(f"batch_size={batch_size}: a batch holds at least one prompt")
-    if engine not in ENGINES:
-        raise DataError(f"engine={engine!r}: use one of {list(ENGINES)}")
+@dataclass(frozen=True)
+class Decoding:
+    """How every prompt is answered; the fields are explained at `generate`."""
+
+    max_new_tokens: int
+    temperature: float
+    top_p: float
+    stop: list
+    batch_size: int
+    dtype: object
+
+    def __post_init__(self):
+        if self.max_new_tokens < 1:
+            raise DataError(f"max_new_tokens={self.max_new_tokens}: generate at least one token")
+        if not 0 <= self.temperature < float("inf"):
+            raise DataError(f"temperature={self.temperature}: 0 is greedy, larger is more random")
+        if not 0 < self.top_p <= 1:
+            raise DataError(f"top_p={self.top_p}: keep a share in (0, 1]")
+        if not all(isinstance(word, str) and word for word in self.stop):
+            raise DataError(f"stop={self.stop}: give non-empty strings")
+        if self.batch_size < 1:
+            raise DataError(f"batch_size={self.batch_size}: a batch holds at least one prompt")
+
+    def logits_processors(self, keys, start):
+        """The logits processors of a batch whose prompts end at `start`; none for greedy decoding."""
+        if self.temperature == 0:
+            return []
+        nucleus = [TopPLogitsWarper(self.top_p)] if self.top_p < 1 else []
+        draw = SeededDraw(keys, self.max_new_tokens, start)
+        return [TemperatureLogitsWarper(float(self.temperature)), *nucleus, draw]
 
 
 def prompt_texts(tokenizer, prompts):
@@ -238,13 +247,13 @@ class StopStrings(StoppingCriteria):
         return torch.tensor([any(word in text for word in self.stop) for text in texts], device=input_ids.device)
 
 
-def _transformers(model, tokenizer, ids, keys, *, max_new_tokens, temperature, top_p, stop, batch_size, dtype):
-    net = load_causal(model, dtype=dtype).to(device()).eval()
-    ends = end_tokens(tokenizer, stop, net.generation_config.eos_token_id)
+def _transformers(model, tokenizer, ids, keys, decoding):
+    net = load_causal(model, dtype=decoding.dtype).to(device()).eval()
+    ends = end_tokens(tokenizer, decoding.stop, net.generation_config.eos_token_id)
     pad = tokenizer.pad_token_id or 0
     # Set on the model, too: `net.generate` fills gaps from the model's own config, which may hold a temperature.
     net.generation_config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
         pad_token_id=pad,
         eos_token_id=ends or None,
@@ -252,8 +261,8 @@ def _transformers(model, tokenizer, ids, keys, *, max_new_tokens, temperature, t
     )
     order = sorted(range(len(ids)), key=lambda i: (-len(ids[i]), i))
     outputs = {}
-    for first in tqdm(range(0, len(order), batch_size), desc="generating", leave=False):
-        batch = order[first : first + batch_size]
+    for first in tqdm(range(0, len(order), decoding.batch_size), desc="generating", leave=False):
+        batch = order[first : first + decoding.batch_size]
         rows = [torch.tensor(ids[i]) for i in batch]
         inputs = pad_sequence(rows, batch_first=True, padding_value=pad, padding_side="left").to(net.device)
         mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True, padding_side="left")
@@ -262,8 +271,8 @@ def _transformers(model, tokenizer, ids, keys, *, max_new_tokens, temperature, t
             inputs,
             attention_mask=mask.to(net.device),
             generation_config=net.generation_config,
-            logits_processor=_sampling([keys[i] for i in batch], temperature, top_p, max_new_tokens, width),
-            stopping_criteria=[StopStrings(tokenizer, stop, width)] if stop else [],
+            logits_processor=decoding.logits_processors([keys[i] for i in batch], width),
+            stopping_criteria=[StopStrings(tokenizer, decoding.stop, width)] if decoding.stop else [],
         )[:, width:]
         for i, row in zip(batch, new.tolist(), strict=True):
             before_end = list(takewhile(lambda token: token not in ends, row))
@@ -271,15 +280,7 @@ def _transformers(model, tokenizer, ids, keys, *, max_new_tokens, temperature, t
     return [outputs[i] for i in range(len(ids))]
 
 
-def _sampling(keys, temperature, top_p, steps, start):
-    """The logits processors of a batch; none for greedy decoding."""
-    if temperature == 0:
-        return []
-    nucleus = [TopPLogitsWarper(top_p)] if top_p < 1 else []
-    return [TemperatureLogitsWarper(float(temperature)), *nucleus, SeededDraw(keys, steps, start)]
-
-
-def _vllm(model, tokenizer, ids, keys, *, max_new_tokens, temperature, top_p, stop, batch_size, dtype):
+def _vllm(model, tokenizer, ids, keys, decoding):
     """Written and tested against vLLM's documented interface (`LLM`, `SamplingParams`, prompts of token ids) only."""
     try:
         import vllm
@@ -288,17 +289,17 @@ def _vllm(model, tokenizer, ids, keys, *, max_new_tokens, temperature, top_p, st
             "engine='vllm': the package vllm is not installed. Remedy: `pip install vllm` in an environment of "
             "its own (it pins torch), or engine='transformers'"
         ) from error
-    ends = end_tokens(tokenizer, stop)  # vLLM adds those of the model's generation config
+    ends = end_tokens(tokenizer, decoding.stop)  # vLLM adds those of the model's generation config
     settings = {
-        "temperature": temperature,
-        "top_p": top_p,
-        "max_tokens": max_new_tokens,
-        "stop": stop,
+        "temperature": decoding.temperature,
+        "top_p": decoding.top_p,
+        "max_tokens": decoding.max_new_tokens,
+        "stop": decoding.stop,
         "stop_token_ids": ends,
     }
     prompts = [{"prompt_token_ids": row} for row in ids]
     sampling = [vllm.SamplingParams(**settings, seed=key) for key in keys]
-    requests = vllm.LLM(model=str(model), dtype=dtype, seed=0).generate(prompts, sampling)
+    requests = vllm.LLM(model=str(model), dtype=decoding.dtype, seed=0).generate(prompts, sampling)
     return [request.outputs[0].text for request in requests]
 
 

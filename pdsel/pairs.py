@@ -11,7 +11,7 @@ from datasets import Features, Value
 
 from pdsel.checks import DataError, check_pairs, refuse, refuse_repeated, refuse_reserved, require_columns
 from pdsel.data.gaps import mean_gap, rating_gaps
-from pdsel.data.scratch import write_table
+from pdsel.data.large_tables import write_table
 from pdsel.data.subsets import random_key, subsample, supply
 from pdsel.ratings import check_ratings
 

@@ -11,6 +11,7 @@ from tqdm.auto import tqdm
 
 from pdsel.artifacts import slug
 from pdsel.checks import DataError, refuse
+from pdsel.data.scratch import lasting_scratch_folder
 from pdsel.engine import processes
 from pdsel.engine.features import pair_features
 from pdsel.engine.launch import launch
@@ -19,7 +20,6 @@ from pdsel.engine.options import check_options
 from pdsel.engine.probes import CANDIDATES, blocks_of, load_probe, train_probe
 from pdsel.engine.proxy_sample import training_ids
 from pdsel.engine.scoring import classifier_rewards, response_lengths, response_logps
-from pdsel.engine.scratch import lasting_scratch_folder
 from pdsel.engine.shared_proxy import name_aspect, named_pairs, named_start
 from pdsel.pairs import check_pairs
 from pdsel.selection import POOLED

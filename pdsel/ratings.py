@@ -34,6 +34,7 @@ from pdsel.data.cleaning import (
     refuse_repeats,
     text_key,
 )
+from pdsel.data.large_tables import write_table
 from pdsel.data.layouts import (
     RATING_REMEDY,
     find_files,
@@ -44,7 +45,6 @@ from pdsel.data.layouts import (
     read_prompts,
     read_rating,
 )
-from pdsel.data.scratch import write_table
 from pdsel.data.sources import SOURCES
 
 __all__ = ["check_ratings", "check_responses", "load_ratings", "prompt_id", "read_rating"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, Features, List, Value
 
-from pdsel.data import cleaning, scratch, sources
+from pdsel.data import cleaning, large_tables, sources
 from pdsel.pairs import make_pairs, relabel, supply
 from pdsel.ratings import check_ratings, load_ratings
 
@@ -515,8 +515,8 @@ def test_a_helpsteer_row_without_a_response_is_named(tmp_path):
 
 @pytest.mark.parametrize("at_once", [1, 7, 1000])
 def test_large_tables_are_on_disk_and_equal(monkeypatch, rated_file, ratings, pairs, at_once):
-    monkeypatch.setattr(scratch, "BATCH", at_once)
-    monkeypatch.setattr(scratch, "IN_MEMORY", 0)
+    monkeypatch.setattr(large_tables, "BATCH", at_once)
+    monkeypatch.setattr(large_tables, "IN_MEMORY", 0)
     large = load_ratings(rated_file)
     large_pairs = make_pairs(large)
     again = relabel(large_pairs)
@@ -533,8 +533,8 @@ def test_texts_are_never_in_memory_as_a_whole(monkeypatch, tmp_path):
     ]
     path = write(tmp_path / "large.jsonl", rows)
     del rows
-    monkeypatch.setattr(scratch, "BATCH", 10)
-    monkeypatch.setattr(scratch, "IN_MEMORY", 0)
+    monkeypatch.setattr(large_tables, "BATCH", 10)
+    monkeypatch.setattr(large_tables, "IN_MEMORY", 0)
     tracemalloc.start()
     pairs = make_pairs(load_ratings(path))
     _, peak = tracemalloc.get_traced_memory()
@@ -548,25 +548,14 @@ def test_small_tables_need_no_file(ratings, pairs):
 
 def test_a_table_of_no_rows_can_be_written():
     features = Features({"text": Value("string"), "texts": List(Value("string"))})
-    assert len(scratch.write_table([], features)) == 0
-
-
-def test_what_a_killed_process_left_is_swept_and_what_a_running_one_holds_stays(tmp_path):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    left, held = (tmp_path / f"{scratch.PREFIX}{process}-x" for process in (gone.pid, os.getpid()))
-    others = tmp_path / "datasets"
-    for folder in (left, held, others):
-        folder.mkdir()
-    scratch._sweep(tmp_path)
-    assert not left.exists() and held.exists() and others.exists()
+    assert len(large_tables.write_table([], features)) == 0
 
 
 def test_two_tables_never_share_a_cache(monkeypatch):
-    monkeypatch.setattr(scratch, "IN_MEMORY", 0)
+    monkeypatch.setattr(large_tables, "IN_MEMORY", 0)
     features = Features({"text": Value("string")})
     doubled = [
-        scratch.write_table([{"text": text}], features).map(lambda row: {"text": 2 * row["text"]}) for text in "ab"
+        large_tables.write_table([{"text": text}], features).map(lambda row: {"text": 2 * row["text"]}) for text in "ab"
     ]
     assert [table["text"][0] for table in doubled] == ["aa", "bb"]
 

@@ -54,8 +54,8 @@ def seen(monkeypatch):
     """What reaches the engine: ids, keys and settings, with `engine="spy"`."""
     calls = []
 
-    def spy(model, tokenizer, ids, keys, **settings):
-        calls.append(SimpleNamespace(ids=ids, keys=keys, settings=settings))
+    def spy(model, tokenizer, ids, keys, decoding):
+        calls.append(SimpleNamespace(ids=ids, keys=keys, decoding=decoding))
         return ["x"] * len(ids)
 
     monkeypatch.setitem(generation.ENGINES, "spy", spy)

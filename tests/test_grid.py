@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +88,12 @@ def test_a_policy_is_trained_on_what_its_rule_keeps(stored):
 
 def test_what_is_stored_is_read_not_computed(stored, monkeypatch):
     folder, cells, (outcomes, table, _) = stored
-    monkeypatch.setattr(grid, "policy_cell", None)
+
+    @wraps(grid.policy_cell)
+    def never(cell, folder):
+        raise AssertionError("computed again")
+
+    monkeypatch.setattr(grid, "policy_cell", never)
     again, same, _ = grid.run_policies(cells[::-1], folder)
     pd.testing.assert_frame_equal(table.iloc[::-1].reset_index(drop=True), same)
     assert len(again) == len(outcomes)
@@ -116,8 +121,20 @@ def test_processes_started_by_a_grid_draw_no_bars(monkeypatch):
 def test_the_same_cell_gives_the_same_bytes_elsewhere(stored, tmp_path):
     folder, cells, _ = stored
     grid.run_policies([cells[-1]], tmp_path)
-    name = f"policy-{cells[-1].name}.parquet"
+    name = next(tmp_path.glob("policy-*.parquet")).name
     assert digest(tmp_path / name) == digest(folder / name)
+
+
+def test_a_cell_of_other_code_libraries_or_models_is_not_read(stored, monkeypatch):
+    folder, cells, _ = stored
+    assert grid.is_stored(cells[0], folder)
+    with monkeypatch.context() as patch:
+        patch.setattr("pdsel.__version__", "another")
+        assert not grid.is_stored(cells[0], folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(grid, "base_digest", lambda name: f"another {name}")
+        assert not grid.is_stored(cells[0], folder)
+    assert grid.is_stored(cells[0], folder)
 
 
 def test_rules_that_share_proxies_share_their_training(stored):

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pdsel import fit_proxies, train_dpo
+from pdsel.data.scratch import scratch_folder, sweep
 from pdsel.engine.errors import TrainingError, check_weights
 from pdsel.engine.run_folder import RECORD, run_folder
-from pdsel.engine.scratch import scratch_folder, sweep
 from pdsel.engine.training_run import OffsetRun
 from pdsel.notesworld import BASE_MODEL
 

@@ -7,7 +7,6 @@ from pdsel.checks import DataError
 __all__ = [
     "answer_text",
     "as_answer",
-    "is_blank",
     "is_chat",
     "is_text",
     "last_user_turn",

@@ -1,94 +1,90 @@
-"""Tables that are written row by row, since their texts may be larger than memory; nothing is left behind."""
+"""Scratch folders: beside the cached data sets, never in the temp folder, and swept after a kill.
+
+The temp folder is memory on many machines, and a model or a data set may fill it. The cache of `datasets` lies where
+large data are expected.
+"""
 
 import atexit
 import os
 import platform
 import shutil
 import tempfile
-from functools import cache
+from contextlib import contextmanager
 from pathlib import Path
 
 import datasets
-from datasets import Dataset
-from datasets.arrow_writer import ArrowWriter
-
-IN_MEMORY = 64 << 20  # bytes of a table that is read back into memory
-BATCH = 100  # rows that are written at once: chats may be long
-PREFIX = f"pdsel-{platform.node()}-"
 
 
-def write_table(rows, features):
-    """A table of rows, of which only a few are in memory at a time.
-
-    Each table has a folder of its own, so that no two tables ever share what `datasets` caches beside them.
-    (`Dataset.from_generator` would name its cache by the generator, which does not know the data that it closes over; it
-    also draws a bar and hides the errors of the generator in its own.)
+@contextmanager
+def scratch_folder(purpose):
+    """A new folder that is removed when the body ends.
 
     Parameters
     ----------
-    rows : iterable of dict
-        Each with the columns of the features.
-    features : datasets.Features
+    purpose : str
+        Part of the folder's name, for whoever finds it.
 
-    Returns
-    -------
-    datasets.Dataset
-        In memory up to 64 MiB, else memory-mapped from a file that is removed when the process ends.
+    Yields
+    ------
+    Path
 
-    Examples
-    --------
-    >>> from datasets import Features, Value
-    >>> write_table(({"text": text} for text in ("one", "two")), Features({"text": Value("string")}))["text"][:]
-    ['one', 'two']
+    >>> with scratch_folder("example") as folder:
+    ...     folder.is_dir()
+    True
+    >>> folder.exists()
+    False
     """
-    folder = tempfile.mkdtemp(dir=_scratch_folder())
-    path = Path(folder, "table.arrow")
-    with ArrowWriter(path=str(path), features=features, writer_batch_size=BATCH) as writer:
-        for row in rows:
-            writer.write(row)
-        writer.finalize()
-    if path.stat().st_size > IN_MEMORY:
-        return Dataset.from_file(str(path))
-    table = Dataset.from_file(str(path), in_memory=True)
-    shutil.rmtree(folder)
-    return table
-
-
-@cache
-def _scratch_folder():
-    """A folder that lives as long as the process, beside the caches of `datasets`: /tmp is memory on many machines."""
-    root = Path(datasets.config.HF_DATASETS_CACHE)
-    prefix = f"{PREFIX}{os.getpid()}-"
+    folder = _new_folder(purpose)
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        _sweep(root)
-        folder = tempfile.mkdtemp(prefix=prefix, dir=root)
-    except OSError:
-        # The home is read-only.
-        folder = tempfile.mkdtemp(prefix=prefix)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def lasting_scratch_folder(purpose):
+    """A new folder that is removed when this process ends."""
+    folder = _new_folder(purpose)
     atexit.register(_remove, folder, os.getpid())
     return folder
 
 
-def _sweep(root):
-    """Remove what killed processes of this machine left behind."""
-    for folder in root.glob(f"{PREFIX}*-*"):
-        process = folder.name.removeprefix(PREFIX).split("-")[0]
-        if process.isdigit() and not _is_running(int(process)):
+def _new_folder(purpose):
+    root = Path(datasets.config.HF_DATASETS_CACHE)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        sweep(root)
+        return Path(tempfile.mkdtemp(prefix=f"{_ours()}{os.getpid()}.{purpose}-", dir=root))
+    except OSError:  # a home that can only be read
+        return Path(tempfile.mkdtemp(prefix=f"pdsel-{purpose}-"))
+
+
+def sweep(root):
+    """Remove the scratch folders of this machine's processes that are gone; another machine may share the cache."""
+    for folder in root.glob(f"{_ours()}*"):
+        owner = folder.name.removeprefix(_ours()).split(".")[0]
+        if owner.isdigit() and not is_running(int(owner)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_running(process):
+def _ours():
+    return f"pdsel-scratch.{platform.node().replace('.', '-')}."
+
+
+def _remove(folder, owner):
+    if os.getpid() == owner:  # a forked worker that exits must not take its parent's files along
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_running(process):
+    """Whether there is a process of this id.
+
+    >>> is_running(os.getpid())
+    True
+    """
     try:
         os.kill(process, 0)  # signal 0 only asks
     except ProcessLookupError:
         return False
     except PermissionError:
-        return True
+        pass
     return True
-
-
-def _remove(folder, owner):
-    # A forked worker that exits must not take its parent's tables along.
-    if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)

@@ -1,1 +1,6 @@
-"""torch and TRL: models, scoring, trainers, a training run and its folder. Knows no PD, no rule and no experiment."""
+"""torch and TRL: everything that touches a model.
+
+What may live here: loading models, reading texts with them (log-probabilities, rewards, features), TRL's trainers and our
+changes to them, a training run with its folder, checkpoints and errors, and processes under `accelerate launch`. Nothing
+here knows what PD, a rule or an experiment is: the engine gets pairs and numbers, and gives models and numbers.
+"""

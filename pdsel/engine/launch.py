@@ -27,10 +27,10 @@ import yaml
 from datasets import Dataset, load_from_disk
 
 from pdsel.checks import DataError
+from pdsel.data.scratch import is_running, scratch_folder
 from pdsel.engine import processes
 from pdsel.engine.errors import TrainingError
 from pdsel.engine.models import quiet
-from pdsel.engine.scratch import is_running, scratch_folder
 
 CONFIGS = Path(__file__).parent / "accelerate"
 LAST_LINES = 30  # of the log, when a job fails without saying why

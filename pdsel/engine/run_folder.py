@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from pdsel.checks import DataError
+from pdsel.data.scratch import is_running
 from pdsel.engine import processes
 from pdsel.engine.errors import TrainingError
 from pdsel.engine.models import quiet
-from pdsel.engine.scratch import is_running
 
 RECORD = "training.json"  # is written last, so a folder that holds it is a finished run
 

@@ -4,24 +4,22 @@ Every cell draws its own world from its seed, so cells can run in any order, on 
 share, such as the margins of a world's proxies, is a signal (see `pdsel.rules.store`) and computed once for a folder.
 """
 
-import json
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from multiprocessing import active_children, get_context
-from pathlib import Path
 
 import pandas as pd
 from datasets import Dataset
 from tqdm.auto import tqdm
 
-from pdsel.artifacts import save_table, writing
 from pdsel.data.eval_prompts import family_prompts
-from pdsel.engine.scratch import scratch_folder
+from pdsel.data.scratch import scratch_folder
+from pdsel.data.store import Store
 from pdsel.evaluation.judges.gold import gold_gaps, gold_judge, gold_scores
-from pdsel.experiments.proxy_studies import make_world
+from pdsel.experiments.proxy_studies import base_digest, make_world
 from pdsel.generation import generate
 from pdsel.notesworld import BASE_MODEL, draw_prompts, model_path
 from pdsel.notesworld.settings import NEW_TOKENS
@@ -29,13 +27,14 @@ from pdsel.pairs import flip_labels
 from pdsel.ratings import prompt_id
 from pdsel.rules import RULES, needs, score
 from pdsel.rules.alternatives import ALTERNATIVES, train_alternative
+from pdsel.rules.built import build
 from pdsel.rules.methods import FULL
+from pdsel.rules.signals import aspect_models
 from pdsel.rules.store import Signals, pairs_for
 from pdsel.selection import select
 from pdsel.training import train_dmpo, training_log
 
 N_PROMPTS, N_FAMILY = 500, 100  # held-out prompts, and prompts of each of the five families
-CELL_VERSION = 1  # raise it when the same settings give other numbers, so that stored cells are computed again
 
 
 @dataclass(frozen=True)
@@ -220,23 +219,27 @@ def _in_processes(groups, folder, jobs):
             raise
 
 
-def _paths(cell, folder):
-    return Path(folder, f"policy-{cell.name}.parquet"), Path(folder, f"policy-{cell.name}.json")
-
-
 def is_stored(cell, folder):
-    return _paths(cell, folder)[1].exists()
+    """Whether a cell is in the folder, computed by this code with these libraries and models."""
+    return _store(folder).holds("policy", _determined_by(cell))
 
 
 def stored_cell(cell, folder):
-    """The outcomes and facts of a cell, computed where they are not stored."""
-    table, record = _paths(cell, folder)
-    if not record.exists():
-        judged, facts = policy_cell(cell, folder)
-        save_table(judged, table)
-        with writing(record) as scratch:
-            scratch.write_text(json.dumps(facts))
-    return pd.read_parquet(table), json.loads(record.read_text())
+    """What `policy_cell` returns, computed where it is not stored."""
+    return _store(folder).computed("policy", _determined_by(cell), partial(policy_cell, cell, folder))
+
+
+def _store(folder):
+    rules = [rule.score for rule in RULES.values()]
+    code = (policy_cell, make_world, pairs_for, score, build, train_alternative, aspect_models, *rules)
+    return Store(folder, model=base_digest("notesworld"), code=code)
+
+
+def _determined_by(cell):
+    """The settings of a cell, and the content of the model that its proxies start from where that is another one."""
+    if cell.proxies and "base" in cell.proxies:
+        return cell.settings | {"base of proxies": base_digest(cell.proxies["base"])}
+    return cell.settings
 
 
 @contextmanager

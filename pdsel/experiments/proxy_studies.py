@@ -4,16 +4,16 @@ Every cell makes its own world from its seed, so cells can run in any order, on 
 cells; `run_cells` computes those that are missing.
 """
 
-import hashlib
-import json
 import tempfile
+from functools import cache, partial
 from pathlib import Path
 
 import pandas as pd
 from tqdm.auto import tqdm
 
-from pdsel.artifacts import writing
+from pdsel.artifacts import model_digest
 from pdsel.data.gaps import rating_gaps
+from pdsel.data.store import Store
 from pdsel.diagnostics import diagnose
 from pdsel.experiments.proxy_quality import divergence_quality, held_out_accuracy, proxy_quality
 from pdsel.notesworld import model_path, write_ratings
@@ -168,7 +168,8 @@ def run_cells(cells, compute, folder):
     compute : callable
         `compute(**cell) -> list of dict`.
     folder : str or Path
-        A file a cell, written when the cell is done, so that a killed run resumes. Delete it after changing the code.
+        Keeps a file per cell, written when the cell is done, so that a killed run resumes. See `pdsel.data.store`: cells of
+        other code, libraries or base models are not read.
 
     Returns
     -------
@@ -183,16 +184,18 @@ def run_cells(cells, compute, folder):
     0  2       4
     1  3       9
     """
-    tables = []
+    rows = []
     for cell in tqdm(cells, desc=compute.__name__):
-        key = hashlib.sha256(json.dumps([compute.__name__, cell], sort_keys=True).encode()).hexdigest()[:16]
-        path = Path(folder, f"{key}.json")
-        if not path.exists():
-            rows = [cell | row for row in compute(**cell)]
-            with writing(path) as scratch:
-                scratch.write_text(json.dumps(rows))
-        tables += json.loads(path.read_text())
-    return pd.DataFrame(tables)
+        store = Store(folder, model=base_digest(cell.get("base", "notesworld")), code=(compute, proxy_quality))
+        for row in store.computed(compute.__name__, cell, partial(compute, **cell)):
+            rows.append(cell | row)
+    return pd.DataFrame(rows)
+
+
+@cache
+def base_digest(name):
+    """The digest of a model that proxies start from: "notesworld", or a path. It is taken once, as it reads every byte."""
+    return model_digest(model_path(name))
 
 
 def length_settings(penalties, balances, *, crossed=False):
