@@ -79,7 +79,8 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 endif
 
 run: env  ## run every notebook, the main table first, and compare with the reference; run it again to resume
-	@$(RUN_OFFLINE) $(PIPELINE) run $(PROFILE) --cores $(CORES) --gpu-jobs $(GPU_JOBS) --targets '$(TARGETS)' -- $(SNAKEMAKE_ARGS)
+	@$(RUN_OFFLINE) $(PIPELINE) run $(PROFILE) --cores $(CORES) --gpu-jobs $(GPU_JOBS) --targets '$(TARGETS)' \
+	  --snakemake='$(SNAKEMAKE_ARGS)'
 
 compare: env  ## say what differs between your run of PROFILE and the committed reference; fails where something does
 	@$(PIPELINE) compare $(PROFILE)

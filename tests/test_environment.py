@@ -4,6 +4,7 @@ import ast
 import importlib.metadata
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from pdsel.pipeline.__main__ import parse
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -235,3 +238,12 @@ def test_citation_is_of_this_version():
     assert citation["license"] == PROJECT["license"]
     assert [each["name"] for each in citation["authors"]] == [each["name"] for each in PROJECT["authors"]]
     assert any(entry["value"] == "arXiv:2508.07638" for entry in citation["references"][0]["identifiers"])
+
+
+@pytest.mark.parametrize("more", ["", "--dry-run", "--dry-run --forceall"])
+def test_the_command_of_make_run_is_one_that_the_pipeline_knows(more):
+    printed = make("--dry-run", "run", f"SNAKEMAKE_ARGS={more}").replace("\\\n", " ")
+    line = next(line for line in printed.splitlines() if "-m pdsel.pipeline run" in line)
+    words = shlex.split(line)
+    given = parse(words[words.index("pdsel.pipeline") + 1 :])
+    assert (given.command, given.profile, given.snakemake) == ("run", "mini", more)

@@ -318,7 +318,7 @@ def test_official_files_lack_columns_and_have_more(tmp_path, suffix):
         ('[{"instruction": "a", "output": "b"}, {"output": 3}]', "column missing: 1 \\(first: instruction\\)"),
         ('[{"instruction": "a", "output": 3}]', "output is no text in row: 1 \\(first: 0\\)"),
         ("[]", "holds no rows"),
-        ("{", "is no json"),
+        ("{", "is not json"),
         ('{"instruction": "a", "output": "b"}', "holds no rows"),
     ],
 )

@@ -1,6 +1,7 @@
 """The commands that `make` calls: `python -m pdsel.pipeline run|compare|publish|plan|readme|base ...`."""
 
 import argparse
+import shlex
 import sys
 
 from pdsel.checks import DataError
@@ -13,7 +14,7 @@ def parse(arguments=None):
     parser = argparse.ArgumentParser(prog="python -m pdsel.pipeline", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in {
-        "run": "run the graph of a profile; arguments after -- are Snakemake's",
+        "run": "run the graph of a profile",
         "compare": "compare the run of a profile with the reference; exit with 1 where they differ",
         "publish": "make the run of a profile the reference",
         "plan": "say what runs of profiles will take",
@@ -27,7 +28,7 @@ def parse(arguments=None):
     choices["run"].add_argument("--cores", default="all")
     choices["run"].add_argument("--gpu-jobs", default="1")
     choices["run"].add_argument("--targets", default="table all")
-    choices["run"].add_argument("snakemake", nargs="*")
+    choices["run"].add_argument("--snakemake", default="", help="more for Snakemake, such as --snakemake=--dry-run")
     choices["plan"].add_argument("profiles", nargs="+")
     choices["base"].add_argument("folder", nargs="?", help="where the model goes; default: the shipped one's folder")
     for name in SHAPE:
@@ -50,7 +51,7 @@ def _run(given):
     from pdsel.pipeline.run import run
 
     options = {"cores": given.cores, "gpu_jobs": given.gpu_jobs, "targets": given.targets.split()}
-    return run(given.profile, **options, arguments=given.snakemake)
+    return run(given.profile, **options, arguments=shlex.split(given.snakemake))
 
 
 def _compare(given):

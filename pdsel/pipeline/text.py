@@ -162,15 +162,19 @@ def length_note(outcomes, table, conflict, method="PD", baseline="SFT"):
     )
 
 
+BEHIND_THE_TABLE = ("01_data", "02_proxies", "03_selection", "04_dpo", "05_evaluation")
+
+
 def work_of_runs(manifests):
-    """What the stages of a results folder cost, as a sentence; `manifests`: from `gather_manifests`."""
-    stages = manifests["stages"].values()
+    """What the stages behind the main table cost, as a sentence; `manifests`: from `gather_manifests`."""
+    stages = [stage for stage in manifests["stages"].values() if stage["stage"].startswith(BEHIND_THE_TABLE)]
+    seconds = sum(stage["seconds"] for stage in stages)
     steps = sum(stage["facts"].get("steps", 0) for stage in stages)
-    machine = next(iter(stages))["environment"]
+    machine = stages[0]["environment"]
     versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("torch", "transformers", "trl"))
     devices = ", ".join(sorted({stage["environment"]["device"] for stage in stages}))
     return (
-        f"The run's {len(stages)} stages did {manifests['job_seconds'] / 60:.1f} minutes of work in all ({steps} steps of DPO) "
+        f"The {len(stages)} stages behind the table did {seconds / 60:.1f} minutes of work in all ({steps} steps of DPO) "
         f"on {devices}, {machine['threads']} thread a job; Python {machine['python']}, {versions}."
     )
 
