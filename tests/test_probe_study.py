@@ -10,9 +10,10 @@ from pdsel.artifacts import load_table
 from pdsel.experiments.probe_study import CHOSEN, SETS, probe_cell, probe_cells, uncertainty_cell
 from pdsel.experiments.proxy_studies import run_cells
 from pdsel.experiments.study_tables import over_seeds
-from pdsel.pipeline.text import probe_rows
+from pdsel.pipeline.text import markdown, probe_rows
 
-TOY = Path(__file__).parent.parent / "results" / "toy"
+ROOT = Path(__file__).parent.parent
+TOY = ROOT / "results" / "toy"
 SMALL = {"seed": 7, "n_pairs": 120}
 
 
@@ -70,3 +71,11 @@ def test_committed_probes_are_right_more_often_and_keep_fewer_wrong_labels_than_
     for share in (0.25, 0.5, 1.0):
         probe, implicit = means.loc[("probe", share)], means.loc[("implicit", share)]
         assert probe["accuracy"] > implicit["accuracy"] and probe["wrong_kept"] < implicit["wrong_kept"]
+
+
+def test_readme_and_the_committed_tables_say_what_the_rows_say(committed):
+    probes = committed[committed["kind"] == "probe"]
+    beside = pd.concat([plain(probes), committed[committed["kind"] == "implicit"]])
+    text = markdown(probe_rows(beside, ["kind", "share"]))
+    assert (TOY / "tables" / "probes.md").read_text() == text + "\n"
+    assert text in (ROOT / "README.md").read_text()
