@@ -2,6 +2,6 @@
 
 What may live here: which cells a question needs (`grid_plan`, `league`, `proxy_studies`, `probe_study`), computing them
 (`grid`, `proxy_studies`, `probe_study`), the tables they give (`grid_tables`, `league_tables`), and what the tables say
-(`claims`, `proxy_quality`, `uncertainty`, `human_ratings`, `human_probes`). No rule, no metric and no figure: those are in `rules`, `evaluation` and `plots`. Nothing of
-the lesson needs this room.
+(`claims`, `proxy_quality`, `uncertainty`, `human_ratings`, `human_probes`). No rule, no metric and no figure: those are in
+`rules`, `evaluation` and `plots`. Nothing of the lesson needs this room.
 """

@@ -40,7 +40,14 @@ def read_world(seed, base, n_pairs, blocks):
 
 
 def probe_cell(
-    *, seed, base="notesworld", share=1.0, features=CHOSEN, length_as="feature", length_balance=None, n_pairs=STUDY_PAIRS
+    *,
+    seed,
+    base="notesworld",
+    share=1.0,
+    features=CHOSEN,
+    length_as="feature",
+    length_balance=None,
+    n_pairs=STUDY_PAIRS,
 ):
     """One setting of the probes on one world, against gold.
 
