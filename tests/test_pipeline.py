@@ -62,7 +62,7 @@ def test_table_has_every_method_of_the_issue(results):
 
 def test_every_stage_left_a_manifest_that_verifies(results):
     manifests = sorted((results / "conflict30-seed0" / "manifests").glob("*.json"))
-    assert len(manifests) == 6 + len(ORDER) - 1  # 01, 02, 02b, 03, 03b, 05, and 04 once per method
+    assert len(manifests) == 7 + len(ORDER) - 1  # 01, 02, 02b, 03, 03b, 05, 05b, and 04 once per method
     for path in manifests:
         manifest = verify(path.stem, results / "conflict30-seed0")
         assert {"parameters", "inputs", "outputs", "environment", "seconds"} <= set(manifest)

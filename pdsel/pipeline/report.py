@@ -167,7 +167,11 @@ def load_nulls(results):
         `null, judge, value, low, high, runs`, in percent; no rows where no judge was audited. The interval of a single run is
         the one over its prompts; several runs (`runs` counts them) give a mean and its 95 % t-interval over the runs.
     """
-    tables = [load_table(folder / "nulls.csv") for folder in runs(results) if (folder / "nulls.csv").exists()]
+    tables = []
+    for folder in runs(results):
+        files = [path for path in (folder / "nulls.csv", folder / "nulls_of_rewards.csv") if path.exists()]
+        if files:
+            tables.append(pd.concat([load_table(path) for path in files], ignore_index=True))
     if not tables:
         return pd.DataFrame(columns=["null", "judge", "value", "low", "high", "runs"])
     if len(tables) == 1:

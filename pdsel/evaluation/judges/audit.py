@@ -106,7 +106,7 @@ def null_win_rates(judge, prompts, baseline_outputs, texts=NULLS):
 
     A judge that prefers such an answer does not measure quality, and none of its win rates can be believed.
     A weak baseline is wrong so often that saying nothing beats it now and then: expect small rates, not zero. The check
-    has teeth: notebook 05 shows reward models of the notes world that take "unsure" for better than the base model.
+    has teeth: notebook 05b shows reward models of the notes world that take "unsure" for better than the base model.
 
     Parameters
     ----------
@@ -142,6 +142,67 @@ def null_win_rates(judge, prompts, baseline_outputs, texts=NULLS):
             "text": text,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("null")
+
+
+def null_rates(judges, prompts, baseline_outputs, texts=NULLS):
+    """`null_win_rates` of several judges as one table.
+
+    Parameters
+    ----------
+    judges : dict
+        Name to judge.
+    prompts, baseline_outputs, texts
+        As there.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The same columns, `null` and `judge` among them; the judges in their order.
+    """
+    tables = []
+    for name, judge in judges.items():
+        rates = null_win_rates(judge, prompts, baseline_outputs, texts)
+        tables.append(rates.reset_index().assign(judge=name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def audit_judges(judges, prompts, outputs, baseline_outputs, *, truth=None):
+    """Whether the order of two texts sways each judge, and how often it agrees with the truth.
+
+    Parameters
+    ----------
+    judges : dict
+        Name to judge.
+    prompts, outputs, baseline_outputs : list of str, length n
+    truth : array-like, shape (n,), optional
+        The probability that the output is better, where it is known; draws (one half) are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per judge: "listed first (points)" (`position_bias`), "order turns verdict (%)" (`flip_rate`) and, with
+        `truth`, "agrees with the truth (%)".
+
+    Examples
+    --------
+    >>> def longer(prompts, outputs, baseline_outputs):
+    ...     return np.array([float(len(a) > len(b)) for a, b in zip(outputs, baseline_outputs)])
+    >>> audit_judges({"longer": longer}, ["p", "q"], ["aa", "b"], ["a", "bb"], truth=[1.0, 1.0]).loc["longer"].tolist()
+    [0.0, 0.0, 50.0]
+    """
+    rows = {}
+    for name, judge in judges.items():
+        orders = both_orders(judge, prompts, outputs, baseline_outputs)
+        rows[name] = {
+            "listed first (points)": position_bias(**orders).value,
+            "order turns verdict (%)": flip_rate(**orders).value,
+        }
+        if truth is not None:
+            sure = np.asarray(truth) - 0.5
+            agrees = (orders.mean(axis=1) - 0.5) * sure > 0
+            rows[name]["agrees with the truth (%)"] = 100 * agrees[sure != 0].mean()
+    # A sum of rounding errors is no preference, and adding zero turns -0.0 into 0.0.
+    return pd.DataFrame.from_dict(rows, orient="index").round(9) + 0.0
 
 
 def null_outputs(prompts, text):
