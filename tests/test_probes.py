@@ -9,7 +9,7 @@ from pdsel import fit_proxies, fit_proxy, load_proxy, score_margins
 from pdsel.checks import DataError
 from pdsel.data.gaps import rating_gaps
 from pdsel.engine.features import Reader, pair_features
-from pdsel.engine.probes import bootstrap_probe, fit_probe, load_probe, regression
+from pdsel.engine.probes import bootstrap_probe, fit_probe, load_probe
 
 NO_PENALTY = [1e9]
 
@@ -47,13 +47,17 @@ def test_the_penalty_says_the_same_of_a_narrow_and_a_wide_block():
     assert wide.weights["a"].sum() == pytest.approx(narrow.weights["a"][0], abs=1e-3)
 
 
-def test_more_columns_than_pairs_are_fitted_through_their_kernel():
-    gaps, _ = gaps_of(n=60, noise_width=40)
-    columns, counts = np.hstack(list(gaps.values())), np.random.default_rng(1).integers(1, 3, 60).astype(float)
-    primal = regression(columns, counts, 0.5)
-    wide = np.hstack([columns, np.zeros((60, 100))])  # empty columns change nothing but the way it is solved
-    np.testing.assert_allclose(regression(wide, counts, 0.5)[:43], primal, atol=1e-4)
-    np.testing.assert_allclose(regression(wide, counts, 0.5, start=np.ones(143))[:43], primal, atol=1e-4)
+def test_many_columns_are_fitted_through_their_kernel_with_the_same_result(monkeypatch):
+    gaps, prompts = gaps_of(n=60, noise_width=200)
+    options = {"candidates": [["true", "noise"]], "strengths": [1.0, 10.0]}
+    through_kernel = fit_probe(gaps, prompts, **options)
+    spread = bootstrap_probe(through_kernel, gaps, prompts, n_replicates=2)
+    monkeypatch.setattr("pdsel.engine.probes.WIDE", 100)
+    plain = fit_probe(gaps, prompts, **options)
+    np.testing.assert_allclose(through_kernel.weights["noise"], plain.weights["noise"], atol=1e-4)
+    assert through_kernel.choice["loss"] == pytest.approx(plain.choice["loss"], abs=1e-4)
+    other = bootstrap_probe(plain, gaps, prompts, n_replicates=2)
+    np.testing.assert_allclose(spread.weights["true"], other.weights["true"], atol=1e-3)
 
 
 def test_units_and_the_order_of_pairs_change_no_margin():

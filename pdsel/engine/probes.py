@@ -40,6 +40,7 @@ CLEARLY = 2  # standard errors by which a choice has to be better than the defau
 FOLDS = 5
 LENGTH = ("feature", "nuisance", "none")  # what is done with the block `length`
 FREE = 10.0  # the nuisance's column times this: its penalty is a hundredth of the others'
+WIDE = 2  # columns per row beyond which a regression goes through its kernel
 FILES = ("probe.safetensors", "probe.json")
 
 
@@ -230,27 +231,43 @@ def bootstrap_probe(probe, gaps, prompts, *, counts=None, n_replicates=200, seed
 class Design:
     """The columns of a regression, shape (n, width of all blocks), and what each block's columns were multiplied by.
 
-    The nuisance, if there is one, is the last column and has no entry in `factors`.
+    The nuisance, if there is one, is the last column and has no entry in `factors`. Where there are far more columns than
+    rows, the regression goes through its kernel, the inner products of the rows: `columns` are then the rows' coordinates on
+    `axes`, shape (width, at most n), which span them, and the solution is the same.
     """
 
     columns: np.ndarray
     factors: dict
+    axes: np.ndarray | None = None
 
     @classmethod
     def of(cls, gaps, blocks, counts, length):
         """The design of some blocks; the size of a column is its root mean square, which no swap of a pair changes."""
         scored = [name for name in blocks if name != "length" or length == "feature"]
         factors = {name: _factors(gaps[name], counts) for name in scored}
-        columns = [gaps[name] * factor for name, factor in factors.items()]
+        parts = [gaps[name] * factor for name, factor in factors.items()]
         if length == "nuisance":
-            columns.append(FREE * gaps["length"] * _factors(gaps["length"], counts))
-        return cls(np.hstack(columns).astype(float), factors)
+            parts.append(FREE * gaps["length"] * _factors(gaps["length"], counts))
+        columns = np.hstack(parts).astype(float)
+        if columns.shape[1] <= WIDE * len(columns):
+            return cls(columns, factors)
+        axes = _axes(columns)
+        return cls(columns @ axes, factors, axes)
 
     def weights(self, coefficients):
         """The weights on the raw gaps, by block."""
+        if self.axes is not None:
+            coefficients = self.axes @ coefficients
         ends = np.cumsum([len(factor) for factor in self.factors.values()])
         parts = np.split(coefficients[: ends[-1]], ends[:-1])
         return {name: part * factor for (name, factor), part in zip(self.factors.items(), parts, strict=True)}
+
+
+def _axes(columns):
+    """Orthonormal axes that span the rows."""
+    sizes, vectors = np.linalg.eigh(columns @ columns.T)
+    kept = sizes > 1e-10 * sizes[-1]
+    return columns.T @ (vectors[:, kept] / np.sqrt(sizes[kept]))
 
 
 def _factors(gap, counts):
@@ -260,9 +277,6 @@ def _factors(gap, counts):
 
 def regression(columns, counts, strength, *, start=None):
     """The coefficients that minimise sum(counts * -log sigma(columns @ w)) + |w|^2 / (2 strength).
-
-    Where there are more columns than rows, the regression is solved through its kernel, the inner products of the rows, which
-    gives the same coefficients.
 
     Parameters
     ----------
@@ -277,9 +291,6 @@ def regression(columns, counts, strength, *, start=None):
     numpy.ndarray, shape (width,)
     """
     n, width = columns.shape
-    if width > n:
-        axes = _axes(columns)
-        return axes @ regression(columns @ axes, counts, strength, start=None if start is None else axes.T @ start)
     # scikit-learn wants two classes: a pair of equal responses in the other one adds log 2 to the loss, whatever w is
     rows, classes = np.vstack([columns, np.zeros(width)]), np.append(np.ones(n), 0)
     model = LogisticRegression(
@@ -288,13 +299,6 @@ def regression(columns, counts, strength, *, start=None):
     if start is not None:
         model.coef_, model.intercept_, model.classes_ = start[None], np.zeros(1), np.array([0.0, 1.0])
     return model.fit(rows, classes, sample_weight=np.append(counts, 1)).coef_[0]
-
-
-def _axes(columns):
-    """Orthonormal axes, shape (width, at most n), that span the rows."""
-    sizes, vectors = np.linalg.eigh(columns @ columns.T)
-    kept = sizes > 1e-10 * sizes[-1]
-    return columns.T @ (vectors[:, kept] / np.sqrt(sizes[kept]))
 
 
 def _held_out_margins(design, prompts, counts, strength, folds):

@@ -40,7 +40,14 @@ def read_world(seed, base, n_pairs, blocks):
 
 
 def probe_cell(
-    *, seed, base="notesworld", share=1.0, features=CHOSEN, length="feature", length_balance=None, n_pairs=STUDY_PAIRS
+    *,
+    seed,
+    base="notesworld",
+    share=1.0,
+    features=CHOSEN,
+    length_as="feature",
+    length_balance=None,
+    n_pairs=STUDY_PAIRS,
 ):
     """One setting of the probes on one world, against gold.
 
@@ -54,8 +61,8 @@ def probe_cell(
         As in `pdsel.proxies.fit_proxy`.
     features : str
         One of `SETS`, or "chosen" by cross-validation.
-    length : {"feature", "nuisance", "none"}
-        As in `pdsel.engine.probes.fit_probe`.
+    length_as : {"feature", "nuisance", "none"}
+        `length` of `pdsel.engine.probes.fit_probe`.
     n_pairs : int
 
     Returns
@@ -76,7 +83,7 @@ def probe_cell(
         seed=seed,
         features=read,
         candidates=candidates,
-        length=length,
+        length=length_as,
     )
     rows = quality_rows(pairs, score_margins(pairs, proxies, features=read), truth, length_gap, proxies)
     for row in rows:
@@ -171,9 +178,9 @@ def probe_cells(seeds, *, shares=(1.0,), bases=("notesworld",), balances=()):
     """
     settings = [{"base": base, "share": share} for base, share in product(bases, shares)]
     settings += [{"features": name} for name in SETS]
-    settings += [{"length": length} for length in LENGTH]
+    settings += [{"length_as": length} for length in LENGTH]
     settings += [{"length_balance": tau} for tau in balances]
-    plain = {"base": "notesworld", "share": 1.0, "features": CHOSEN, "length": "feature", "length_balance": None}
+    plain = {"base": "notesworld", "share": 1.0, "features": CHOSEN, "length_as": "feature", "length_balance": None}
     cells = []
     for seed, setting in product(seeds, settings):
         cell = {"seed": seed} | plain | setting

@@ -210,22 +210,32 @@ def proxy_rows(proxies):
     tokens_of_seed = proxies.groupby([*setting, "seed"], sort=False)["n_tokens"].sum()
     tokens = tokens_of_seed.groupby(setting, sort=False).mean()
     rows = []
-    for row in over_seeds(proxies, setting, ["accuracy", "calibration_error", "spearman", "wrong_kept"]).to_dict(
-        "records"
-    ):
-        rows.append(
-            {
-                "base": row["base"],
-                "kind": row["kind"],
-                "p_r": f"{row['share']:g}",
-                "right on others' pairs (%)": percent(row, "accuracy"),
-                "calibration error": mean(row, "calibration_error"),
-                "PD's rank correlation": mean(row, "spearman"),
-                "wrong labels kept (%)": percent(row, "wrong_kept"),
-                "training tokens (k)": f"{tokens.loc[row['base'], row['kind'], row['share']] / 1000:.0f}",
-            }
-        )
+    for row in over_seeds(proxies, setting, QUALITY).to_dict("records"):
+        names = {"base": row["base"], "kind": row["kind"], "p_r": f"{row['share']:g}"}
+        count = tokens.loc[row["base"], row["kind"], row["share"]]
+        rows.append(names | _quality(row) | {"training tokens (k)": f"{count / 1000:.0f}"})
     return pd.DataFrame(rows)
+
+
+def probe_rows(probes, by):
+    """The study of probes, a row per setting of the columns `by`.
+
+    `probes`: rows of `pdsel.experiments.probe_study.probe_cell`, a row per seed, setting and aspect.
+    """
+    means = over_seeds(probes, by, QUALITY).to_dict("records")
+    return pd.DataFrame([{name: row[name] for name in by} | _quality(row) for row in means])
+
+
+QUALITY = ["accuracy", "calibration_error", "spearman", "wrong_kept"]
+
+
+def _quality(row):
+    return {
+        "right on others' pairs (%)": percent(row, "accuracy"),
+        "calibration error": mean(row, "calibration_error"),
+        "PD's rank correlation": mean(row, "spearman"),
+        "wrong labels kept (%)": percent(row, "wrong_kept"),
+    }
 
 
 def length_rows(length):

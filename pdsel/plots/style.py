@@ -9,7 +9,7 @@ PALE_BLUE, PALE_GREEN, RED = "#7fa6d6", "#8ae234", "#a40000"
 DARK, MIDDLE, PALE, LIGHT = "#444444", "#777777", "#c8c8c8", "#eeeeee"  # greys
 COLORS = {"PD": BLUE, "PD(rati.)": PALE_BLUE, "PD(high)": RED, "ALL": DARK, "SFT": PALE, "RAND": GREY}
 LINES = COLORS | {"RAF": ORANGE, "DMPO": PURPLE, "OVA": GREEN, "AVG": PALE_GREEN}  # where lines have to be told apart
-KINDS = {"implicit": BLUE, "shared": PURPLE, "classifier": ORANGE}  # of proxies
+KINDS = {"probe": GREEN, "implicit": BLUE, "shared": PURPLE, "classifier": ORANGE}  # of proxies
 # Where a name stands beside its point: offset in points, horizontal and vertical alignment; tried in this order.
 SIDES = {
     (8, 0): ("left", "center"),
