@@ -101,7 +101,7 @@ def test_report_of_fewer_methods_and_of_natural_conflict(results, tmp_path):
 def test_the_table_needs_neither_the_studies_nor_the_checks_of_proxies(tmp_path):
     plan = snakemake("--dry-run", "--", "table", results=tmp_path, profile="mini")
     listed = set(re.findall(r"^(\w+) +\d+$", plan.stdout + plan.stderr, re.MULTILINE))
-    assert listed == {"data", "proxies", "selection", "dpo", "evaluation", "results", "table", "total"}
+    assert listed == {"data", "proxies", "selection", "dpo", "evaluation", "table", "total"}
 
 
 def test_a_run_by_hand_writes_nothing_that_git_sees():
