@@ -27,7 +27,19 @@ from datasets import Dataset
 
 from pdsel.checks import DataError
 
-PACKAGES = ["pdsel", "torch", "transformers", "trl", "datasets", "accelerate", "numpy", "pandas", "scipy"]
+LIBRARIES = [  # whose versions may change a number
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "statsmodels",
+]
 TIMED = {"training.json", "proxy.json"}  # they hold seconds, so they differ between equal runs
 LOCAL = ("results", "local")  # the folders that runs write below
 IN_GRAPH = "PDSEL_RUN"  # the Snakefile sets it: a job of the graph writes where it is told
@@ -313,7 +325,7 @@ def verify(stage, folder):
 
 def environment():
     """Versions, commit, machine: what else a result may depend on."""
-    versions = {name: _version(name) for name in PACKAGES}
+    versions = {name: _version(name) for name in ["pdsel", *LIBRARIES]}
     return {
         "python": platform.python_version(),
         "versions": {name: number for name, number in versions.items() if number},
