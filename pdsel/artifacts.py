@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -149,12 +150,13 @@ class Stage:
     def __init__(self, name, folder, *, inputs=(), after=(), **parameters):
         self.name, self.folder, self.parameters = name, Path(folder), parameters
         self.start = time.perf_counter()
+        digest_once = cache(digest)  # several stages may name a file, and a model has gigabytes
         for stage in after:
-            verify(stage, folder)
+            verify(stage, folder, digest=digest_once)
         for path in inputs:
             if not Path(path).exists():
                 raise ArtifactError(f"{name}: input {path} does not exist. Remedy: run the stage before, or `make run`")
-        self.inputs = {self._name(path): digest(path) for path in inputs}
+        self.inputs = {self._name(path): digest_once(Path(path).resolve()) for path in inputs}
 
     def finish(self, *outputs, **facts):
         """Record the outputs and any further facts (seconds of training, counts); returns the manifest's path."""
@@ -295,8 +297,10 @@ def read_manifest(stage, folder):
     return json.loads(path.read_text())
 
 
-def verify(stage, folder):
+def verify(stage, folder, *, digest=digest):
     """Check that a stage's outputs are whole and its inputs still the ones it was made from; returns its manifest.
+
+    `digest` takes an absolute path; pass one that remembers where several stages are verified.
 
     Raises
     ------
@@ -314,7 +318,7 @@ def verify(stage, folder):
                 if kind == "outputs":
                     raise ArtifactError(f"{stage}: {path} is missing. Remedy: run {stage} again")
                 continue  # inputs may be left out of a published results folder
-            found = digest(path)
+            found = digest(path.resolve())
             if found != expected:
                 raise ArtifactError(
                     f"{stage}: {path} {problem}: digest {found[:12]} now, {expected[:12]} then. Remedy: run {stage} again "

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -197,6 +198,21 @@ def test_a_config_of_several_machines_is_refused(pairs, tmp_path):
 
 
 # ---- what a job is given and gives back
+
+
+def test_a_job_lies_beside_the_cached_data_sets_and_is_gone_afterwards(pairs, monkeypatch):
+    """Not in the temp folder, which is memory on many machines; also where the job fails."""
+    seen = []
+
+    def fail(command, folder, *, cpu):
+        seen.append(folder)
+        assert json.loads((folder / "job.json").read_text())["function"] == "train_with_offset"
+        raise TrainingError("no memory")
+
+    monkeypatch.setattr(launch, "_run", fail)
+    with pytest.raises(TrainingError, match="no memory"):
+        train_dpo(pairs, output_dir="never", accelerate="cpu2", **TINY)
+    assert seen[0].parent == Path(datasets.config.HF_DATASETS_CACHE) and not seen[0].exists()
 
 
 def test_arguments_come_through_unchanged(pairs, tmp_path):

@@ -94,9 +94,8 @@ def held_out_prompts(name_or_path, n=None):
     ['prompt_id', 'prompt', 'dataset']
     """
     if name_or_path == "notesworld":
-        if n is None:
-            raise DataError("n=None: the notes world has no last prompt. Remedy: give a number")
-        return _table([(prompt, "notesworld") for prompt in draw_prompts(n, split="eval", seed=0)])
+        prompts = draw_prompts(_number(n), split="eval", seed=0)
+        return _table([(prompt, "notesworld") for prompt in prompts])
     return load_prompts(name_or_path, limit=n)
 
 
@@ -105,8 +104,18 @@ def open_set_prompts(names, n_each=None):
     if not names:
         raise DataError("names: no set of prompts. Remedy: give some of 'notesworld', the open sets, or files")
     return concatenate_datasets(
-        [family_prompts(n_each) if name == "notesworld" else load_prompts(name, limit=n_each) for name in names]
+        [
+            family_prompts(_number(n_each)) if name == "notesworld" else load_prompts(name, limit=n_each)
+            for name in names
+        ]
     )
+
+
+def _number(n):
+    """How many prompts of the notes world: there is no end of them."""
+    if n is None:
+        raise DataError("n=None: the notes world has no last prompt. Remedy: give a number")
+    return n
 
 
 def _first(table, limit):
