@@ -3,12 +3,21 @@
 Every trainer takes pairs keyed by `pair_id`, writes safetensors weights, the tokenizer and `training.json` (what was
 dropped, seconds, loss curve) into `output_dir`, and returns that path. The folder appears under its name only when it
 is complete; an older run there is replaced then, and a folder with anything else in it is refused before the training.
-`model` is a path, a hub id or "notesworld". The device is found: CUDA, MPS, else the CPU. All functions take these
-options beside their own parameters, and refuse a name that neither they nor TRL's config know:
+The device is found: CUDA, MPS, else the CPU. All functions take these options, and refuse a name that neither they nor
+TRL's config know:
 
-batch_size : int
-    Pairs of an optimiser step, over all processes and rounds of `gradient_accumulation_steps`, which must divide it:
-    the same number means the same training on one GPU or eight.
+model : str
+    Where to start from: a path, a hub id or "notesworld". For DPO and DMPO it is also the frozen reference.
+seed : int; 0
+learning_rate, batch_size, epochs, max_length : 3e-4 for DPO and DMPO, else 1e-3; 32; 1; 1024
+    The defaults suit the notes world. `batch_size` counts the pairs of an optimiser step, over all processes and rounds of
+    `gradient_accumulation_steps`, which must divide it: the same number means the same training on one GPU or eight.
+held_out : datasets.Dataset, optional (not for SFT)
+    Pairs that are not trained on. The share of them on which the margin is positive, and the loss (with offsets 0), go
+    into `training.json`, at the end and every `eval_steps`.
+reference_cache : str or Path, optional (DPO and DMPO)
+    A folder where reference log-probabilities are kept by content (model, text, cut), for other runs on the same pool. A
+    cached value differs from one computed anew by about 1e-6.
 lora_rank : int, optional
     Train adapters of this rank on every linear layer (peft, alpha twice the rank) instead of all weights. They are
     merged before saving, so the result is a plain model like any other.
@@ -32,10 +41,8 @@ import json
 from pathlib import Path
 
 from datasets import Dataset
-from trl import DPOConfig, RewardConfig, SFTConfig
 
 from pdsel.engine.launch import launchable
-from pdsel.engine.models import device
 from pdsel.engine.options import check_options, trains_with
 from pdsel.engine.training_run import OffsetRun, ResponseRun, RewardRun
 from pdsel.pairs import check_pairs
@@ -43,39 +50,17 @@ from pdsel.pairs import check_pairs
 TRAINING_COLUMNS = ["prompt", "chosen", "rejected"]
 
 
-@trains_with(SFTConfig)
+@trains_with(ResponseRun)
 @launchable
-def train_sft(
-    pairs,
-    *,
-    model,
-    output_dir,
-    seed=0,
-    learning_rate=1e-3,
-    batch_size=32,
-    epochs=1,
-    max_length=1024,
-    lora_rank=None,
-    save_steps=None,
-    **training,
-):
+def train_sft(pairs, *, model, output_dir, seed=0, **training):
     """Supervised fine-tuning on the chosen response of each pair, with the loss on the response only.
 
     Parameters
     ----------
     pairs : datasets.Dataset
         `prompt` and `chosen`; or `prompt` and `completion`, for demonstrations that are not pairs.
-    model : str
-        The model to start from.
-    output_dir : str or Path
-    seed : int
-    learning_rate, batch_size, epochs, max_length
-        The defaults suit the notes world. On several processes accelerate fills the last batch of an epoch up with texts
-        from its start.
-    lora_rank, save_steps : int, optional
-        See the module.
-    **training
-        `accelerate` (see the module), and any field of `trl.SFTConfig`.
+    model, output_dir, seed, **training
+        See the module. On several processes accelerate fills the last batch of an epoch up with texts from its start.
 
     Returns
     -------
@@ -83,44 +68,13 @@ def train_sft(
         `output_dir`.
     """
     completion = "completion" if "completion" in pairs.column_names else "chosen"
-    return ResponseRun(
-        data=pairs.select_columns(["prompt", completion]).rename_columns({completion: "completion"}),
-        model=model,
-        output_dir=output_dir,
-        lora_rank=lora_rank,
-        save_steps=save_steps,
-        training={
-            "seed": seed,
-            "learning_rate": learning_rate,
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "max_length": max_length,
-            **training,
-        },
-    ).run()
+    data = pairs.select_columns(["prompt", completion]).rename_columns({completion: "completion"})
+    return ResponseRun.of(data, model=model, output_dir=output_dir, seed=seed, **training).run()
 
 
-@trains_with(DPOConfig)
+@trains_with(OffsetRun)
 @launchable
-def train_with_offset(
-    pairs,
-    offsets,
-    *,
-    model,
-    output_dir,
-    seed,
-    beta,
-    scale=1,
-    learning_rate=3e-4,
-    batch_size=32,
-    epochs=1,
-    max_length=1024,
-    held_out=None,
-    reference_cache=None,
-    lora_rank=None,
-    save_steps=None,
-    **training,
-):
+def train_with_offset(pairs, offsets, *, model, output_dir, held_out=None, **training):
     """DPO with `-log sigma(scale * M + offset)`: DPO at (1, 0), DMPO at (kappa, PD), length penalties in between.
 
     It is exact through TRL: TRL's beta is set to `scale * beta`, and the reference log-probability of the chosen response
@@ -128,38 +82,15 @@ def train_with_offset(
 
     Parameters
     ----------
+    pairs : datasets.Dataset
     offsets : sequence of float
         Aligned with `pairs`.
-    held_out : datasets.Dataset, optional
-        Pairs that are not trained on. The share of them on which the margin is positive, and the loss (with offsets 0), go
-        into `training.json`, at the end and every `eval_steps`.
-    reference_cache : str or Path, optional
-        A folder where reference log-probabilities are kept by content (model, text, cut), for other runs on the same
-        pool. A cached value differs from one computed anew by about 1e-6.
+    model, output_dir, held_out, **training
+        See the module; `beta=0.1`, `scale=1` and `reference_cache`, too.
     """
-    settings = {
-        "seed": seed,
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "max_length": max_length,
-        "beta": scale * beta,
-        "precompute_ref_log_probs": True,
-        "remove_unused_columns": False,
-    }
-    if device() == "cpu":  # a GPU computes the reference on as many pairs at once as it trains on, which fit there
-        settings["precompute_ref_batch_size"] = 4 * batch_size
-    return OffsetRun(
-        data=_with_column(pairs, "offset", offsets),
-        held_out=_held_out(held_out, "offset"),
-        model=model,
-        output_dir=output_dir,
-        lora_rank=lora_rank,
-        save_steps=save_steps,
-        scale=scale,
-        reference_cache=reference_cache,
-        training=settings | training,
-    ).run()
+    data = _with_column(pairs, "offset", offsets)
+    held_out = _held_out(held_out, "offset")
+    return OffsetRun.of(data, model=model, output_dir=output_dir, held_out=held_out, **training).run()
 
 
 def train_dpo(pairs, *, model, output_dir, seed=0, beta=0.1, **training):
@@ -176,9 +107,7 @@ def train_dpo(pairs, *, model, output_dir, seed=0, beta=0.1, **training):
     beta : float
         Strength of the KL constraint, per nat.
     **training
-        `learning_rate=3e-4, batch_size=32, epochs=1, max_length=1024` (sized for the notes world), `held_out` and
-        `reference_cache` (see `train_with_offset`), `lora_rank`, `save_steps`, `accelerate` (see the module), and any
-        field of `trl.DPOConfig`.
+        See the module.
 
     Returns
     -------
@@ -230,24 +159,9 @@ def train_dmpo(pairs, divergence, *, model, output_dir, seed=0, beta=0.1, aspect
     )
 
 
-@trains_with(RewardConfig)
+@trains_with(RewardRun)
 @launchable
-def train_reward(
-    pairs,
-    margins,
-    *,
-    model,
-    output_dir,
-    seed=0,
-    learning_rate=1e-3,
-    batch_size=32,
-    epochs=1,
-    max_length=1024,
-    held_out=None,
-    lora_rank=None,
-    save_steps=None,
-    **training,
-):
+def train_reward(pairs, margins, *, model, output_dir, held_out=None, **training):
     """A Bradley-Terry sequence classifier: `-log sigma(r_w - r_l - margin)`.
 
     Parameters
@@ -256,27 +170,12 @@ def train_reward(
         Pairs table.
     margins : sequence of float
         What is subtracted inside the sigmoid, aligned with `pairs`; zeros for the plain loss.
-    held_out : datasets.Dataset, optional
-        Pairs that are not trained on, as in `train_with_offset`.
-    model, output_dir, seed, **training
-        As in `train_dpo`; a causal checkpoint gets a new scalar head.
+    model, output_dir, held_out, **training
+        See the module; a causal checkpoint gets a new scalar head.
     """
-    return RewardRun(
-        data=_with_column(pairs, "margin", margins),
-        held_out=_held_out(held_out, "margin"),
-        model=model,
-        output_dir=output_dir,
-        lora_rank=lora_rank,
-        save_steps=save_steps,
-        training={
-            "seed": seed,
-            "learning_rate": learning_rate,
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "max_length": max_length,
-            **training,
-        },
-    ).run()
+    data = _with_column(pairs, "margin", margins)
+    held_out = _held_out(held_out, "margin")
+    return RewardRun.of(data, model=model, output_dir=output_dir, held_out=held_out, **training).run()
 
 
 def _with_column(pairs, name, values):

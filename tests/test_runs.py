@@ -21,7 +21,7 @@ from pdsel.engine.reference_cache import ReferenceCache, model_content, text_key
 from pdsel.engine.run_folder import checkpoints, run_key
 from pdsel.engine.scoring import classifier_rewards, encode, response_logps
 from pdsel.engine.trainers import DPOTrainer
-from pdsel.engine.training_run import RewardRun, arguments
+from pdsel.engine.training_run import RewardRun
 from pdsel.notesworld import BASE_MODEL
 from pdsel.ratings import load_ratings
 from pdsel.training import train_reward, train_with_offset, training_log
@@ -341,9 +341,7 @@ def test_accumulation_changes_nothing_but_memory(pairs, tmp_path):
 def test_a_batch_that_does_not_divide_is_refused(rounds, processes, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", str(processes))
     with pytest.raises(ValueError, match=f"batch_size=8 is not divisible by {processes} processes x .*a multiple of"):
-        arguments(
-            10, seed=0, learning_rate=1e-3, batch_size=8, epochs=1, max_length=64, gradient_accumulation_steps=rounds
-        )
+        RewardRun.of([], model=BASE_MODEL, output_dir="p", batch_size=8, gradient_accumulation_steps=rounds).config()
 
 
 def test_eight_bits_need_their_library(pairs, tmp_path, monkeypatch):
@@ -415,14 +413,7 @@ def test_a_real_allocation_that_fails_is_told_from_other_errors():
 
 
 def test_advice_names_only_knobs_that_are_not_turned_yet():
-    turned = memory_advice(
-        batch_size=4,
-        processes=2,
-        gradient_accumulation_steps=2,
-        gradient_checkpointing=True,
-        bf16=True,
-        max_length=512,
-        lora_rank=8,
-    )
+    config = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "max_length": 512}
+    turned = memory_advice(config | {"gradient_checkpointing": True, "bf16": True}, lora_rank=8)
     assert [line.split()[0] for line in turned] == ["max_length", "accelerate='fsdp'"]
     assert any("max_length (now 512)" in line for line in turned)

@@ -18,42 +18,43 @@ class TrainingError(RuntimeError):
     """A run that cannot go on; the message says what to do."""
 
 
-def memory_advice(
-    *,
-    batch_size=None,
-    processes=1,
-    gradient_accumulation_steps=1,
-    gradient_checkpointing=False,
-    bf16=False,
-    max_length=None,
-    lora_rank=None,
-    optim="adamw_torch",
-):
+def memory_advice(config, *, lora_rank=None):
     """What to change in a training that ran out of memory; the change that costs least comes first.
 
-    The parameters are the values that the training ran with; `batch_size` is that of an optimiser step over all processes.
+    Parameters
+    ----------
+    config : dict
+        Fields of TRL's config that the training ran with.
+    lora_rank : int, optional
 
-    >>> memory_advice(batch_size=8, gradient_accumulation_steps=8, bf16=True, max_length=64, lora_rank=8)[0]
+    Returns
+    -------
+    list of str
+
+    >>> config = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8, "gradient_checkpointing": False,
+    ...           "bf16": True, "max_length": 64}
+    >>> memory_advice(config, lora_rank=8)[0]
     'gradient_checkpointing=True (now False): less memory for activations, about a third more time'
     """
-    rounds = gradient_accumulation_steps
-    per_device = batch_size // (processes * rounds) if batch_size else None
+    at_once, rounds = config["per_device_train_batch_size"], config["gradient_accumulation_steps"]
+    optim = config.get("optim", "adamw_torch")
     lines = []
-    if per_device is None or per_device > 1:
+    if at_once > 1:
         lines.append(
-            f"gradient_accumulation_steps={2 * rounds} (now {rounds}, {per_device or '?'} pairs at a time on a device): the "
-            "same result from half as many at a time"
+            f"gradient_accumulation_steps={2 * rounds} (now {rounds}, {at_once} pairs at a time on a device): the same result "
+            "from half as many at a time"
         )
-    if not gradient_checkpointing:
+    if not config["gradient_checkpointing"]:
         lines.append("gradient_checkpointing=True (now False): less memory for activations, about a third more time")
-    if not bf16:
+    if not config["bf16"]:
         lines.append("bf16=True (now False), where the device has it: half the memory for activations")
     if "8bit" not in str(optim) and lora_rank is None:
         lines.append(f"optim='adamw_8bit' (now {optim!r}), with bitsandbytes: a quarter of the optimiser's memory")
     if lora_rank is None:
         lines.append("lora_rank=16 (now None, which trains every weight): hardly any gradients and optimiser states")
     lines.append(
-        f"max_length (now {max_length}): lower, with pdsel.engine.chat.fitting, which drops the long pairs for all methods"
+        f"max_length (now {config['max_length']}): lower, with pdsel.engine.chat.fitting, which drops the long pairs for all "
+        "methods"
     )
     lines.append("accelerate='fsdp' or 'zero3': the weights and states split over several GPUs")
     return lines

@@ -1,13 +1,11 @@
 """Options of training are checked by name at the first door: a typo is refused before any text is read."""
 
 import inspect
-from dataclasses import fields
 from difflib import get_close_matches
 from functools import wraps
 
 from pdsel.checks import DataError
 
-OURS = ["lora_rank", "save_steps", "accelerate"]  # of every training, beside the fields of TRL's config
 USUAL = {  # what other libraries call our options
     "lr": "learning_rate",
     "bs": "batch_size",
@@ -49,26 +47,14 @@ def check_options(names, allowed):
         raise DataError(f"{name}: there is no such option. Remedy: {remedy}")
 
 
-def options_of(function, config_class):
-    """The keywords of a training function: its own, ours, and the fields of TRL's config.
+def trains_with(run_class):
+    """Decorate a training function so that its keywords are checked before it does anything; it gets `.options`.
 
-    >>> from trl import SFTConfig
-    >>> {"seed", "lora_rank", "warmup_steps"} <= options_of(lambda pairs, *, seed=0, **training: None, SFTConfig)
-    True
+    Allowed are its own parameters, the options of `run_class`, and `accelerate`.
     """
-    own = {
-        name
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind.name != "VAR_KEYWORD"
-    }
-    return own | set(OURS) | {field.name for field in fields(config_class) if field.init}
-
-
-def trains_with(config_class):
-    """Decorate a training function so that its keywords are checked before it does anything; it gets `.options`."""
 
     def decorate(function):
-        allowed = options_of(function, config_class)
+        allowed = {*inspect.signature(function).parameters, *run_class.option_names(), "accelerate"}
 
         @wraps(function)
         def checked(*args, **options):
