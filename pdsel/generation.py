@@ -6,7 +6,7 @@ every prompt has its own stream of random numbers.
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import takewhile
 
 import numpy as np
@@ -25,21 +25,63 @@ from transformers import (
 from pdsel.checks import DataError, refuse
 from pdsel.data.messages import is_chat
 from pdsel.engine.models import SAFE, device, load_causal, load_tokenizer, resolve
+from pdsel.engine.options import check_options
 
 
-def generate(
-    model,
-    prompts,
-    *,
-    max_new_tokens=64,
-    temperature=0.0,
-    top_p=1.0,
-    stop=(),
-    batch_size=128,
-    seed=0,
-    engine="transformers",
-    dtype="auto",
-):
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How every prompt is answered.
+
+    Parameters
+    ----------
+    max_new_tokens : int
+    temperature, top_p : float
+        Temperature 0 is greedy. Sampling defaults and penalties that a model carries along are not used.
+    stop : str or list of str
+        An output ends before the first of these strings, and at any end token that the model or tokenizer names.
+    batch_size : int
+        Prompts of similar length share a batch, the longest first, so that a lack of memory shows at once. vLLM makes its
+        own batches.
+    dtype : str or torch.dtype
+        "auto" is the type of the checkpoint. In float32 the text is the same for every batch size and order of prompts,
+        unless two tokens tie within rounding (about 1e-6). In bfloat16 such ties are common: use "float32" if the text
+        must not depend on the batch.
+    """
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: str | list = ()
+    batch_size: int = 128
+    dtype: str | torch.dtype = "auto"
+
+    def __post_init__(self):
+        if self.max_new_tokens < 1:
+            raise DataError(f"max_new_tokens={self.max_new_tokens}: generate at least one token")
+        if not 0 <= self.temperature < float("inf"):
+            raise DataError(f"temperature={self.temperature}: 0 is greedy, larger is more random")
+        if not 0 < self.top_p <= 1:
+            raise DataError(f"top_p={self.top_p}: keep a share in (0, 1]")
+        if not all(isinstance(word, str) and word for word in self.stops):
+            raise DataError(f"stop={self.stops}: give non-empty strings")
+        if self.batch_size < 1:
+            raise DataError(f"batch_size={self.batch_size}: a batch holds at least one prompt")
+
+    @property
+    def stops(self):
+        """The strings that end an output, as a list."""
+        return [self.stop] if isinstance(self.stop, str) else list(self.stop)
+
+    def logits_processors(self, keys, start):
+        """The logits processors of a batch whose prompts end at `start`; none for greedy decoding."""
+        if self.temperature == 0:
+            return []
+        nucleus = [TopPLogitsWarper(self.top_p)] if self.top_p < 1 else []
+        draw = SeededDraw(keys, self.max_new_tokens, start)
+        return [TemperatureLogitsWarper(float(self.temperature)), *nucleus, draw]
+
+
+def generate(model, prompts, *, batch_size=128, seed=0, engine="transformers", **decoding):
     """A response per prompt.
 
     Parameters
@@ -49,24 +91,14 @@ def generate(
     prompts : list of str or of chat messages
         Strings go in as they are, with the special tokens that the tokenizer adds (such as BOS); lists of messages
         (`{"role", "content"}`) go through its chat template. A list may hold both.
-    max_new_tokens : int
-    temperature, top_p : float
-        Temperature 0 is greedy. Sampling defaults and penalties that a model carries along are not used.
-    stop : str or list of str
-        An output ends before the first of these strings, and at any end token that the model or tokenizer names.
-    batch_size : int
-        Prompts of similar length share a batch, the longest first, so that a lack of memory shows at once. vLLM makes its
-        own batches.
     seed : int
         A prompt's draw depends on the seed, the prompt's text, and how often the text occurred before in `prompts`, so
         that a repeated prompt gets several draws. Two models draw with the same random numbers, which makes their
         comparison sharper. The global random state is neither read nor changed.
     engine : {"transformers", "vllm"}
         At temperatures above 0 the two engines draw different texts.
-    dtype : str or torch.dtype
-        "auto" is the type of the checkpoint. In float32 the text is the same for every batch size and order of prompts,
-        unless two tokens tie within rounding (about 1e-6). In bfloat16 such ties are common: use "float32" if the text
-        must not depend on the batch.
+    batch_size, **decoding
+        `max_new_tokens=64, temperature=0.0, top_p=1.0, stop=(), dtype="auto"`: see `Decoding`.
 
     Returns
     -------
@@ -84,8 +116,8 @@ def generate(
     >>> generate("notesworld", ["notes size tiny ; food moss ; home ? ; age old ; tell food ="], stop=" .")
     ['food moss']
     """
-    stop = [stop] if isinstance(stop, str) else list(stop)
-    decoding = Decoding(max_new_tokens, temperature, top_p, stop, batch_size, dtype)
+    check_options(decoding, [field.name for field in fields(Decoding)], documented="pdsel.generation.Decoding")
+    decoding = Decoding(batch_size=batch_size, **decoding)
     if engine not in ENGINES:
         raise DataError(f"engine={engine!r}: use one of {list(ENGINES)}")
     if isinstance(prompts, str):
@@ -96,46 +128,14 @@ def generate(
     model = resolve(model)
     tokenizer = load_tokenizer(model)
     texts = prompt_texts(tokenizer, prompts)
-    # a chat template writes its own special tokens; never add them twice
+    # A chat template writes its own special tokens; they are never added twice.
     ids = [
         tokenizer(text, add_special_tokens=isinstance(prompt, str))["input_ids"]
         for text, prompt in zip(texts, prompts, strict=True)
     ]
-    _check_lengths(ids, max_new_tokens, _context(model))
+    _check_lengths(ids, decoding.max_new_tokens, _context(model))
     outputs = ENGINES[engine](model, tokenizer, ids, draw_keys(texts, seed), decoding)
-    return [cut(output, stop).strip() for output in outputs]
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How every prompt is answered; the fields are explained at `generate`."""
-
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    stop: list
-    batch_size: int
-    dtype: object
-
-    def __post_init__(self):
-        if self.max_new_tokens < 1:
-            raise DataError(f"max_new_tokens={self.max_new_tokens}: generate at least one token")
-        if not 0 <= self.temperature < float("inf"):
-            raise DataError(f"temperature={self.temperature}: 0 is greedy, larger is more random")
-        if not 0 < self.top_p <= 1:
-            raise DataError(f"top_p={self.top_p}: keep a share in (0, 1]")
-        if not all(isinstance(word, str) and word for word in self.stop):
-            raise DataError(f"stop={self.stop}: give non-empty strings")
-        if self.batch_size < 1:
-            raise DataError(f"batch_size={self.batch_size}: a batch holds at least one prompt")
-
-    def logits_processors(self, keys, start):
-        """The logits processors of a batch whose prompts end at `start`; none for greedy decoding."""
-        if self.temperature == 0:
-            return []
-        nucleus = [TopPLogitsWarper(self.top_p)] if self.top_p < 1 else []
-        draw = SeededDraw(keys, self.max_new_tokens, start)
-        return [TemperatureLogitsWarper(float(self.temperature)), *nucleus, draw]
+    return [cut(output, decoding.stops).strip() for output in outputs]
 
 
 def prompt_texts(tokenizer, prompts):
@@ -249,7 +249,7 @@ class StopStrings(StoppingCriteria):
 
 def _transformers(model, tokenizer, ids, keys, decoding):
     net = load_causal(model, dtype=decoding.dtype).to(device()).eval()
-    ends = end_tokens(tokenizer, decoding.stop, net.generation_config.eos_token_id)
+    ends = end_tokens(tokenizer, decoding.stops, net.generation_config.eos_token_id)
     pad = tokenizer.pad_token_id or 0
     # Set on the model, too: `net.generate` fills gaps from the model's own config, which may hold a temperature.
     net.generation_config = GenerationConfig(
@@ -272,7 +272,7 @@ def _transformers(model, tokenizer, ids, keys, decoding):
             attention_mask=mask.to(net.device),
             generation_config=net.generation_config,
             logits_processor=decoding.logits_processors([keys[i] for i in batch], width),
-            stopping_criteria=[StopStrings(tokenizer, decoding.stop, width)] if decoding.stop else [],
+            stopping_criteria=[StopStrings(tokenizer, decoding.stops, width)] if decoding.stops else [],
         )[:, width:]
         for i, row in zip(batch, new.tolist(), strict=True):
             before_end = list(takewhile(lambda token: token not in ends, row))
@@ -283,18 +283,18 @@ def _transformers(model, tokenizer, ids, keys, decoding):
 def _vllm(model, tokenizer, ids, keys, decoding):
     """Written and tested against vLLM's documented interface (`LLM`, `SamplingParams`, prompts of token ids) only."""
     try:
-        import vllm
+        import vllm  # optional: it pins a torch of its own
     except ImportError as error:
         raise DataError(
             "engine='vllm': the package vllm is not installed. Remedy: `pip install vllm` in an environment of "
             "its own (it pins torch), or engine='transformers'"
         ) from error
-    ends = end_tokens(tokenizer, decoding.stop)  # vLLM adds those of the model's generation config
+    ends = end_tokens(tokenizer, decoding.stops)  # vLLM adds those of the model's generation config
     settings = {
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
         "max_tokens": decoding.max_new_tokens,
-        "stop": decoding.stop,
+        "stop": decoding.stops,
         "stop_token_ids": ends,
     }
     prompts = [{"prompt_token_ids": row} for row in ids]

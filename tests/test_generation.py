@@ -230,6 +230,13 @@ def test_bad_prompts_and_options_are_refused(prompts, options, message):
         generate(BASE_MODEL, prompts, **options)
 
 
+def test_a_typo_in_an_option_is_refused_with_the_right_name():
+    with pytest.raises(ValueError, match="temprature: there is no such option. Remedy: did you mean temperature"):
+        generate(BASE_MODEL, PROMPTS, temprature=1.0)
+    with pytest.raises(ValueError, match=r"beams: there is no such option. Remedy: see pdsel.generation.Decoding"):
+        generate(BASE_MODEL, PROMPTS, beams=4)
+
+
 # ---- vLLM, against its documented interface
 
 

@@ -1,4 +1,4 @@
-"""Options of training are checked by name at the first door: a typo is refused before any text is read."""
+"""Options are checked by name at the first door: a typo is refused before any text is read."""
 
 import inspect
 from difflib import get_close_matches
@@ -21,12 +21,14 @@ USUAL = {  # what other libraries call our options
 }
 
 
-def check_options(names, allowed):
+def check_options(names, allowed, *, documented="pdsel.training"):
     """Refuse the first name that is not allowed, and say which one is nearest.
 
     Parameters
     ----------
     names, allowed : iterable of str
+    documented : str
+        Where the options are explained.
 
     Raises
     ------
@@ -43,7 +45,7 @@ def check_options(names, allowed):
         nearest = get_close_matches(name, allowed, n=1)
         if USUAL.get(name) in allowed:
             nearest = [USUAL[name]]
-        remedy = f"did you mean {nearest[0]}?" if nearest else "see pdsel.training for the options there are"
+        remedy = f"did you mean {nearest[0]}?" if nearest else f"see {documented} for the options there are"
         raise DataError(f"{name}: there is no such option. Remedy: {remedy}")
 
 

@@ -1,6 +1,7 @@
 """Which of an aspect's pairs a proxy is trained on: a share, a bootstrap draw, or a draw balanced by length."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -8,7 +9,33 @@ from pdsel.checks import DataError
 from pdsel.engine.scoring import response_lengths
 
 
-def training_ids(pairs, aspect, *, model, share=1.0, length_balance=None, resample=None, seed=0):
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """Which of a part's pairs are drawn.
+
+    Parameters
+    ----------
+    share : float in (0, 1]
+        p_r, the share of the part that is used.
+    length_balance : float, optional
+        tau, see `balance_by_length`.
+    resample : int, optional
+        The number of a bootstrap draw over prompts, because the pairs of a prompt share responses: as many prompts as the
+        part has are drawn with replacement, each with all its pairs.
+    seed : int
+    """
+
+    share: float = 1.0
+    length_balance: float | None = None
+    resample: int | None = None
+    seed: int = 0
+
+    def __post_init__(self):
+        if not 0 < self.share <= 1:
+            raise DataError(f"share={self.share} is not in (0, 1]: it is the share of the aspect's pairs to train on")
+
+
+def training_ids(pairs, aspect, *, model, **draw):
     """The ids of the pairs that one proxy is trained on; the order of the rows does not matter.
 
     Parameters
@@ -19,14 +46,8 @@ def training_ids(pairs, aspect, *, model, share=1.0, length_balance=None, resamp
         Whose pairs are drawn from; `None` takes all pairs.
     model : str
         The model whose tokenizer counts lengths, for `length_balance`.
-    share : float in (0, 1]
-        p_r, the share of the part that is used.
-    length_balance : float, optional
-        tau, see `balance_by_length`.
-    resample : int, optional
-        The number of a bootstrap draw over prompts, because the pairs of a prompt share responses: as many prompts as the
-        part has are drawn with replacement, each with all its pairs.
-    seed : int
+    **draw
+        See `Draw`.
 
     Returns
     -------
@@ -38,21 +59,20 @@ def training_ids(pairs, aspect, *, model, share=1.0, length_balance=None, resamp
     ValueError
         For an aspect that labels no pair, or a share outside (0, 1].
     """
+    draw = Draw(**draw)
     table = pairs.select_columns(["pair_id", "aspect"]).to_pandas()
     part = table if aspect is None else table[table["aspect"] == aspect]
     if part.empty:
         raise DataError(f"aspect={aspect!r} labels no pair; the table has {sorted(table['aspect'].unique())}")
-    if not 0 < share <= 1:
-        raise DataError(f"share={share} is not in (0, 1]: it is the share of the aspect's pairs to train on")
-    rng = np.random.default_rng([seed, 404])
+    rng = np.random.default_rng([draw.seed, 404])
     ids = np.sort(part["pair_id"].to_numpy(dtype=str))
-    ids = np.sort(rng.choice(ids, max(1, round(share * len(ids))), replace=False))
-    if resample is not None:
-        ids = _bootstrap(pairs, ids, np.random.default_rng([seed, 405, resample]))
-    if length_balance is None:
+    ids = np.sort(rng.choice(ids, max(1, round(draw.share * len(ids))), replace=False))
+    if draw.resample is not None:
+        ids = _bootstrap(pairs, ids, np.random.default_rng([draw.seed, 405, draw.resample]))
+    if draw.length_balance is None:
         return list(ids)
     longer = _longer(pairs, table["pair_id"].to_numpy(dtype=str), ids, model)
-    return list(balance_by_length(ids[longer], ids[~longer], length_balance, rng))
+    return list(balance_by_length(ids[longer], ids[~longer], draw.length_balance, rng))
 
 
 def _bootstrap(pairs, ids, rng):
