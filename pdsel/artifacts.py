@@ -25,6 +25,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as parquet
 from datasets import Dataset
+from huggingface_hub import hf_hub_download
 
 from pdsel.checks import DataError
 
@@ -284,8 +285,6 @@ def model_digest(model):
     """Which weights a model's name stands for, for the parameters of a stage: a local folder's digest, a hub id's commit."""
     if Path(model).is_dir():
         return digest(model, without=TIMED | {"README.md"})  # what its card says changes nothing
-    from huggingface_hub import hf_hub_download
-
     return Path(hf_hub_download(str(model), "config.json")).parent.name  # of the cache: snapshots/<commit>/config.json
 
 

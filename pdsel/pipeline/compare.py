@@ -14,6 +14,7 @@ import pandas as pd
 
 from pdsel.artifacts import digest, load_table
 from pdsel.checks import DataError
+from pdsel.evaluation import interval
 
 DATA = {".csv", ".parquet"}
 KEYS = {"cell"}  # names of computed cells: they change with the version of the code
@@ -68,9 +69,9 @@ class Comparison:
             lines.append(f"  {method}: {100 * share:.1f} % of the kept ids of both are in both")
         for (conflict, method), row in self.win_rates[self.win_rates["run"] != self.win_rates["reference"]].iterrows():
             place = "inside" if row["low"] <= row["run"] <= row["high"] else "OUTSIDE"
+            expected = interval(row["reference"], row["low"], row["high"])
             lines.append(
-                f"  {method} at {conflict:.0%} conflict: {row['reference']:.1f} -> {row['run']:.1f} %, "
-                f"{place} the reference's interval [{row['low']:.1f}, {row['high']:.1f}]"
+                f"  {method} at {conflict:.0%} conflict: {row['run']:.1f} %, {place} the reference's {expected} %"
             )
         if self.made_with:
             lines.append(f"Made with other settings or circumstances: {'; '.join(self.made_with)}.")

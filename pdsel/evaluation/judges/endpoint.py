@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import openai
 from tqdm.auto import tqdm
 
 from pdsel.checks import DataError
@@ -41,40 +42,24 @@ class Traffic:
 
 
 class Fault(Exception):
-    """A question has no usable reply, and the question itself may be the reason.
+    """A question has no usable reply.
 
     Parameters
     ----------
     kind : str
         Faults are counted by it.
     said : str
-        What the endpoint said; it is shortened.
+        What the endpoint said, which is shortened; or the remedy, where the settings are the cause.
+    cause : {"question", "endpoint", "settings", "logprobs"}
+        Perhaps the question itself; the endpoint, whatever the question was; the settings, so that every further question
+        would meet the same fault; or the request for log-probabilities.
     again : int
         How often it is worth asking once more.
     """
 
-    def __init__(self, kind, said="", *, again=0):
+    def __init__(self, kind, said="", *, cause="question", again=0):
         super().__init__(kind, said)
-        self.kind, self.said, self.again = kind, " ".join(said.split())[:200], again
-
-
-class Outage(Fault):
-    """The endpoint failed, whatever the question was."""
-
-
-class Fatal(Fault):
-    """Every further question would meet the same fault; `said` is the remedy."""
-
-
-class Unreadable(Fault):
-    """The reply is whole but names no answer, as a refusal does."""
-
-    def __init__(self, said):
-        super().__init__("unreadable answer", said, again=2)
-
-
-class LogprobsRefused(Fault):
-    """The endpoint refuses a request that asks for log-probabilities."""
+        self.kind, self.said, self.cause, self.again = kind, " ".join(said.split())[:200], cause, again
 
 
 class Stopped(Exception):
@@ -125,13 +110,13 @@ class Endpoint:
             try:
                 for future in tqdm(as_completed(futures), total=len(futures), desc="judging", leave=False):
                     fault = future.result()
-                    if isinstance(fault, Fatal):
-                        raise JudgeError(f"endpoint {self.base_url}: {fault.kind}. Remedy: {fault.said}")
-                    if fault is not None:
-                        faults[futures[future]] = fault
-                    failed_in_a_row = failed_in_a_row + 1 if isinstance(fault, Outage) else 0
+                    failed_in_a_row = failed_in_a_row + 1 if fault and fault.cause == "endpoint" else 0
                     if failed_in_a_row == DOWN_AFTER:
                         stop.set()
+                    if fault and fault.cause == "settings":
+                        raise JudgeError(f"endpoint {self.base_url}: {fault.kind}. Remedy: {fault.said}")
+                    if fault:
+                        faults[futures[future]] = fault
             except BaseException:  # an interrupt too: what is under way may end, nothing else begins
                 stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -148,7 +133,6 @@ class Endpoint:
 
     def _client(self, stop):
         """An `openai` client that waits for its slot before every request, retries included."""
-        import openai  # here, since it takes a second to import and only this judge needs it
 
         def before_request(request):
             if self.pace:
@@ -168,7 +152,7 @@ class Endpoint:
         )
 
     def _ask(self, client, body, key, accept, stop):
-        """Ask one question until its reply is usable; the last `Fault` if none is."""
+        """Ask one question until its reply is usable; returns the last `Fault` if none is."""
         times = Counter()
         while True:
             try:
@@ -177,7 +161,7 @@ class Endpoint:
             except Fault as raised:
                 fault = raised
             times[fault.kind] += 1
-            if isinstance(fault, Fatal):
+            if fault.cause == "settings":
                 stop.set()
             if times[fault.kind] > fault.again:
                 return fault
@@ -188,58 +172,18 @@ class Endpoint:
         if not self.gives_logprobs:
             body = {name: value for name, value in body.items() if name not in ("logprobs", "top_logprobs")}
         text, fault = self._post(client, body)
-        if fault is None:
-            return self._read(text)
-        if isinstance(fault, LogprobsRefused) and "logprobs" in body:
+        if fault and fault.cause == "logprobs" and "logprobs" in body:
             self.gives_logprobs = False  # some models refuse the request instead of leaving them out
             return self._reply(client, body)
-        raise fault
-
-    def _post(self, client, body):
-        """The reply's text and `None`, or `None` and the `Fault` that came instead.
-
-        The fault is returned and not raised here: an exception raised while another one is handled refers to it, and
-        through it to the request, whose headers hold the key.
-        """
-        import openai  # here for the reason above
-
-        try:
-            # The same bytes that the cache's key is made of, so that nothing else can determine the answer.
-            text = client.post("/chat/completions", cast_to=str, content=canonical(body))
-        except Stopped:
-            return None, Fault("not asked", f"the endpoint failed {DOWN_AFTER} times in a row")
-        except openai.APITimeoutError:
-            return None, Outage("timeout", f"no reply within {self.traffic.timeout} s")
-        except openai.APIConnectionError as error:
-            reason = error.__cause__
-            return None, Outage("connection failed", f"{type(reason).__name__}: {reason}")
-        except openai.APIStatusError as error:
-            return None, self._fault_of(error.status_code, self.key.hide(error.response.text))
-        return self.key.hide(text), None
-
-    def _fault_of(self, status, text):
-        if status in (400, 403, 422) and "logprob" in text.lower():
-            return LogprobsRefused(f"HTTP {status}", _message(text))
-        if status in (401, 403):
-            state = "is not accepted" if self.key.read() else "is not set"
-            return Fatal(
-                f"HTTP {status}, the key in the environment variable {self.key.variable} {state}",
-                f"set {self.key.variable} to a key of this endpoint that may use the model, where this runs",
-            )
-        if status == 404:
-            return Fatal("HTTP 404", "check the model's name, and that base_url ends where /chat/completions follows")
-        if status in (408, 409, 425, 429) or status >= 500:
-            return Outage(f"HTTP {status}", _message(text))
-        return Fault(f"HTTP {status}", _message(text))
-
-    def _read(self, text):
+        if fault:
+            raise fault
         try:
             reply = json.loads(text)
             choice, usage = reply["choices"][0], reply.get("usage") or {}
             content = choice["message"].get("content") or choice["message"].get("refusal")
             tokens = {name: int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")}
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise Outage("malformed reply", text, again=self.traffic.retries) from None
+            raise Fault("malformed reply", text, cause="endpoint", again=self.traffic.retries) from None
         self._count(**tokens, without_usage=int(not usage))
         return {
             "content": content if isinstance(content, str) else None,
@@ -248,6 +192,41 @@ class Endpoint:
             "model": reply.get("model"),
             "usage": tokens,
         }
+
+    def _post(self, client, body):
+        """The reply's text and `None`, or `None` and the `Fault` that came instead.
+
+        The fault is returned and not raised here: an exception raised while another one is handled refers to it, and
+        through it to the request, whose headers hold the key.
+        """
+        try:
+            # The same bytes that the cache's key is made of, so that nothing else can determine the answer.
+            text = client.post("/chat/completions", cast_to=str, content=canonical(body))
+        except Stopped:
+            return None, Fault("not asked", f"the endpoint failed {DOWN_AFTER} times in a row")
+        except openai.APITimeoutError:
+            return None, Fault("timeout", f"no reply within {self.traffic.timeout} s", cause="endpoint")
+        except openai.APIConnectionError as error:
+            reason = error.__cause__
+            return None, Fault("connection failed", f"{type(reason).__name__}: {reason}", cause="endpoint")
+        except openai.APIStatusError as error:
+            return None, self._fault_of(error.status_code, self.key.hide(error.response.text))
+        return self.key.hide(text), None
+
+    def _fault_of(self, status, text):
+        kind, said, cause = f"HTTP {status}", _message(text), "question"
+        if status in (400, 403, 422) and "logprob" in text.lower():
+            cause = "logprobs"
+        elif status in (401, 403):
+            state = "is not accepted" if self.key.read() else "is not set"
+            kind += f", the key in the environment variable {self.key.variable} {state}"
+            said = f"set {self.key.variable} to a key of this endpoint that may use the model, where this runs"
+            cause = "settings"
+        elif status == 404:
+            said, cause = "check the model's name, and that base_url ends where /chat/completions follows", "settings"
+        elif status in (408, 409, 425, 429) or status >= 500:
+            cause = "endpoint"
+        return Fault(kind, said, cause=cause)
 
     def _count(self, **numbers):
         with self._lock:

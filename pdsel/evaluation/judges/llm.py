@@ -10,7 +10,7 @@ import pandas as pd
 from pdsel.checks import DataError, refuse, some
 from pdsel.data.messages import is_text, text_of
 from pdsel.evaluation.judges.cache import AnswerCache, answer_key
-from pdsel.evaluation.judges.endpoint import Endpoint, JudgeError, Traffic, Unreadable
+from pdsel.evaluation.judges.endpoint import Endpoint, Fault, JudgeError, Traffic
 from pdsel.evaluation.judges.prompt import TEMPLATE, check_template, fill, load_template, read_answer
 
 __all__ = ["JudgeError", "LLMJudge", "load_template"]
@@ -203,7 +203,7 @@ class LLMJudge:
 
             def accept(key, answer):
                 if np.isnan(read_answer(answer)[0]):
-                    raise Unreadable(answer["content"] or "nothing")
+                    raise Fault("unreadable answer", answer["content"] or "nothing", again=2)  # such as a refusal
                 cache.store(key, answer)
                 answers[key] = answer
 
