@@ -295,8 +295,9 @@ def test_a_hub_models_content_is_its_commit_whatever_is_downloaded_yet(tmp_path,
 def test_on_a_gpu_the_reference_reads_no_more_at_once_than_training(
     pairs, computed, where, most, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("pdsel.training.device", lambda: where)
-    train_dpo(pairs, output_dir=tmp_path / "p", gradient_accumulation_steps=4, **TINY)
+    monkeypatch.setattr("pdsel.engine.training_run.device", lambda: where)
+    on_the_cpu = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False}
+    train_dpo(pairs, output_dir=tmp_path / "p", gradient_accumulation_steps=4, **on_the_cpu, **TINY)
     assert max(computed) == most and sum(computed) == len(pairs)
 
 
