@@ -64,7 +64,7 @@ def test_a_failed_rewrite_leaves_the_old_file(tmp_path):
 
 
 def test_a_table_of_an_unknown_format_is_refused_and_nothing_written(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.xlsx: the suffix says the format; use \.csv or \.parquet"):
+    with pytest.raises(ValueError, match=r"a\.xlsx: the suffix tells the format; use \.csv or \.parquet"):
         save_table(pd.DataFrame({"x": [1]}), tmp_path / "a.xlsx")
     assert everything(tmp_path) == []
 

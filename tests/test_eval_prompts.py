@@ -109,7 +109,7 @@ def test_other_names_and_limits_are_refused(tmp_path):
         load_prompts("alpacaeval")
     with pytest.raises(ValueError, match="no file at"):
         load_prompts(tmp_path / "none.jsonl")
-    with pytest.raises(ValueError, match="the suffix says the format"):
+    with pytest.raises(ValueError, match="the suffix tells the format"):
         load_prompts(tmp_path / "none.csv")
     with pytest.raises(ValueError, match="limit=0"):
         load_prompts("vicuna", limit=0)

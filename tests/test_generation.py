@@ -323,10 +323,10 @@ def test_official_files_lack_columns_and_have_more(tmp_path, suffix):
     [
         ('[{"instruction": "a"}]', "column missing: 1 \\(first: output\\)"),
         ('[{"instruction": "a", "output": "b"}, {"output": 3}]', "column missing: 1 \\(first: instruction\\)"),
-        ('[{"instruction": "a", "output": 3}]', "output is no text in row: 1 \\(first: 0\\)"),
-        ("[]", "holds no rows"),
+        ('[{"instruction": "a", "output": 3}]', "output is not text in row: 1 \\(first: 0\\)"),
+        ("[]", "has no rows"),
         ("{", "is not json"),
-        ('{"instruction": "a", "output": "b"}', "holds no rows"),
+        ('{"instruction": "a", "output": "b"}', "has no rows"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, message):
@@ -348,8 +348,8 @@ def test_missing_files_and_strange_suffixes_are_refused(tmp_path):
     [
         ((["a"], ["b", "c"], {}), "outputs: 2 for 1 prompts"),
         ((["a"], ["b"], {"dataset": ["x", "y"]}), "dataset: 2 for 1 prompts"),
-        ((["a"], [3], {}), "no text at position: 1"),
-        (([[{"role": "system", "content": "a"}]], ["b"], {}), "without a turn of the user"),
+        ((["a"], [3], {}), "are not text at positions: 1"),
+        (([[{"role": "system", "content": "a"}]], ["b"], {}), "without a message from the user"),
     ],
 )
 def test_outputs_that_do_not_fit_are_refused(tmp_path, arguments, message):

@@ -1,4 +1,4 @@
-"""The selected pairs out: a folder that `load_dataset`, TRL and the hub take as it is."""
+"""Writes the selected pairs to a folder that `load_dataset`, TRL and the hub take as it is."""
 
 import json
 from dataclasses import dataclass, field, fields
@@ -35,7 +35,7 @@ TEMPLATE = """---
 
 # {name}
 
-{n} preference pairs, a label on one aspect each, best first. {rule}
+{n} preference pairs, each labelled on one aspect, best first. {rule}
 
 ```python
 from datasets import load_dataset
@@ -53,12 +53,12 @@ pairs = load_dataset("<this repository or folder>", split="train")  # as `train_
 
 {source}{homepage}
 
-Licence of the texts: {licence}. It is the source's; check that it allows what you plan.
+Licence of the texts: {licence}. It comes from the source; check that it allows what you plan.
 
 ## Columns
 
-`prompt`, `chosen`, `rejected`; `aspect`, that of the label; `pd`, the score if there is one; `pair_id`, a digest of prompt,
-chosen, rejected and aspect. `train.parquet` and `train.jsonl` hold the same rows.
+`prompt`, `chosen`, `rejected`; `aspect` of the label; `pd`, the score, if there is one; `pair_id`, a digest of prompt, chosen,
+rejected and aspect. `train.parquet` and `train.jsonl` hold the same rows.
 
 ## Digests
 
@@ -147,9 +147,9 @@ def export_preferences(pairs, kept, folder, *, divergence=None, **about):
     pairs : datasets.Dataset
         Pairs table, see `pdsel.make_pairs`; texts or chat messages.
     kept : sequence of str
-        Their `pair_id`, as `pdsel.select` returns them: the order is kept, best first.
+        The `pair_id` of these pairs, in order, best first, as `pdsel.select` returns them.
     folder : str or Path
-        Best an empty one: all that is in it goes to the hub with `upload_folder`. It has no card while it is written.
+        Preferably empty, since `upload_folder` sends everything in it to the hub. The card is written last.
     divergence : pandas.Series, optional
         PD by `pair_id`; becomes the column `pd` of the rows.
     **about
@@ -159,15 +159,15 @@ def export_preferences(pairs, kept, folder, *, divergence=None, **about):
     Returns
     -------
     Path
-        The folder. `datasets.load_dataset(str(folder), split="train")` reads it, and `DPOTrainer` takes that as it is: a
-        row has `prompt, chosen, rejected`, which it needs, and `aspect, pd, pair_id`, which it ignores. To publish it, card
-        included: `huggingface_hub.HfApi().upload_folder(folder_path=folder, repo_id=..., repo_type="dataset")`, or
-        `load_dataset(...).push_to_hub(...)` for the rows alone.
+        The folder. `DPOTrainer` takes `datasets.load_dataset(str(folder), split="train")` as it is: it needs `prompt, chosen,
+        rejected` and ignores `aspect, pd, pair_id`. To publish the folder with its card, use
+        `huggingface_hub.HfApi().upload_folder(folder_path=folder, repo_id=..., repo_type="dataset")`; to publish the rows
+        alone, `load_dataset(...).push_to_hub(...)`.
 
     Raises
     ------
     ValueError
-        For no or unknown or repeated ids, pairs that check_pairs refuses, or a kept pair without a divergence.
+        For missing, unknown or repeated ids, pairs that `check_pairs` refuses, or a kept pair without a divergence.
 
     Examples
     --------
@@ -204,7 +204,7 @@ def export_preferences(pairs, kept, folder, *, divergence=None, **about):
 
 
 def _positions(pairs, kept):
-    """Where the kept pairs are in the table."""
+    """The positions of the kept pairs in the table."""
     require_columns(pairs.column_names, ["pair_id", *COLUMNS], "pairs table")
     if not kept:
         raise DataError("kept: no pair is kept. Remedy: a larger share")
@@ -221,14 +221,13 @@ def _positions(pairs, kept):
 
 
 def _write(pairs, positions, divergence, parquet_file, jsonl_file):
-    """The same rows in both formats, a few at a time; a half-written file never bears the name."""
+    """Write the same rows in both formats, a few at a time; no half-written file gets the name."""
     columns = pairs.select_columns([*COLUMNS, "pair_id"]).with_format("arrow")
 
     def tables():
         for start in range(0, len(positions), BATCH):
-            table = columns[positions[start : start + BATCH]].replace_schema_metadata(
-                None
-            )  # it has names of all columns
+            table = columns[positions[start : start + BATCH]]
+            table = table.replace_schema_metadata(None)  # which names columns that are not written
             if divergence is not None:
                 values = divergence.iloc[start : start + BATCH].to_numpy(dtype=float)
                 table = table.add_column(len(COLUMNS), "pd", pa.array(values))
