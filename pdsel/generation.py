@@ -1,7 +1,7 @@
-"""Outputs of a policy: greedy decoding or sampling, with transformers or with vLLM.
+"""Generates the outputs of a policy: greedy decoding or sampling, with transformers or with vLLM.
 
-The output for a prompt depends on the model, the prompt and the seed, never on the other prompts: padding is masked, and
-every prompt has its own stream of random numbers.
+An output depends on the model, its prompt and the seed, but not on the other prompts: padding is masked, and every prompt has
+its own stream of random numbers.
 """
 
 import hashlib
@@ -36,15 +36,15 @@ class Decoding:
     ----------
     max_new_tokens : int
     temperature, top_p : float
-        Temperature 0 is greedy. Sampling defaults and penalties that a model carries along are not used.
+        Temperature 0 is greedy. The sampling defaults and penalties in a model's own configuration are not used.
     stop : str or list of str
-        An output ends before the first of these strings, and at any end token that the model or tokenizer names.
+        An output ends before the first of these strings, and at any end token of the model or the tokenizer.
     batch_size : int
-        Prompts of similar length share a batch, the longest first, so that a lack of memory shows at once. vLLM makes its
+        Prompts of similar length share a batch, the longest first, so that a lack of memory shows at once. vLLM chooses its
         own batches.
     dtype : str or torch.dtype
         "auto" is the type of the checkpoint. In float32 the text is the same for every batch size and order of prompts,
-        unless two tokens tie within rounding (about 1e-6). In bfloat16 such ties are common: use "float32" if the text
+        unless two tokens tie within rounding (about 1e-6). Such ties are common in bfloat16, so use "float32" if the text
         must not depend on the batch.
     """
 
@@ -82,7 +82,7 @@ class Decoding:
 
 
 def generate(model, prompts, *, batch_size=128, seed=0, engine="transformers", **decoding):
-    """A response per prompt.
+    """Generate a response to each prompt.
 
     Parameters
     ----------
@@ -92,9 +92,9 @@ def generate(model, prompts, *, batch_size=128, seed=0, engine="transformers", *
         Strings go in as they are, with the special tokens that the tokenizer adds (such as BOS); lists of messages
         (`{"role", "content"}`) go through its chat template. A list may hold both.
     seed : int
-        A prompt's draw depends on the seed, the prompt's text, and how often the text occurred before in `prompts`, so
-        that a repeated prompt gets several draws. Two models draw with the same random numbers, which makes their
-        comparison sharper. The global random state is neither read nor changed.
+        A prompt's draw depends on the seed, the prompt's text, and the number of its earlier occurrences in `prompts`, so that
+        a repeated prompt gets different draws. Two models draw with the same random numbers, which makes their comparison
+        sharper. The global random state is neither read nor changed.
     engine : {"transformers", "vllm"}
         At temperatures above 0 the two engines draw different texts.
     batch_size, **decoding
@@ -103,7 +103,7 @@ def generate(model, prompts, *, batch_size=128, seed=0, engine="transformers", *
     Returns
     -------
     list of str
-        In the order of the prompts, without special tokens and surrounding white space.
+        In the order of the prompts, without special tokens or surrounding white space.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def generate(model, prompts, *, batch_size=128, seed=0, engine="transformers", *
 
 
 def prompt_texts(tokenizer, prompts):
-    """Every prompt as the text that the model reads: strings as they are, messages through the chat template."""
+    """The text of each prompt as the model reads it: strings as they are, messages through the chat template."""
     chats = [i for i, prompt in enumerate(prompts) if not isinstance(prompt, str)]
     refuse(
         [i for i in chats if not is_chat(prompts[i])],
@@ -163,7 +163,7 @@ def prompt_texts(tokenizer, prompts):
 
 
 def _context(model):
-    """How many tokens the model can read and write; `None` if its config does not say."""
+    """The number of tokens that the model can read and write together; `None` if its config does not say."""
     config = AutoConfig.from_pretrained(model, trust_remote_code=SAFE["trust_remote_code"])
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
@@ -181,7 +181,7 @@ def _check_lengths(ids, max_new_tokens, context):
 
 
 def draw_keys(texts, seed):
-    """A number per text that seeds its stream: from the seed, the text, and how often it occurred before.
+    """A number that seeds the stream of each text, from the seed, the text, and the number of its earlier occurrences.
 
     >>> first, again, other = draw_keys(["a", "a", "b"], seed=0)
     >>> len({first, again, other}), draw_keys(["b", "a"], seed=0) == [other, first]
@@ -196,7 +196,7 @@ def draw_keys(texts, seed):
 
 
 def cut(text, stop):
-    """The text before the first of the stop strings.
+    """The text before the first stop string.
 
     >>> cut("a cat and a dog", ["dog", "and"])
     'a cat '
@@ -206,18 +206,18 @@ def cut(text, stop):
 
 
 def end_tokens(tokenizer, stop, configured=None):
-    """The ids that end an output: the configured ones, the tokenizer's own, and stop strings that are tokens (`<|end|>`)."""
+    """The ids that end an output: configured ones, the tokenizer's, and stop strings that are tokens (such as `<|end|>`)."""
     configured = [configured] if isinstance(configured, int) else configured or []
-    added = tokenizer.get_added_vocab()  # special tokens never show in the text, where stop strings are looked for
+    added = tokenizer.get_added_vocab()  # special tokens are not in the text in which stop strings are searched
     ends = {*configured, tokenizer.eos_token_id, *(added[word] for word in stop if word in added)}
     return sorted(ends - {None})
 
 
 class SeededDraw(LogitsProcessor):
-    """Sampling for greedy decoding: a token is drawn, and only that token stays possible.
+    """Makes greedy decoding sample: it draws a token and leaves only that one possible.
 
     Row i draws with the numbers of stream `keys[i]`, one for each step, by inverting the distribution function of its
-    tokens. So the draw is exact, and it does not depend on the other rows of the batch.
+    tokens. The draw is exact and does not depend on the other rows of the batch.
     """
 
     def __init__(self, keys, steps, start):
@@ -235,7 +235,7 @@ class SeededDraw(LogitsProcessor):
 
 
 class StopStrings(StoppingCriteria):
-    """Ends a row once a stop string shows in its text; `cut` makes the exact cut afterwards."""
+    """Ends a row once its text contains a stop string; `cut` makes the exact cut afterwards."""
 
     def __init__(self, tokenizer, stop, start):
         self.tokenizer, self.stop, self.start = tokenizer, stop, start
@@ -251,7 +251,7 @@ def _transformers(model, tokenizer, ids, keys, decoding):
     net = load_causal(model, dtype=decoding.dtype).to(device()).eval()
     ends = end_tokens(tokenizer, decoding.stops, net.generation_config.eos_token_id)
     pad = tokenizer.pad_token_id or 0
-    # Set on the model, too: `net.generate` fills gaps from the model's own config, which may hold a temperature.
+    # The model gets it, too, because `net.generate` fills gaps from the model's own config, which may hold a temperature.
     net.generation_config = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
@@ -281,7 +281,7 @@ def _transformers(model, tokenizer, ids, keys, decoding):
 
 
 def _vllm(model, tokenizer, ids, keys, decoding):
-    """Written and tested against vLLM's documented interface (`LLM`, `SamplingParams`, prompts of token ids) only."""
+    """Only written and tested against vLLM's documented interface (`LLM`, `SamplingParams`, prompts of token ids)."""
     try:
         import vllm  # optional: it pins a torch of its own
     except ImportError as error:

@@ -1,40 +1,39 @@
-"""SFT, DPO, DMPO and reward training, all on TRL: ours are the offset inside the sigmoid and the bookkeeping.
+"""SFT, DPO, DMPO and reward training with TRL, to which we add an offset inside the sigmoid, and bookkeeping.
 
-Every trainer takes pairs keyed by `pair_id`, writes safetensors weights, the tokenizer and `training.json` (what was
-dropped, seconds, loss curve) into `output_dir`, and returns that path. The folder appears under its name only when it
-is complete; an older run there is replaced then, and a folder with anything else in it is refused before the training.
-The device is found: CUDA, MPS, else the CPU. All functions take these options, and refuse a name that neither they nor
-TRL's config know:
+Every function writes safetensors weights, the tokenizer and `training.json` (dropped pairs, seconds, loss curve) into
+`output_dir`, and returns that path. The folder gets its name only when it is complete. It then replaces an older run; a folder
+with anything else in it is refused before the training. The device is found: CUDA, MPS, otherwise the CPU. All functions take
+these options, and refuse any other that is not a field of TRL's config:
 
 model : str
-    Where to start from: a path, a hub id or "notesworld". For DPO and DMPO it is also the frozen reference.
+    The model to start from: a path, a hub id or "notesworld". For DPO and DMPO it is also the frozen reference.
 seed : int; 0
 learning_rate, batch_size, epochs, max_length : 3e-4 for DPO and DMPO, else 1e-3; 32; 1; 1024
-    The defaults suit the notes world. `batch_size` counts the pairs of an optimiser step, over all processes and rounds of
-    `gradient_accumulation_steps`, which must divide it: the same number means the same training on one GPU or eight.
+    The defaults suit the notes world. `batch_size` is the number of pairs in an optimiser step, over all processes and rounds
+    of `gradient_accumulation_steps`, which must divide it: the same number means the same training on one GPU or eight.
 held_out : datasets.Dataset, optional (not for SFT)
-    Pairs that are not trained on. The share of them on which the margin is positive, and the loss (with offsets 0), go
-    into `training.json`, at the end and every `eval_steps`.
+    Pairs that are not trained on. The share of them with a positive margin, and their loss (with offsets 0), go into
+    `training.json`, at the end and every `eval_steps`.
 reference_cache : str or Path, optional (DPO and DMPO)
-    A folder where reference log-probabilities are kept by content (model, text, cut), for other runs on the same pool. A
-    cached value differs from one computed anew by about 1e-6.
+    A folder that keeps reference log-probabilities by content (model, text, cut), for other runs on the same pool. A cached
+    value differs by about 1e-6 from one that is computed again.
 lora_rank : int, optional
-    Train adapters of this rank on every linear layer (peft, alpha twice the rank) instead of all weights. They are
-    merged before saving, so the result is a plain model like any other.
+    Train adapters of this rank on every linear layer (peft, alpha twice the rank) instead of all weights. They are merged
+    before saving, so the result is a plain model.
 save_steps : int, optional
     Keep a checkpoint every so many steps in `<output_dir>.checkpoints`. After a kill the same call resumes from it, and on
-    a CPU it ends with the same bytes; with other settings, data or start it begins anew. Success removes the checkpoints.
+    a CPU ends with the same bytes; with other settings, data or start it begins again. Success removes the checkpoints.
 accelerate : str or Path, optional
     Run under `accelerate launch` with this config, a path or one of those shipped: "ddp", "fsdp", "zero3", "cpu2". See
     `pdsel.engine.launch`.
 bf16, gradient_checkpointing, gradient_accumulation_steps, optim, report_to, ...
-    As TRL has them. bf16 and gradient checkpointing are on where there is a GPU. `optim="adamw_8bit"` needs bitsandbytes.
+    As in TRL. bf16 and gradient checkpointing are on if there is a GPU. `optim="adamw_8bit"` needs bitsandbytes.
 
-Weights are trained in float32 (frozen ones under LoRA may be bf16). A run without bf16 saves float32. A run with bf16
-saves the type that the start is stored in, because whoever loads a 16-bit model computes in 16 bits anyway.
+Weights are trained in float32 (frozen ones under LoRA may be bf16). A run without bf16 saves float32; a run with bf16 saves
+the type in which the start is stored, since a model that is loaded in 16 bits computes in 16 bits anyway.
 
-Errors: `pdsel.engine.errors.TrainingError` when the loss is not finite any more, or the memory is full; the message says
-what to change. A `ValueError` for settings and data that cannot work.
+Errors: `pdsel.engine.errors.TrainingError` if the loss is no longer finite or the memory is full, with a message that says
+what to change; `ValueError` for settings and data that cannot work.
 """
 
 import json
@@ -60,7 +59,7 @@ def train_sft(pairs, *, model, output_dir, seed=0, **training):
     pairs : datasets.Dataset
         `prompt` and `chosen`; or `prompt` and `completion`, for demonstrations that are not pairs.
     model, output_dir, seed, **training
-        See the module. On several processes accelerate fills the last batch of an epoch up with texts from its start.
+        See the module. With several processes, accelerate fills the last batch of an epoch with texts from its start.
 
     Returns
     -------
@@ -75,10 +74,10 @@ def train_sft(pairs, *, model, output_dir, seed=0, **training):
 @trains_with(OffsetRun)
 @launchable
 def train_with_offset(pairs, offsets, *, model, output_dir, held_out=None, **training):
-    """DPO with `-log sigma(scale * M + offset)`: DPO at (1, 0), DMPO at (kappa, PD), length penalties in between.
+    """DPO with the loss `-log sigma(scale * M + offset)`, which is DPO at (1, 0), DMPO at (kappa, PD), or has a length penalty.
 
-    It is exact through TRL: TRL's beta is set to `scale * beta`, and the reference log-probability of the chosen response
-    is shifted by `-offset / (scale * beta)`. Reference log-probabilities are computed before the first step.
+    TRL computes it exactly: its beta is set to `scale * beta`, and the reference log-probability of the chosen response is
+    shifted by `-offset / (scale * beta)`. Reference log-probabilities are computed before the first step.
 
     Parameters
     ----------
@@ -86,7 +85,7 @@ def train_with_offset(pairs, offsets, *, model, output_dir, held_out=None, **tra
     offsets : sequence of float
         Aligned with `pairs`.
     model, output_dir, held_out, **training
-        See the module; `beta=0.1`, `scale=1` and `reference_cache`, too.
+        See the module. `beta=0.1` and `scale=1` are options as well.
     """
     data = _with_column(pairs, "offset", offsets)
     held_out = _held_out(held_out, "offset")
@@ -101,7 +100,7 @@ def train_dpo(pairs, *, model, output_dir, seed=0, beta=0.1, **training):
     pairs : datasets.Dataset
         Pairs table; the order of its rows does not matter.
     model : str
-        The policy to start from; it is also the frozen reference.
+        The policy to start from, which is also the frozen reference.
     output_dir : str or Path
     seed : int
     beta : float
@@ -117,8 +116,8 @@ def train_dpo(pairs, *, model, output_dir, seed=0, beta=0.1, **training):
     Raises
     ------
     ValueError
-        For an option that nobody knows, and a pairs table with missing columns, duplicates, or a chosen response equal to
-        the rejected one.
+        For an unknown option, or a pairs table with missing columns, duplicates, or a chosen response that equals the
+        rejected one.
     """
     check_options(training, train_with_offset.options)
     check_pairs(pairs)
@@ -134,7 +133,7 @@ def train_dmpo(pairs, divergence, *, model, output_dir, seed=0, beta=0.1, aspect
     pairs : datasets.Dataset
         Pairs table.
     divergence : pandas.Series
-        PD by `pair_id`; must cover every pair.
+        PD by `pair_id`, for every pair.
     aspects : int
         kappa, the number of aspects.
     model, output_dir, seed, beta, **training
@@ -151,7 +150,7 @@ def train_dmpo(pairs, divergence, *, model, output_dir, seed=0, beta=0.1, aspect
     if missing:
         raise ValueError(
             f"divergence: {len(missing)} pairs have no PD (first: {missing[:5]}); compute preference_divergence on "
-            "the margins of these very pairs"
+            "the margins of these pairs"
         )
     offsets = divergence.loc[list(pairs["pair_id"])].tolist()
     return train_with_offset(
@@ -169,7 +168,7 @@ def train_reward(pairs, margins, *, model, output_dir, held_out=None, **training
     pairs : datasets.Dataset
         Pairs table.
     margins : sequence of float
-        What is subtracted inside the sigmoid, aligned with `pairs`; zeros for the plain loss.
+        The numbers subtracted inside the sigmoid, aligned with `pairs`; zeros give the plain loss.
     model, output_dir, held_out, **training
         See the module; a causal checkpoint gets a new scalar head.
     """
@@ -190,10 +189,10 @@ def _held_out(pairs, column):
 
 
 def training_log(path):
-    """The record of a training run: `n_given, n_used, seconds, steps, history` (TRL's log, one dict a point)."""
+    """Read the record of a training run: `n_given, n_used, seconds, steps, history` (TRL's log, one dict a point)."""
     return json.loads(Path(path, "training.json").read_text())
 
 
 def demonstrations(prompts, responses):
-    """A `prompt, completion` table for `train_sft`."""
+    """Make a `prompt, completion` table for `train_sft`."""
     return Dataset.from_dict({"prompt": list(prompts), "completion": list(responses)})

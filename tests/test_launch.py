@@ -183,7 +183,7 @@ def test_an_unknown_config_is_refused_by_name(config):
 def test_without_gpus_their_configs_are_refused(pairs, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     with pytest.raises(
-        ValueError, match="ddp.yaml runs on all GPUs, and there are 0 here. Remedy: leave accelerate out"
+        ValueError, match="ddp.yaml runs on all GPUs, but there are 0 here. Remedy: leave accelerate out"
     ):
         train_dpo(pairs, output_dir=tmp_path / "p", accelerate="ddp", **TINY)
 
@@ -223,7 +223,9 @@ def test_arguments_come_through_unchanged(pairs, tmp_path):
     series = pd.Series([0.1, 0.2], index=["a", "b"])
     back = launch._read(launch._write(series, tmp_path / "series"), tmp_path)
     pd.testing.assert_series_equal(back, series, check_names=False)
-    with pytest.raises(ValueError, match="argument held_out is a object, which no other process can be given. Remedy"):
+    with pytest.raises(
+        ValueError, match="argument held_out is a object, which cannot be passed to another process. Remedy"
+    ):
         launch._write(object(), Path("held_out"))
 
 

@@ -470,7 +470,7 @@ def test_a_chatml_file_becomes_messages(tmp_path):
     with pytest.raises(DataError, match="no part between"):
         load_template(path)
     path.write_text(CHATML.replace("{output_2}", "{output_1}"))
-    with pytest.raises(DataError, match=r"placeholder does not stand.*: 2 \(first: {output_1} \(2 times\), {output_2}"):
+    with pytest.raises(DataError, match=r"placeholder does not occur.*: 2 \(first: {output_1} \(2 times\), {output_2}"):
         load_template(path)
 
 

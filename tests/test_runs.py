@@ -309,7 +309,7 @@ def test_of_several_visible_gpus_a_single_process_uses_one(pairs, tmp_path, monk
     alone = train_dpo(pairs, output_dir=tmp_path / "alone", **TINY)
     monkeypatch.setattr(DPOConfig, "__post_init__", four_gpus(DPOConfig.__post_init__))
     with pytest.warns(
-        UserWarning, match="4 GPUs are visible to this process, and one of them trains. accelerate='ddp'"
+        UserWarning, match="4 GPUs are visible to this process, but only one of them trains. accelerate='ddp'"
     ):
         path = train_dpo(pairs, output_dir=tmp_path / "p", **TINY)
     assert weights(path) == weights(alone)

@@ -1,4 +1,4 @@
-"""Errors of training that say which setting to change."""
+"""Errors of training, which say which setting to change."""
 
 import importlib.util
 import re
@@ -11,7 +11,7 @@ from safetensors import safe_open
 from pdsel.checks import DataError
 
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
-EIGHT_BIT = re.compile(r"8bit|bnb|paged|ademamix")  # names of optimisers that bitsandbytes provides
+EIGHT_BIT = re.compile(r"8bit|bnb|paged|ademamix")  # in the names of bitsandbytes' optimisers
 
 
 class TrainingError(RuntimeError):
@@ -19,12 +19,12 @@ class TrainingError(RuntimeError):
 
 
 def memory_advice(config, *, lora_rank=None):
-    """What to change in a training that ran out of memory; the change that costs least comes first.
+    """What to change in a training that ran out of memory, the cheapest change first.
 
     Parameters
     ----------
     config : dict
-        Fields of TRL's config that the training ran with.
+        The fields of TRL's config for that training.
     lora_rank : int, optional
 
     Returns
@@ -62,7 +62,7 @@ def memory_advice(config, *, lora_rank=None):
 
 @contextmanager
 def explained(advice):
-    """Turn running out of memory into a `TrainingError` that lists `advice`, a list of str."""
+    """Turn an error about memory into a `TrainingError` that lists `advice`, a list of str."""
     try:
         yield
     except RuntimeError as error:  # torch.OutOfMemoryError is one
@@ -73,7 +73,7 @@ def explained(advice):
 
 
 def check_optimiser(name):
-    """Refuse an optimiser of bitsandbytes where that is not installed."""
+    """Refuse an optimiser of bitsandbytes if that package is not installed."""
     if name is not None and EIGHT_BIT.search(str(name)) and importlib.util.find_spec("bitsandbytes") is None:
         raise DataError(
             f"optim={name!r} needs bitsandbytes, which is not installed. Remedy: pip install bitsandbytes, or leave optim "
@@ -82,9 +82,9 @@ def check_optimiser(name):
 
 
 def check_weights(folder):
-    """Refuse saved weights that are not finite: a step may end in them while its loss was still finite.
+    """Refuse saved weights that are not finite, in which a step may end although its loss was finite.
 
-    The files are read, not the network: under ZeRO-3 and FSDP no process holds a whole weight.
+    The files are read, not the network, since under ZeRO-3 and FSDP no process holds a whole weight.
     """
     bad = []
     for file in sorted(Path(folder).glob("*.safetensors")):
@@ -95,13 +95,13 @@ def check_weights(folder):
 
 
 DIVERGED = (
-    "Nothing was saved. Remedy: lower learning_rate (a tenth is a good next try), lengthen the warm-up (warmup_steps), or "
-    "train in float32 (bf16=False); if it is the first step, look for broken texts or weights in the data and the start"
+    "Nothing was saved. Remedy: lower learning_rate (try a tenth of it), lengthen the warm-up (warmup_steps), or train in "
+    "float32 (bf16=False); if it was the first step, look for broken texts in the data and broken weights in the start"
 )
 
 
 class StopsAtNaN:
-    """For a trainer: the first loss that is not finite ends the run, before it reaches the weights."""
+    """Makes a trainer end the run at the first loss that is not finite, before it reaches the weights."""
 
     def training_step(self, *args, **kwargs):
         loss = super().training_step(*args, **kwargs)

@@ -1,4 +1,4 @@
-"""Options are checked by name at the first door: a typo is refused before any text is read."""
+"""Checks the names of options at the first door, so that a typo is refused before any text is read."""
 
 import inspect
 from difflib import get_close_matches
@@ -6,7 +6,7 @@ from functools import wraps
 
 from pdsel.checks import DataError
 
-USUAL = {  # what other libraries call our options
+USUAL = {  # names that other libraries give to our options
     "lr": "learning_rate",
     "bs": "batch_size",
     "train_batch_size": "batch_size",
@@ -22,7 +22,7 @@ USUAL = {  # what other libraries call our options
 
 
 def check_options(names, allowed, *, documented="pdsel.training"):
-    """Refuse the first name that is not allowed, and say which one is nearest.
+    """Refuse the first name that is not allowed, and suggest the nearest one.
 
     Parameters
     ----------
@@ -50,9 +50,9 @@ def check_options(names, allowed, *, documented="pdsel.training"):
 
 
 def trains_with(run_class):
-    """Decorate a training function so that its keywords are checked before it does anything; it gets `.options`.
+    """Decorate a training function so that its keywords are checked before it does anything.
 
-    Allowed are its own parameters, the options of `run_class`, and `accelerate`.
+    Its own parameters are allowed, the options of `run_class`, and `accelerate`; the function gets them as `.options`.
     """
 
     def decorate(function):

@@ -1,4 +1,4 @@
-"""Which of an aspect's pairs a proxy is trained on: a share, a bootstrap draw, or a draw balanced by length."""
+"""Draws the pairs that a proxy is trained on: a share of its aspect's, a bootstrap draw, or a draw balanced by length."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from pdsel.engine.scoring import response_lengths
 
 @dataclass(frozen=True, kw_only=True)
 class Draw:
-    """Which of a part's pairs are drawn.
+    """How pairs are drawn from a part.
 
     Parameters
     ----------
@@ -20,8 +20,8 @@ class Draw:
     length_balance : float, optional
         tau, see `balance_by_length`.
     resample : int, optional
-        The number of a bootstrap draw over prompts, because the pairs of a prompt share responses: as many prompts as the
-        part has are drawn with replacement, each with all its pairs.
+        The number of a bootstrap draw. Prompts are drawn, since the pairs of a prompt share responses: as many as the part has,
+        with replacement, each with all its pairs.
     seed : int
     """
 
@@ -43,7 +43,7 @@ def training_ids(pairs, aspect, *, model, **draw):
     pairs : datasets.Dataset
         Pairs table.
     aspect : str or None
-        Whose pairs are drawn from; `None` takes all pairs.
+        The part to draw from; `None` for all pairs.
     model : str
         The model whose tokenizer counts lengths, for `length_balance`.
     **draw
@@ -52,7 +52,7 @@ def training_ids(pairs, aspect, *, model, **draw):
     Returns
     -------
     list of str
-        `pair_id`s; an id is repeated if its pair is drawn more than once.
+        The `pair_id` of each pair, repeated if the pair is drawn more than once.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def training_ids(pairs, aspect, *, model, **draw):
 
 
 def _bootstrap(pairs, ids, rng):
-    """The pairs of prompts drawn with replacement; a pair occurs as often as its prompt is drawn."""
+    """The pairs of prompts that are drawn with replacement; a pair is repeated as often as its prompt."""
     table = pairs.select_columns(["pair_id", "prompt_id"]).to_pandas()
     of_prompt = table[table["pair_id"].isin(ids)].groupby("prompt_id")["pair_id"].agg(list)
     drawn = rng.choice(len(of_prompt), len(of_prompt))
@@ -98,17 +98,18 @@ def balance_by_length(plus, minus, tau, rng):
     Parameters
     ----------
     plus, minus : array of str
-        Ids whose chosen response is at least as long as / shorter than the rejected one; f+ and f- are their shares.
+        Ids of pairs whose chosen response is at least as long as the rejected one, and of the others; f+ and f- are their
+        shares.
     tau : float > 0
-        As tau grows to infinity both groups are drawn alike; as it falls to 0 only the majority is drawn. Near balance, .5
-        keeps the shares as they are, and a smaller tau lets the majority grow: with f+ = .6, the share of "+" in the draw is
-        .69, .60, .55 and .50 at tau .25, .5, 1 and infinity.
+        As tau grows to infinity, both groups are drawn equally often; as it falls to 0, only the majority is drawn. Near
+        balance, .5 keeps the shares, and a smaller tau makes the majority larger: with f+ = .6, the share of "+" in the draw
+        is .69, .60, .55 and .50 at tau .25, .5, 1 and infinity.
     rng : numpy.random.Generator
 
     Returns
     -------
     numpy.ndarray
-        Ids. Within a group, any two ids occur equally often, or one of them once more.
+        Ids. Within a group, the numbers of times that two ids occur differ by at most one.
 
     >>> balanced = balance_by_length(np.array(["a", "b", "c"]), np.array(["d"]), float("inf"), np.random.default_rng(0))
     >>> sorted(map(str, balanced))[-2:]

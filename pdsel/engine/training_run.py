@@ -1,4 +1,4 @@
-"""One training run: its settings, what it saves and what it records."""
+"""A training run: its settings, what it saves and what it records."""
 
 import json
 import math
@@ -25,21 +25,23 @@ from pdsel.engine.reference_cache import ReferenceCache, model_content
 from pdsel.engine.run_folder import RECORD, checkpoints, quiet_libraries, run_folder, run_key, untouched_generators
 from pdsel.engine.trainers import MarginTrainer, OffsetCollator, OffsetTrainer, ResponseTrainer
 
-LOG_POINTS = 40  # points on a loss curve; the first is always step 1
-MASTER = torch.float32  # of weights that are trained; on a GPU autocast to bf16 does the arithmetic
-SECONDS = "pdsel_seconds.json"  # in a checkpoint: what was spent before it
+LOG_POINTS = 40  # on a loss curve, which starts at step 1
+MASTER = torch.float32  # the type of trained weights; on a GPU, autocast computes in bf16
+SECONDS = "pdsel_seconds.json"  # in a checkpoint: the time spent before it
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """Train a model on `data` and write `output_dir`: what SFT, DPO and reward training share; `pdsel.training` explains it.
+    """What SFT, DPO and reward training share: train a model on `data` and write `output_dir`.
+
+    `pdsel.training` explains the options.
 
     Parameters
     ----------
     data : datasets.Dataset
         With the trainer's columns.
     trl : dict
-        Further fields of `config_class`, which win.
+        Other fields of `config_class`; they override ours.
     """
 
     data: Dataset
@@ -57,11 +59,11 @@ class TrainingRun:
 
     trainer_class: ClassVar[type]
     config_class: ClassVar[type]
-    held_out: ClassVar = None  # only pairs are held out
+    held_out: ClassVar = None  # a field of trainings on pairs
 
     @classmethod
     def of(cls, data, *, model, **options):
-        """A run with these options, those of TRL's config among them."""
+        """A run with these options, which may be fields of TRL's config."""
         own = {option.name for option in fields(cls)}
         trl = {name: value for name, value in options.items() if name not in own}
         options = {name: value for name, value in options.items() if name in own}
@@ -69,12 +71,12 @@ class TrainingRun:
 
     @classmethod
     def option_names(cls):
-        """The names of all options: ours, and the fields of TRL's config."""
+        """The names of our options and of the fields of TRL's config."""
         ours = {option.name for option in fields(cls)} - {"data", "trl"}
         return ours | {option.name for option in fields(cls.config_class) if option.init}
 
     def run(self):
-        """Train, save and record; returns `output_dir` as a str."""
+        """Train, save and record; return `output_dir` as a str."""
         check_optimiser(self.trl.get("optim"))
         config = self.config()
         advice = memory_advice(config, lora_rank=self.lora_rank)
@@ -94,12 +96,12 @@ class TrainingRun:
     def config(self):
         """The fields of TRL's config.
 
-        `batch_size` examples make an optimiser step, whatever the number of processes and rounds of accumulation.
+        An optimiser step takes `batch_size` examples, whatever the number of processes and rounds of accumulation.
 
         Raises
         ------
         ValueError
-            If processes times rounds do not divide `batch_size`.
+            If the product of processes and rounds does not divide `batch_size`.
         """
         parts = processes.count() * self.gradient_accumulation_steps
         if self.batch_size % parts or self.batch_size < parts:
@@ -125,13 +127,13 @@ class TrainingRun:
             "use_cpu": where == "cpu",
             # TRL's own default, True, is refused on a CPU
             "bf16": gpu and torch.cuda.is_bf16_supported(including_emulation=False),
-            # a third more time for much less memory, which only a GPU is short of
+            # takes a third more time and saves much memory, which only a GPU is short of
             "gradient_checkpointing": gpu,
             "logging_steps": max(1, int(steps) // LOG_POINTS),
             "logging_first_step": True,
-            # a loss that is not finite ends the run; no average takes its place
+            # a loss that is not finite ends the run and is not averaged away
             "logging_nan_inf_filter": False,
-            # a run keeps checkpoints only when `save_steps` asks for them
+            # checkpoints are kept only with `save_steps`
             "save_strategy": "no",
             "report_to": "none",
             # the record counts tokens
@@ -139,23 +141,23 @@ class TrainingRun:
             # `_Bar` shows the progress
             "disable_tqdm": True,
             "dataloader_pin_memory": gpu,
-            # no parameter is unused: looking for one costs a pass over the graph
+            # every parameter is used, and looking for unused ones costs a pass over the graph
             "ddp_find_unused_parameters": False,
         }
         if "eval_steps" in self.trl:
             config["eval_strategy"] = "steps"
         if self.lora_rank is not None and os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
-            # ZeRO-3 with adapters needs it; TRL 1.16 sets it under a name that transformers 5.2x does not read any more
+            # ZeRO-3 with adapters needs it; TRL 1.16 sets it under a name that transformers 5.2x no longer reads
             config["gradient_checkpointing_kwargs"] = {"use_reentrant": True}
         return config | self.trl
 
     def key(self, config):
-        """The digest that tells whether a checkpoint belongs to this run."""
+        """A digest of the run, by which its checkpoints are found."""
         parts = [self.trainer_class.__name__, model_content(self.model), config, self.lora_rank, processes.count()]
         return run_key(parts, self.data, self.held_out)
 
     def trainer(self, config):
-        """TRL's trainer with the model loaded."""
+        """TRL's trainer, with the model loaded."""
         args = on_one_gpu(self.config_class(**config))  # before the model: ZeRO-3 shards it while it loads
         frozen = self.lora_rank is not None and args.bf16  # weights that are not trained need no master copy
         net = self.load(self.model, torch.bfloat16 if frozen else MASTER)
@@ -182,7 +184,7 @@ class TrainingRun:
         return {}
 
     def train(self, trainer, last):
-        """Train from the checkpoint `last`, or from the start; returns what `training.json` records."""
+        """Train from the checkpoint `last`, or from the start; return the record for `training.json`."""
         spent = json.loads((last / SECONDS).read_text()) if last and (last / SECONDS).exists() else 0.0
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_Bar(f"training {Path(self.output_dir).name}"))
@@ -205,15 +207,15 @@ class TrainingRun:
         return {"n_given": len(self.data), "n_used": len(trainer.train_dataset)}
 
     def save(self, trainer, folder):
-        """Write a plain model in the type of its start, and check its weights.
+        """Write a plain model, and check its weights.
 
-        Adapters are merged into float32 weights of the start read anew, because under FSDP and ZeRO-3 no process holds the
-        whole model. What bf16 arithmetic has trained is saved in the start's own type.
+        Adapters are merged into float32 weights that are read again from the start, because under FSDP and ZeRO-3 no process
+        holds the whole model. A model trained in bf16 arithmetic is saved in the type of its start.
 
         Raises
         ------
         TrainingError
-            If a weight that is saved is not finite.
+            If a saved weight is not finite.
         """
         trainer.save_model(str(folder))
         if not processes.is_main():
@@ -224,7 +226,7 @@ class TrainingRun:
         if trainer.args.bf16:
             dtype = AutoConfig.from_pretrained(self.model, trust_remote_code=False).dtype or MASTER
         if adapted or dtype != MASTER:
-            unset_hf_deepspeed_config()  # this process alone reads the model now, whole
+            unset_hf_deepspeed_config()  # now this process alone reads the whole model
             self._rewrite(folder, adapted, dtype)
         check_weights(folder)
 
@@ -274,7 +276,7 @@ class OffsetRun(TrainingRun):
         return {"data_collator": collator, "scale": self.scale, "reference": cache}
 
     def counts(self, trainer):
-        """TRL drops prompts that fill `max_length` and truncates the rest; count both, and pairs that became identical."""
+        """Also count the pairs that TRL truncates, and those that are identical afterwards."""
         truncated = identical = 0
         for row in trainer.train_dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]):
             room = self.max_length - len(row["prompt_ids"])
@@ -300,26 +302,26 @@ class RewardRun(TrainingRun):
 
 
 def on_one_gpu(args):
-    """The arguments, for one GPU where one process sees several: torch's DataParallel, which TRL refuses, is never used."""
+    """Use one GPU if this process sees several, since TRL refuses torch's DataParallel."""
     if args.n_gpu > 1:
         warnings.warn(
-            f"{args.n_gpu} GPUs are visible to this process, and one of them trains. accelerate='ddp' (or 'fsdp', 'zero3') "
-            "uses all; CUDA_VISIBLE_DEVICES says which one",
+            f"{args.n_gpu} GPUs are visible to this process, but only one of them trains. accelerate='ddp' (or 'fsdp', "
+            "'zero3') uses all; CUDA_VISIBLE_DEVICES chooses one",
             stacklevel=2,
         )
-        args._n_gpu = 1  # asked for above, so that transformers has counted already, and does so once
+        args._n_gpu = 1  # transformers counts the GPUs once, when `args.n_gpu` is first read, as above
     return args
 
 
 def _train_in_float32(net):
-    """A reward head beside frozen weights is loaded in their 16 bits, in which small steps vanish; adapters are float32."""
+    """Make all trained weights float32: a reward head is loaded in the 16 bits of the frozen ones, where small steps vanish."""
     for weight in net.parameters():
         if weight.requires_grad:
             weight.data = weight.data.to(MASTER)
 
 
 def _lora(rank, net):
-    """Adapters on every linear layer but the output; a new reward head is trained whole."""
+    """Adapters on every linear layer but the output; a new reward head is trained as a whole."""
     if rank is None:
         return None
     head = {"task_type": "CAUSAL_LM"}
@@ -329,7 +331,7 @@ def _lora(rank, net):
 
 
 class _Bar(TrainerCallback):
-    """One progress bar a run, with the loss, instead of a table that grows by a row a logged step."""
+    """Shows one progress bar with the loss, instead of a table with a row for each logged step."""
 
     def __init__(self, label):
         self.label, self.bar = label, None
@@ -350,7 +352,7 @@ class _Bar(TrainerCallback):
 
 
 class _Checkpoints(TrainerCallback):
-    """A logged point at every checkpoint, so that a resumed curve is the uninterrupted one; and the seconds before it."""
+    """Logs a point at every checkpoint, so that a resumed run has the same curve, and keeps the time spent before it."""
 
     def __init__(self, spent):
         self.spent, self.start = spent, time.perf_counter()

@@ -1,8 +1,8 @@
-"""Rebuild the shipped base model: `python -m pdsel.pipeline base [folder]`, about seven minutes on two cores.
+"""Rebuilds the shipped base model: `python -m pdsel.pipeline base [folder]`, about seven minutes on two cores.
 
-The recipe is a Llama of hidden size 96 with 3 layers and 4 heads (0.37 M parameters) that starts from random weights and is
-fine-tuned on 192 000 prompt-response pairs of the *base* split, in 3 000 steps of 64 pairs, with a learning rate of 1e-3 that
-decays as a cosine. At 5e-3 the model copies notes less reliably, even after twice as many steps.
+The model is a Llama of hidden size 96 with 3 layers and 4 heads (0.37 M parameters). It starts from random weights and is
+fine-tuned on 192 000 prompt-response pairs of the *base* split, in 3 000 steps of 64 pairs, with a learning rate of 1e-3 and
+cosine decay. At 5e-3 the model copies notes less reliably, even after twice as many steps.
 """
 
 import shutil
@@ -66,7 +66,7 @@ def untrained_model(tokenizer, *, hidden=96, layers=3, heads=4, seed=SEED):
 
 
 def responder_demonstrations(n, *, n_prompts=PROMPTS, seed=SEED):
-    """`n` responses by random responders to prompts of the base split."""
+    """`n` responses of random responders to prompts of the base split."""
     rng = np.random.default_rng([seed, 303])
     cast = draw_responders()
     prompts = draw_prompts(n_prompts, split="base", seed=seed)
@@ -75,9 +75,9 @@ def responder_demonstrations(n, *, n_prompts=PROMPTS, seed=SEED):
 
 
 def build(output_dir=BASE_MODEL, *, examples=EXAMPLES, batch_size=64, learning_rate=1e-3, **shape):
-    """Train the base model from nothing; write its weights, tokenizer and model card to `output_dir`, which is returned.
+    """Train the base model from random weights; write weights, tokenizer and model card to `output_dir` and return that.
 
-    `shape` may give other `hidden`, `layers` and `heads` than those of the shipped model.
+    `shape` takes `hidden`, `layers` and `heads`, if they differ from those of the shipped model.
     """
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer = build_tokenizer()
@@ -106,7 +106,7 @@ def build(output_dir=BASE_MODEL, *, examples=EXAMPLES, batch_size=64, learning_r
 def fidelity(model, *, n=1000, seed=SEED):
     """Gold aspects and utility of the responders, of the model at temperature 1, and of its greedy outputs.
 
-    Prompts are of the *select* split, which the model is never trained on.
+    The prompts are from the *select* split, on which the model is never trained.
     """
     rng = np.random.default_rng([seed, 505])
     cast = draw_responders()
@@ -120,7 +120,7 @@ def fidelity(model, *, n=1000, seed=SEED):
 
 
 def write_card(output_dir, **recipe):
-    """The model card, with the measured fidelity."""
+    """Write the model card, with the measured fidelity."""
     table = fidelity(output_dir).round(3).drop(columns="characters").rename_axis("").reset_index()
     settings = "\n".join(f"- {name}: {value:g}" for name, value in recipe.items())
     card = CARD.format(settings=settings, table=markdown(table), parameters=_n_parameters(output_dir))

@@ -1,7 +1,7 @@
-"""Questions to an OpenAI-compatible chat endpoint: many at once, at a pace, and again where the reply is unusable.
+"""Asks an OpenAI-compatible chat endpoint many questions at once, at a pace, and again if a reply is unusable.
 
-The `openai` client connects, waits and retries. What is left here is what it does not know: a pace, the end of all
-questions at the first hopeless error, models that refuse to give log-probabilities, and a key that is never shown.
+The `openai` client connects, waits and retries. This module adds what the client lacks: a pace, an end to all questions at
+the first hopeless error, models that refuse to give log-probabilities, and a key that is never shown.
 """
 
 import json
@@ -20,18 +20,18 @@ from pdsel.checks import DataError
 from pdsel.evaluation.judges.cache import canonical
 from pdsel.evaluation.judges.key import EnvironmentKey
 
-DOWN_AFTER = 10  # failed questions in a row, all retries included: the endpoint is down, the other questions wait
-LONGEST_WAIT = 60  # seconds before an unusable reply is asked for again
-NEEDS_A_KEY = ("api.openai.com",)  # hosts that answer nobody without a key
+DOWN_AFTER = 10  # questions that fail in a row, after all retries: the endpoint is down, and no other question is asked
+LONGEST_WAIT = 60  # seconds before a question with an unusable reply is asked again
+NEEDS_A_KEY = ("api.openai.com",)  # hosts that answer only with a key
 
 
 class JudgeError(DataError):
-    """The judge's endpoint cannot be used, or left questions without an answer."""
+    """The judge's endpoint cannot be used, or did not answer some questions."""
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """How an endpoint is asked. None of it changes an answer; `LLMJudge` explains the fields."""
+    """How an endpoint is asked, which changes no answer; `LLMJudge` explains the fields."""
 
     key_variable: str = "OPENAI_API_KEY"
     concurrency: int = 8
@@ -49,12 +49,12 @@ class Fault(Exception):
     kind : str
         Faults are counted by it.
     said : str
-        What the endpoint said, which is shortened; or the remedy, where the settings are the cause.
+        What the endpoint said, shortened; or the remedy, if the settings are the cause.
     cause : {"question", "endpoint", "settings", "logprobs"}
-        Perhaps the question itself; the endpoint, whatever the question was; the settings, so that every further question
-        would meet the same fault; or the request for log-probabilities.
+        The question itself, perhaps; the endpoint, whatever the question; the settings, so that every other question would
+        meet the same fault; or the request for log-probabilities.
     again : int
-        How often it is worth asking once more.
+        How often the question is worth asking again.
     """
 
     def __init__(self, kind, said="", *, cause="question", again=0):
@@ -63,7 +63,7 @@ class Fault(Exception):
 
 
 class Stopped(Exception):
-    """A request was not sent, because all questions have been stopped."""
+    """A request was not sent because no more questions are asked."""
 
 
 class Endpoint:
@@ -72,7 +72,7 @@ class Endpoint:
     Parameters
     ----------
     base_url : str
-        The address that `/chat/completions` follows.
+        The address before `/chat/completions`.
     traffic : Traffic
     """
 
@@ -80,7 +80,7 @@ class Endpoint:
         self.base_url, self.traffic = _checked_url(base_url), traffic
         self.key = EnvironmentKey(traffic.key_variable)
         self.pace = Pace(traffic.requests_per_minute) if traffic.requests_per_minute else None
-        self.gives_logprobs = True  # until the endpoint says otherwise
+        self.gives_logprobs = True  # until the endpoint refuses
         self.counts, self._lock = Counter(), threading.Lock()
 
     def ask_all(self, bodies, accept):
@@ -91,7 +91,7 @@ class Endpoint:
         bodies : dict
             Key to the body of the request.
         accept : callable
-            `accept(key, reply)` gets each reply as it comes, from several threads, and may raise a `Fault` about it.
+            `accept(key, reply)` is called with each reply as it comes, from several threads, and may raise a `Fault`.
 
         Returns
         -------
@@ -101,7 +101,7 @@ class Endpoint:
         Raises
         ------
         JudgeError
-            At the first fault that every question would meet. Nothing is sent without a key where one is needed.
+            At the first fault that every question would meet; before any request if a key is needed and missing.
         """
         self._check_key()
         faults, failed_in_a_row, stop = {}, 0, threading.Event()
@@ -117,14 +117,14 @@ class Endpoint:
                         raise JudgeError(f"endpoint {self.base_url}: {fault.kind}. Remedy: {fault.said}")
                     if fault:
                         faults[futures[future]] = fault
-            except BaseException:  # an interrupt too: what is under way may end, nothing else begins
+            except BaseException:  # also an interrupt: requests under way may end, but no other begins
                 stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise
         return faults
 
     def _check_key(self):
-        """An unusable or missing key is found before any request is sent."""
+        """Refuse an unusable or missing key before any request is sent."""
         if not self.key.read() and urlsplit(self.base_url).hostname in NEEDS_A_KEY:
             raise JudgeError(
                 f"endpoint {self.base_url}: the environment variable {self.key.variable} is not set. Remedy: "
@@ -173,7 +173,7 @@ class Endpoint:
             body = {name: value for name, value in body.items() if name not in ("logprobs", "top_logprobs")}
         text, fault = self._post(client, body)
         if fault and fault.cause == "logprobs" and "logprobs" in body:
-            self.gives_logprobs = False  # some models refuse the request instead of leaving them out
+            self.gives_logprobs = False  # some models refuse the request instead of omitting them
             return self._reply(client, body)
         if fault:
             raise fault
@@ -200,7 +200,7 @@ class Endpoint:
         through it to the request, whose headers hold the key.
         """
         try:
-            # The same bytes that the cache's key is made of, so that nothing else can determine the answer.
+            # The bytes from which the cache's key is made, so that nothing else can determine the answer.
             text = client.post("/chat/completions", cast_to=str, content=canonical(body))
         except Stopped:
             return None, Fault("not asked", f"the endpoint failed {DOWN_AFTER} times in a row")
@@ -234,7 +234,7 @@ class Endpoint:
 
 
 class Pace:
-    """Slots at equal distances, for at most so many requests a minute.
+    """Assigns slots at equal distances, for at most `per_minute` requests a minute.
 
     >>> pace = Pace(120)
     >>> [pace.reserve(now) for now in (0.0, 0.0, 0.25, 9.0)]  # seconds to wait
@@ -245,7 +245,7 @@ class Pace:
         self.distance, self._free, self._lock = 60 / per_minute, -math.inf, threading.Lock()
 
     def reserve(self, now):
-        """Take the next slot; returns the seconds until it comes."""
+        """Take the next slot; return the seconds until then."""
         with self._lock:
             slot = max(now, self._free)
             self._free = slot + self.distance
@@ -257,13 +257,13 @@ def _checked_url(base_url):
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
         raise DataError(
             "base_url: has to be http(s)://host/path without a password or query. Remedy: give an address such as "
-            "'http://localhost:8000/v1', and a key by its environment variable"
+            "'http://localhost:8000/v1', and put the key into its environment variable"
         )
     return base_url.rstrip("/")
 
 
 def _message(text):
-    """What an error reply says: the field of OpenAI's errors if there is one, else the whole text."""
+    """The message of an error reply: from the field that OpenAI's errors have, otherwise the whole text."""
     try:
         return str(json.loads(text)["error"]["message"])
     except (ValueError, LookupError, TypeError):
@@ -271,7 +271,7 @@ def _message(text):
 
 
 def _top_logprobs(choice):
-    """(token, log-probability) of the most probable first tokens, or `None` if the endpoint gives none."""
+    """The (token, log-probability) of the most probable first tokens; `None` if the endpoint does not give them."""
     try:
         top = choice["logprobs"]["content"][0]["top_logprobs"]
         pairs = [[entry["token"], float(entry["logprob"])] for entry in top]
