@@ -1,7 +1,7 @@
-"""The figures, from result tables: every function takes frames and returns a matplotlib figure.
+"""The figures: every function takes frames and returns a matplotlib figure.
 
-What draws a figure lives here, and the look of all figures (`style`). Nothing here computes a result: a figure can be
-drawn again from the committed tables alone, so this room imports only `checks` and `artifacts`.
+What may live here: functions that draw a figure, and the look of all figures (`style`). Nothing here computes a result, so
+figures can be drawn again from the committed tables alone. Of the other rooms, this one imports only `checks` and `artifacts`.
 """
 
 from pdsel.plots.data import (
