@@ -8,7 +8,9 @@ from scipy.cluster.hierarchy import dendrogram
 from pdsel.plots.style import BLUE, COLORS, GREY, LIGHT, MIDDLE, ORANGE, draw_intervals, name_points
 
 FAMILY = 50  # percent of pairs; the number is written for two kept sets that share at least so many
-MOSTLY_RIGHT = "#b8c9de"  # for rules without a colour of their own that keep a smaller share of wrong labels than all pairs
+MOSTLY_RIGHT = (
+    "#b8c9de"  # for rules without a colour of their own that keep a smaller share of wrong labels than all pairs
+)
 
 
 def plot_rule_overlap(similarity, tree):
