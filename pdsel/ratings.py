@@ -30,9 +30,9 @@ from pdsel.data.cleaning import (
     clean_rows,
     count,
     mend_texts,
+    prompt_key,
     ratings_of,
     refuse_repeats,
-    text_key,
 )
 from pdsel.data.large_tables import write_table
 from pdsel.data.layouts import (
@@ -191,8 +191,8 @@ class _Survey:
 
     n_read: int = 0
     aspects: set = field(default_factory=set)
-    occurrences: Counter = field(default_factory=Counter)  # text key to rows
-    contaminated: set = field(default_factory=set)  # text keys
+    occurrences: Counter = field(default_factory=Counter)  # prompt key to rows
+    contaminated: set = field(default_factory=set)  # prompt keys
 
     def add(self, row):
         """Note a row that was read."""
@@ -201,7 +201,7 @@ class _Survey:
 
     def add_text(self, row):
         """Note which prompt the row is about, and whether to leave it out."""
-        key = text_key(row)
+        key = prompt_key(row)
         self.occurrences[key] += 1
         if row["source"] == CONTAMINATION:
             self.contaminated.add(key)

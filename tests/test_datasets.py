@@ -573,5 +573,5 @@ def test_what_the_data_can_supply_is_what_make_pairs_grants(ratings, pairs):
 
 def test_clean_rows_keep_what_is_fine_as_it_is(ratings):
     rows, report = ratings.to_list(), {}
-    once = {cleaning.text_key(row): 1 for row in rows}
+    once = {cleaning.prompt_key(row): 1 for row in rows}
     assert list(cleaning.clean_rows(iter(rows), once, set(), report)) == rows and report == {}

@@ -339,7 +339,7 @@ def test_other_files_are_refused(tmp_path, text, message):
 def test_missing_files_and_strange_suffixes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no file at"):
         load_outputs(tmp_path / "none.json")
-    with pytest.raises(ValueError, match="give .json, .jsonl, .parquet"):
+    with pytest.raises(ValueError, match="give .json, .jsonl, .jsonl.gz, .parquet"):
         load_outputs(tmp_path / "none.csv")
 
 

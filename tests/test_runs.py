@@ -14,10 +14,10 @@ from standins import snapshot
 from trl import DPOConfig
 
 from pdsel import make_pairs, train_dmpo, train_dpo
-from pdsel.artifacts import digest
+from pdsel.artifacts import digest, model_digest
 from pdsel.engine.errors import TrainingError, explained, memory_advice
 from pdsel.engine.models import load_causal, load_classifier, load_tokenizer
-from pdsel.engine.reference_cache import ReferenceCache, model_content, text_key
+from pdsel.engine.reference_cache import ReferenceCache, text_key
 from pdsel.engine.run_folder import checkpoints, run_key
 from pdsel.engine.scoring import classifier_rewards, encode, response_logps
 from pdsel.engine.trainers import DPOTrainer
@@ -267,28 +267,29 @@ def test_cached_values_are_the_references(pairs, tmp_path):
     np.testing.assert_allclose(*zip(*found, strict=True), atol=1e-4)
 
 
-def test_a_models_content_is_its_weights_configuration_and_tokenizer(tmp_path):
+def test_a_models_digest_is_of_its_weights_configuration_and_tokenizer(tmp_path):
     import shutil
 
     copy = tmp_path / "copy"
     shutil.copytree(BASE_MODEL, copy)
     (copy / "training.json").write_text("{}")
-    assert model_content(copy) == model_content(BASE_MODEL)
+    (copy / "README.md").write_text("another card")
+    assert model_digest(copy) == model_digest(BASE_MODEL)
     (copy / "tokenizer_config.json").write_text("{}")
-    assert model_content(copy) != model_content(BASE_MODEL)
+    assert model_digest(copy) != model_digest(BASE_MODEL)
 
 
-def test_a_hub_models_content_is_its_commit_whatever_is_downloaded_yet(tmp_path, monkeypatch):
+def test_a_hub_models_digest_is_its_commit_whatever_is_downloaded_yet(tmp_path, monkeypatch):
     """A run's first try starts before the weights are there; the next one must find its checkpoints."""
     folder = snapshot(tmp_path, "some/model", revision="1" * 40)
     (folder / "config.json").write_text("{}")
-    monkeypatch.setattr("pdsel.engine.reference_cache.cached_file", lambda name, file: str(folder / file))
-    before = model_content("some/model")
+    monkeypatch.setattr("pdsel.artifacts.hf_hub_download", lambda name, file: str(folder / file))
+    before = model_digest("some/model")
     (folder / "model.safetensors").write_bytes(b"weights")
-    assert model_content("some/model") == before
+    assert model_digest("some/model") == before == "1" * 40
     other = snapshot(tmp_path, "some/model", revision="2" * 40)
-    monkeypatch.setattr("pdsel.engine.reference_cache.cached_file", lambda name, file: str(other / file))
-    assert model_content("some/model") != before
+    monkeypatch.setattr("pdsel.artifacts.hf_hub_download", lambda name, file: str(other / file))
+    assert model_digest("some/model") != before
 
 
 @pytest.mark.parametrize(("where", "most"), [("cuda:0", 2), ("cpu", 32)])

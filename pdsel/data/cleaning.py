@@ -114,7 +114,7 @@ def count(report, what, n=1):
         report[what] = report.get(what, 0) + n
 
 
-def text_key(row):
+def prompt_key(row):
     """Two rows are one prompt if their texts are equal."""
     return prompt_id(row["prompt"]) if isinstance(row["prompt"], str) else ""
 
@@ -170,9 +170,9 @@ def clean_rows(rows, occurrences, contaminated, report):
     rows : iterable of dict
         Parsed prompts.
     occurrences : dict
-        Text key to the number of rows with this prompt.
+        Prompt key to the number of rows with this prompt.
     contaminated : set
-        Text keys of the prompts to leave out.
+        Keys of the prompts to leave out.
     report : dict
         Counts what was done.
 
@@ -182,7 +182,7 @@ def clean_rows(rows, occurrences, contaminated, report):
     """
     waiting = {}
     for row in rows:
-        key = text_key(row)
+        key = prompt_key(row)
         if key in contaminated:
             count(report, REMOVED + "prompts of TruthfulQA, a benchmark")
             continue

@@ -40,10 +40,10 @@ READERS = {".jsonl": _jsonl, ".jsonl.gz": _jsonl, ".parquet": _parquet}
 def find_files(path_or_name):
     """The files to read: the named one, or all files of a folder in alphabetical order."""
     path = Path(path_or_name)
-    files = sorted(file for file in path.iterdir() if _reader(file)) if path.is_dir() else [path]
+    files = sorted(file for file in path.iterdir() if reader_of(file)) if path.is_dir() else [path]
     if not files:
         raise DataError(f"path_or_name: folder {path} holds no {', '.join(READERS)} file; check the path")
-    if not all(map(_reader, files)):
+    if not all(map(reader_of, files)):
         raise DataError(
             f"path_or_name={str(path_or_name)!r}: give ultrafeedback, helpsteer or helpsteer2, or the path of a local "
             ".jsonl, .jsonl.gz or .parquet file in the layout of one of these data sets, or of a folder of such files"
@@ -55,7 +55,8 @@ def find_files(path_or_name):
     return files
 
 
-def _reader(path):
+def reader_of(path):
+    """The function that yields the rows of a file, by its suffix; None for other suffixes."""
     return next((reader for suffix, reader in READERS.items() if path.name.endswith(suffix)), None)
 
 
@@ -66,13 +67,13 @@ def is_helpsteer(row):
 
 def first_row(files):
     """The first row of the files, which shows their layout; `None` if they are empty."""
-    return next(chain.from_iterable(_reader(Path(file))(Path(file)) for file in files), None)
+    return next(chain.from_iterable(reader_of(Path(file))(Path(file)) for file in files), None)
 
 
 def read_prompts(files):
     """Every prompt of the files, converted to UltraFeedback's layout; nothing is checked or kept."""
     for file in map(Path, files):
-        rows = _reader(file)(file)
+        rows = reader_of(file)(file)
         first = list(islice(rows, 1))
         rows = chain(first, rows)
         yield from _grouped(rows) if first and is_helpsteer(first[0]) else rows

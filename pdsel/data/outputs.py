@@ -9,10 +9,10 @@ from itertools import repeat
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as parquet
 
 from pdsel.artifacts import writing
 from pdsel.checks import DataError, refuse
+from pdsel.data.layouts import READERS, reader_of
 from pdsel.data.messages import last_user_turn
 
 COLUMNS = ["instruction", "output", "generator", "dataset", "datasplit"]
@@ -70,8 +70,8 @@ def load_outputs(path):
     Parameters
     ----------
     path : str or Path
-        `.json` (a list of objects), `.jsonl` or `.parquet`. Rows need `instruction` and `output`; the official files often lack
-        the other columns, and then `generator` and `dataset` are "unknown" and `datasplit` is "eval".
+        `.json` (a list of objects), `.jsonl`, `.jsonl.gz` or `.parquet`. Rows need `instruction` and `output`; the official
+        files often lack the other columns, and then `generator` and `dataset` are "unknown" and `datasplit` is "eval".
 
     Returns
     -------
@@ -134,26 +134,25 @@ def align_outputs(table, prompts):
 
 
 def read_rows(path):
-    """The rows of a `.json` (list of objects), `.jsonl` or `.parquet` file as dicts."""
+    """The rows of a `.json` (list of objects), `.jsonl`, `.jsonl.gz` or `.parquet` file, as dicts."""
     path = Path(path)
-    if path.suffix not in READERS:
-        raise DataError(f"path {str(path)!r}: the suffix tells the format. Remedy: give {', '.join(READERS)}")
+    reader = _json if path.suffix == ".json" else reader_of(path)
+    if reader is None:
+        raise DataError(f"path {str(path)!r}: the suffix tells the format. Remedy: give .json, {', '.join(READERS)}")
     if not path.is_file():
         raise DataError(f"path: there is no file at {path}; check the path (relative ones start at {Path.cwd()})")
-    try:
-        rows = READERS[path.suffix](path)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not {path.suffix[1:]} ({error}). Remedy: write JSON objects") from error
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+    rows = list(reader(path))
+    if not rows or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path} has no rows. Remedy: write a list of JSON objects, or one object a line in .jsonl")
     return rows
 
 
-READERS = {  # of lines that end at "\n" only, since a JSON string may hold other line separators
-    ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
-    ".jsonl": lambda path: [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()],
-    ".parquet": lambda path: parquet.read_table(path).to_pylist(),
-}
+def _json(path):
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not json ({error}). Remedy: write JSON objects") from error
+    return rows if isinstance(rows, list) else []
 
 
 def _output(value):

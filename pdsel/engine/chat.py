@@ -73,12 +73,6 @@ def token_counts(pairs, *, model):
     return pd.DataFrame(counts, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))
 
 
-def too_long(pairs, *, model, max_length):
-    """The ids of pairs with a side longer than `max_length` tokens, see `fitting`."""
-    counts = token_counts(pairs, model=model).max(axis=1)
-    return counts.index[counts > max_length]
-
-
 def fitting(pairs, *, model, max_length):
     """The pairs whose sides both fit, and how many do not.
 

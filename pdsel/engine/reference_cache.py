@@ -5,29 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from transformers.utils import cached_file
 
-from pdsel.artifacts import digest, save_table
+from pdsel.artifacts import model_digest, save_table
 from pdsel.notesworld.settings import model_path
-
-PARTS = ("*.safetensors", "config.json", "tokenizer*", "*.jinja", "special_tokens_map.json")
-
-
-def model_content(model):
-    """A digest of a model's weights, configuration and tokenizer: of a local folder's files, or of a hub id's commit.
-
-    The commit also covers files that are not downloaded yet, so the first run has the same key as later ones.
-
-    >>> from pdsel.notesworld import BASE_MODEL
-    >>> len(model_content(BASE_MODEL))
-    64
-    """
-    folder = Path(cached_file(model_path(str(model)), "config.json")).parent
-    if folder.parent.name == "snapshots":  # of huggingface_hub's cache
-        return hashlib.sha256(folder.name.encode()).hexdigest()
-    files = sorted({file for part in PARTS for file in folder.glob(part)})
-    listing = "\n".join(f"{file.name} {digest(file)}" for file in files)
-    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 class ReferenceCache:
@@ -46,7 +26,7 @@ class ReferenceCache:
     """
 
     def __init__(self, folder, model, precision):
-        name = hashlib.sha256(f"{model_content(model)} {precision}".encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"{model_digest(model_path(str(model)))} {precision}".encode()).hexdigest()[:32]
         self.folder = Path(folder) / name
 
     def read(self):

@@ -17,11 +17,12 @@ from transformers import AutoConfig, PrinterCallback, TrainerCallback
 from transformers.integrations import unset_hf_deepspeed_config
 from trl import DPOConfig, RewardConfig, SFTConfig
 
+from pdsel.artifacts import model_digest
 from pdsel.checks import DataError
 from pdsel.engine import processes
 from pdsel.engine.errors import check_optimiser, check_weights, explained, memory_advice
 from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer, resolve
-from pdsel.engine.reference_cache import ReferenceCache, model_content
+from pdsel.engine.reference_cache import ReferenceCache
 from pdsel.engine.run_folder import RECORD, checkpoints, quiet_libraries, run_folder, run_key, untouched_generators
 from pdsel.engine.trainers import MarginTrainer, OffsetCollator, OffsetTrainer, ResponseTrainer
 
@@ -153,7 +154,7 @@ class TrainingRun:
 
     def key(self, config):
         """A digest of the run, by which its checkpoints are found."""
-        parts = [self.trainer_class.__name__, model_content(self.model), config, self.lora_rank, processes.count()]
+        parts = [self.trainer_class.__name__, model_digest(self.model), config, self.lora_rank, processes.count()]
         return run_key(parts, self.data, self.held_out)
 
     def trainer(self, config):
