@@ -520,7 +520,7 @@ def test_bad_texts_are_refused_before_anything_is_asked(judge, server):
     assert not server.bodies
 
 
-def test_a_file_that_is_no_cache_is_named(judge, server):
+def test_a_file_that_is_not_a_cache_is_named(judge, server):
     judge().cache.write_text("something else, longer than a header" * 10)
     with pytest.raises(DataError, match=r"cache .*answers\.sqlite: file is not a database. Remedy: give another path"):
         judge()(PROMPTS, OURS, THEIRS)

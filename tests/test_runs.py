@@ -369,7 +369,7 @@ def test_bf16_runs_save_the_type_of_their_start(pairs, stored, lora_rank, tmp_pa
 # ---- runs that cannot go on
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(pairs, tmp_path):
+def test_a_loss_that_is_not_a_number_ends_the_run_and_saves_nothing(pairs, tmp_path):
     with pytest.raises(
         TrainingError, match=r"the loss is (nan|inf) at step \d of 6, learning rate .*Remedy: lower learning_rate"
     ):
@@ -377,7 +377,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(pairs, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_that_are_no_numbers_are_never_saved(pairs, tmp_path):
+def test_weights_that_are_not_numbers_are_never_saved(pairs, tmp_path):
     """The one step there is has a finite loss, and ends in weights that are none."""
     with pytest.raises(TrainingError, match="weights are not finite after training"):
         train_with_offset(

@@ -1,6 +1,7 @@
 """Judges that are reward models: a sequence classifier, local or from the hub, or a proxy from `fit_proxy`."""
 
 import warnings
+from functools import cache
 
 import numpy as np
 from scipy.special import expit
@@ -8,7 +9,7 @@ from transformers import AutoModelForSequenceClassification
 
 from pdsel.checks import DataError, refuse
 from pdsel.data.messages import as_answer
-from pdsel.engine.models import SAFE, device, load_tokenizer, quiet
+from pdsel.engine.models import SAFE, load_tokenizer, quiet
 from pdsel.engine.scoring import BATCH_TOKENS, encode, response_lengths, score_texts
 from pdsel.proxies import REWARDS
 
@@ -47,16 +48,15 @@ def reward_judge(model, *, max_length=None, batch_tokens=BATCH_TOKENS):
     Traceback (most recent call last):
     pdsel.checks.DataError: ...: weights are missing from the checkpoint: 1 (first: score.weight). Remedy: ...
     """
-    net = _load_reward(model).to(device())
-    tokenizer = load_tokenizer(model)
-    most = max_length or getattr(net.config.get_text_config(), "max_position_embeddings", None)
+    load, tokenizer = cache(_load_reward), load_tokenizer(model)
+    most = max_length or getattr(load(model).config.get_text_config(), "max_position_embeddings", None)
 
     def score(net, ids, mask, n_prompt):
         return net(input_ids=ids, attention_mask=mask).logits[:, 0].float()
 
     def rewards(prompts, responses):
         _warn_of_cuts(tokenizer, prompts, responses, most)
-        return score_texts(lambda _: net, model, prompts, responses, score, most, batch_tokens)
+        return score_texts(load, model, prompts, responses, score, most, batch_tokens)
 
     return _judge(rewards)
 
