@@ -129,7 +129,7 @@ def test_a_cell_of_other_code_libraries_or_models_is_not_read(stored, monkeypatc
     folder, cells, _ = stored
     assert grid.is_stored(cells[0], folder)
     with monkeypatch.context() as patch:
-        patch.setattr("pdsel.__version__", "another")
+        patch.setattr("pdsel.data.store.__version__", "another")
         assert not grid.is_stored(cells[0], folder)
     with monkeypatch.context() as patch:
         patch.setattr(grid, "base_digest", lambda name: f"another {name}")

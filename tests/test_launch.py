@@ -192,7 +192,7 @@ def test_a_config_of_several_machines_is_refused(pairs, tmp_path):
     config = tmp_path / "many.yaml"
     config.write_text(yaml.safe_dump(yaml.safe_load(find_config("cpu2").read_text()) | {"num_machines": 2}))
     with pytest.raises(
-        ValueError, match=r"many.yaml has num_machines=2.*Remedy: run `accelerate launch` with it on every"
+        ValueError, match=r"many.yaml has num_machines=2.*Remedy: on every machine, run `accelerate launch`"
     ):
         train_dpo(pairs, output_dir=tmp_path / "p", accelerate=config, **TINY)
 
