@@ -47,8 +47,8 @@ OFFLINE := HF_HUB_OFFLINE=1
 RUN_OFFLINE := $(if $(filter mini smoke toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate lab reference results lint clean \
-  clean-runs notesworld-base lock
+.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate lab reference results lint \
+  clean clean-runs notesworld-base lock
 
 help:  ## this text
 	@echo 'Targets'

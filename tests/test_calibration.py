@@ -123,6 +123,8 @@ def test_the_committed_tables_hold_the_limit():
 
 def test_a_committed_row_is_simulated_again():
     families = pd.read_csv(COMMITTED / "families.csv")
-    row = families.query("seeds == 8 and spread == 'all 3' and reference == 'own' and method == \"Student's t\"").iloc[0]
+    row = families.query("seeds == 8 and spread == 'all 3' and reference == 'own' and method == \"Student's t\"").iloc[
+        0
+    ]
     design = Design(8, "all 3", "own", row["prompts"])
     assert false_stars(design, "Student's t", int(row["families"])) == pytest.approx(row["false_stars"])

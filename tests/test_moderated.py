@@ -103,7 +103,9 @@ def outcomes_of(means, *, seeds=8, prompts=20, of_seeds=1.0, number=0):
     for method, mean in means.items():
         for seed in range(seeds):
             values = mean + rng.normal(0, of_seeds) + rng.normal(0, 2, prompts)
-            frames.append(pd.DataFrame({"method": method, "seed": seed, "prompt_id": range(prompts), "win_rate": values}))
+            frames.append(
+                pd.DataFrame({"method": method, "seed": seed, "prompt_id": range(prompts), "win_rate": values})
+            )
     return pd.concat(frames, ignore_index=True)
 
 

@@ -378,7 +378,7 @@ def claim_rows(claims):
         ]
         test = ", ".join(dict.fromkeys(parts["test"]))
         if len(parts) > 1:
-            test = f"all {test}; one fails: Bonferroni over {len(parts)}"
+            test = f"all {test}, 95 % each; fails by one, Bonferroni over {len(parts)}"
         rows.append(
             {
                 "claim": sentence,

@@ -89,7 +89,8 @@ def is_league(results):
 def _load(results, condition):
     """The cells of a condition, and the outcomes of all."""
     table, outcomes = (load_table(Path(results, name)) for name in FILES)
-    return table[table["setting"].fillna("") == condition], outcomes
+    # In a file without any other condition the column is empty, hence numbers.
+    return table[table["setting"].astype(object).fillna(USUAL) == condition], outcomes
 
 
 def load_league(results, *, share=SHARE, conflict=CONFLICT, condition=USUAL):

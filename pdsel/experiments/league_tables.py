@@ -102,8 +102,8 @@ def orders_rows(orders):
         "rules": orders["rules"],
         "like the order above (Spearman)": ["" if np.isnan(value) else f"{value:.2f}" for value in orders["spearman"]],
         "best": orders["best"],
-        "PD's place": orders["PD"].astype(str).replace("<NA>", ""),
-        "RAND's place": orders["RAND"].astype(str).replace("<NA>", ""),
+        "PD's place": ["" if pd.isna(place) else str(place) for place in orders["PD"]],
+        "RAND's place": ["" if pd.isna(place) else str(place) for place in orders["RAND"]],
     }
     return pd.DataFrame(text)
 
