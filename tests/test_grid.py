@@ -285,6 +285,8 @@ def test_a_claim_names_share_steps_seeds_level_and_test():
     settings = rows.loc[("Proxy size, p_r, gamma and rho hardly matter", "30 %")]
     assert settings["test"] == "all same within 2 points, 95 % each; fails by one, Bonferroni over 8"
     assert settings["trained on"] == "PD: 30 %, 22 steps"
+    between = rows.loc[("DMPO lies between ALL and PD", "30 %"), "trained on"]
+    assert between == "PD: 30 %, 22 steps; DMPO, ALL: 100 %, 75 steps"
     across = rows.loc[("Conflict hurts ALL, not PD", "10 %, 30 %"), "test"]
     assert across == "all above, at least within 2 points, 95 % each; fails by one, Bonferroni over 2"
 
@@ -495,11 +497,11 @@ def test_table_2_has_the_papers_numbers_of_the_same_level_beside_ours():
         "; paper: LC 24.71"
     )
     assert "paper" not in table.loc["AVG", "10 %"] + table.loc["PD", "25 %"]
-    assert table.loc["RAF", "20 %"].endswith("; LC – (shorter on 100 %); paper: LC 22.62")
+    assert table.loc["RAF", "20 %"].endswith("; LC – (only 0 % longer); paper: LC 22.62")
     row = rates.query("method == 'PD' and metric == 'win_rate' and conflict == .1").iloc[0]
     assert table.loc["PD", "10 %"].startswith(f"{row['value']:.1f} [{row['low']:.1f}, ") and row["blank"] == ""
     blank = rates.query("method == 'RAF' and metric == 'length_controlled_win_rate'")
-    assert blank["value"].isna().all() and set(blank["blank"]) == {"shorter on 100 %"} and (rates["seeds"] == 2).all()
+    assert blank["value"].isna().all() and set(blank["blank"]) == {"only 0 % longer"} and (rates["seeds"] == 2).all()
 
 
 ROOT = Path(__file__).parent.parent

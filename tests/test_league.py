@@ -189,8 +189,8 @@ def test_a_league_has_no_win_rate_at_equal_length_where_lengths_lie_apart(made_u
     table = league.league_table(short, cells)
     assert np.isnan(table.loc["SeRA", "length_controlled"]) and table["length_controlled"].notna().sum() == 3
     text = league_tables.league_rows(table).set_index("rule")["at equal length"]
-    assert text["SeRA"] == "– (shorter on 100 %)" and text["PD"].startswith("6")
-    assert table["lc_blank"].to_dict() == {"PD": "", "ALL": "", "RAND": "", "SeRA": "shorter on 100 %"}
+    assert text["SeRA"] == "– (only 0 % longer)" and text["PD"].startswith("6")
+    assert table["lc_blank"].to_dict() == {"PD": "", "ALL": "", "RAND": "", "SeRA": "only 0 % longer"}
 
 
 # --- other shares and levels ---

@@ -150,7 +150,7 @@ def test_one_seed_gives_no_verdict_on_a_method(seeds, head, said):
     ]
     row = found.loc["PD above RAND at the same budget"]
     assert row["test"] == "above" and row[f"win rate: {head}"] == said
-    assert row["at equal length (points)"] == "– (PD: shorter on 100 %)" and row[f"at equal length: {head}"] == ""
+    assert row["at equal length (points)"] == "– (PD: only 0 % longer)" and row[f"at equal length: {head}"] == ""
     assert found.loc["PD with a share of the data at least at ALL", "test"] == "at least within 2 points"
 
 
@@ -158,5 +158,5 @@ def test_the_note_on_length_says_why_a_number_is_missing():
     outcomes = outcomes_at([0.3], [0])
     note = length_note(outcomes, main_table(outcomes), 0.3)
     assert note.startswith("PD's outputs are shorter than SFT's on 100 % of the prompts and longer on 0 %.")
-    assert note.endswith("none is given at equal length, since it would be an extrapolation.")
+    assert note.endswith("none is given at equal length: the lengths overlap too little.")
     assert "] % at equal length." in length_note(outcomes, main_table(outcomes), 0.3, method="RAF")

@@ -74,8 +74,8 @@ def interval(value, low, high, *, digits=1, signed=False):
 def blank(why):
     """What stands in a table where there is no number, and why.
 
-    >>> blank("shorter on 100 %")
-    '– (shorter on 100 %)'
+    >>> blank("only 0 % longer")
+    '– (only 0 % longer)'
     """
     return f"– ({why})"
 

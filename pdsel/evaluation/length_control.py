@@ -91,21 +91,20 @@ def lengths_apart(length_model, length_baseline):
     Returns
     -------
     str
-        How often the model is on the side where it mostly is.
+        On how few prompts the model is the longer one, or the shorter one.
 
     Examples
     --------
     >>> lengths_apart([10, 20, 40], [20, 20, 20])
     ''
     >>> lengths_apart([10, 12, 20], [20, 20, 20])
-    'shorter on 67 %'
+    'only 0 % longer'
     """
     gap = np.asarray(length_model, dtype=float) - np.asarray(length_baseline, dtype=float)
-    shares = {"shorter": np.mean(gap < 0), "longer": np.mean(gap > 0), "as long": np.mean(gap == 0)}
-    if shares["as long"] == 1 or min(shares["shorter"], shares["longer"]) >= OVERLAP:
+    if not gap.any():
         return ""
-    mostly = max(shares, key=shares.get)
-    return f"{mostly} on {100 * shares[mostly]:.0f} %"
+    shares = {"longer": np.mean(gap > 0), "shorter": np.mean(gap < 0)}
+    return ", ".join(f"only {int(100 * share)} % {side}" for side, share in shares.items() if share < OVERLAP)
 
 
 def _length_feature(gap):

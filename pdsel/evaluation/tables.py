@@ -38,7 +38,7 @@ def apart(outcomes, *, baseline="SFT"):
     --------
     >>> outcomes = pd.DataFrame({"method": ["SFT", "SFT", "PD", "PD"], "prompt_id": list("abab"), "characters": [9, 9, 5, 6]})
     >>> apart(outcomes).to_dict()
-    {'SFT': '', 'PD': 'shorter on 100 %'}
+    {'SFT': '', 'PD': 'only 0 % longer'}
     """
     lengths = outcomes.assign(of_baseline=_lengths_of(outcomes, baseline))
     reasons = {

@@ -306,8 +306,8 @@ def evaluate_claims(outcomes, conflicts=(LOW_CONFLICT, CONFLICT), *, metric="win
     -------
     pandas.DataFrame
         A row per claim, conflict level and part: `claim, conflict, part, value, low, high`, `all_low, all_high` (the
-        simultaneous interval), `test, trained` (share and steps of the policies), `seeds, part_verdict`, and the claim's
-        `verdict`. Parts whose policies are not among the outcomes are "not run".
+        simultaneous interval), `test, trained` (share and steps of the claim's policies), `seeds, part_verdict`, and its
+        joint `verdict`. Parts whose policies are not among the outcomes are "not run".
     """
     outcomes = with_chosen_share(outcomes, metric=metric)
     rows = {}
@@ -320,17 +320,21 @@ def evaluate_claims(outcomes, conflicts=(LOW_CONFLICT, CONFLICT), *, metric="win
 def _evaluate(claim, outcomes, metric):
     """The rows of one claim."""
     rows = []
+    were_run = [part for part in claim.parts if all(_find(outcomes, where).any() for _, where in part.terms)]
+    terms = [term for part in were_run for term in part.terms]
+    trained = trained_on(outcomes, terms) if terms else ""
     for part in claim.parts:
         row = {"claim": claim.sentence, "conflict": claim.conflict, "part": part.name, "test": TESTS[part.test]}
-        if not all(_find(outcomes, where).any() for _, where in part.terms):
-            rows.append(row | {"seeds": 0, "trained": "", "part_verdict": NOT_RUN})
+        row["trained"] = trained
+        if part not in were_run:
+            rows.append(row | {"seeds": 0, "part_verdict": NOT_RUN})
             continue
         found, seeds = _estimated(outcomes, part.terms, metric, part.constant)
         wider = simultaneous(found, parts=len(claim.parts), seeds=seeds)
         row |= {"value": found.value, "low": found.low, "high": found.high}
         row |= {"all_low": wider.low, "all_high": wider.high}
         said = verdict_over_seeds(found, part.test, seeds, wider)
-        rows.append(row | {"seeds": seeds, "trained": trained_on(outcomes, part.terms), "part_verdict": said})
+        rows.append(row | {"seeds": seeds, "part_verdict": said})
     table = pd.DataFrame(rows)
     columns = ["claim", "conflict", "part", "value", "low", "high", "all_low", "all_high", "test", "trained", "seeds"]
     return table.reindex(columns=[*columns, "part_verdict"]).assign(verdict=joint_verdict(list(table["part_verdict"])))
@@ -350,9 +354,18 @@ def trained_on(outcomes, terms):
     'PD, RAND: 30 %, 23 steps; ALL: 100 %, 75 steps'
     """
     rows = pd.concat([outcomes[_find(outcomes, where)] for _, where in terms])
-    settings = rows[["method", "share", "steps"]].drop_duplicates()
-    methods = settings.groupby(["share", "steps"])["method"].agg(lambda names: ", ".join(dict.fromkeys(names)))
-    return "; ".join(f"{names}: {100 * share:.0f} %, {steps:.0f} steps" for (share, steps), names in methods.items())
+    steps = rows.groupby(["share", "method"], sort=False)["steps"].agg(["min", "max"]).astype(int).reset_index()
+    same = steps.groupby(["share", "min", "max"])["method"].agg(", ".join)
+    return "; ".join(f"{names}: {100 * share:.0f} %, {_span(*span)} steps" for (share, *span), names in same.items())
+
+
+def _span(fewest, most):
+    """Steps that may differ between seeds, where a method drops some pairs.
+
+    >>> _span(23, 23), _span(65, 68)
+    ('23', '65 to 68')
+    """
+    return f"{fewest}" if fewest == most else f"{fewest} to {most}"
 
 
 def claim_rows(claims):
@@ -383,7 +396,7 @@ def claim_rows(claims):
             {
                 "claim": sentence,
                 "conflict": conflict,
-                "trained on": "; ".join(dict.fromkeys("; ".join(known["trained"]).split("; "))),
+                "trained on": parts["trained"].iloc[0],
                 "seeds": parts["seeds"].min(),
                 "estimate": "; ".join(texts),
                 "test": test,

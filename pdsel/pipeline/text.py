@@ -16,8 +16,8 @@ def estimate(row, digits=1):
 
     >>> estimate({"value": 0.5, "low": 0.25, "high": 0.75}, digits=2)
     '0.50 [0.25, 0.75]'
-    >>> estimate({"value": float("nan"), "variant": "shorter on 100 %"})
-    '– (shorter on 100 %)'
+    >>> estimate({"value": float("nan"), "variant": "only 0 % longer"})
+    '– (only 0 % longer)'
     """
     if pd.isna(row["value"]):
         return blank(row["variant"])
@@ -146,7 +146,7 @@ def length_note(outcomes, table, conflict, method="PD", baseline="SFT"):
     at_equal_length = metrics.loc["length_controlled_win_rate"]
     said = f"and {estimate(at_equal_length)} % at equal length"
     if pd.isna(at_equal_length["value"]):
-        said = "and none is given at equal length, since it would be an extrapolation"
+        said = "and none is given at equal length: the lengths overlap too little"
     return (
         f"{method}'s outputs are shorter than {baseline}'s on {shorter:.0f} % of the prompts and longer on {longer:.0f} %. "
         f"Its win rate is {estimate(metrics.loc['win_rate'])} %, {said}."
