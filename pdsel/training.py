@@ -29,18 +29,22 @@ what to change. A `ValueError` for settings and data that cannot work.
 """
 
 import json
+from numbers import Real
 from pathlib import Path
 
 from datasets import Dataset
 from trl import DPOConfig, RewardConfig, SFTConfig
 
+from pdsel.checks import DataError
 from pdsel.engine.launch import launchable
+from pdsel.engine.losses import LOSSES
 from pdsel.engine.models import device
 from pdsel.engine.options import check_options, trains_with
 from pdsel.engine.training_run import OffsetRun, ResponseRun, RewardRun
 from pdsel.pairs import check_pairs
 
 TRAINING_COLUMNS = ["prompt", "chosen", "rejected"]
+NEUTRAL = {"offset": 0.0, "scale": 1.0, "margin": 0.0}  # of held-out pairs: plain DPO, plain Bradley-Terry
 
 
 @trains_with(SFTConfig)
@@ -111,6 +115,7 @@ def train_with_offset(
     seed,
     beta,
     scale=1,
+    loss=None,
     learning_rate=3e-4,
     batch_size=32,
     epochs=1,
@@ -130,6 +135,10 @@ def train_with_offset(
     ----------
     offsets : sequence of float
         Aligned with `pairs`.
+    scale : float, or sequence of float
+        One factor of the margin, or one for each of `pairs`; then the loss is "scaled" of `pdsel.engine.losses`.
+    loss : dict, optional
+        Another loss in the place of `-log sigma`: the `name` of one of `pdsel.engine.losses.LOSSES`, and its options.
     held_out : datasets.Dataset, optional
         Pairs that are not trained on. The share of them on which the margin is positive, and the loss (with offsets 0), go
         into `training.json`, at the end and every `eval_steps`.
@@ -137,6 +146,10 @@ def train_with_offset(
         A folder where reference log-probabilities are kept by content (model, text, cut), for other runs on the same
         pool. A cached value differs from one computed anew by about 1e-6.
     """
+    columns = {"offset": offsets}
+    if not isinstance(scale, Real):
+        columns, scale, loss = columns | {"scale": scale}, 1, loss or {"name": "scaled"}
+    _check_loss(loss, columns)
     settings = {
         "seed": seed,
         "learning_rate": learning_rate,
@@ -150,13 +163,14 @@ def train_with_offset(
     if device() == "cpu":  # a GPU computes the reference on as many pairs at once as it trains on, which fit there
         settings["precompute_ref_batch_size"] = 4 * batch_size
     return OffsetRun(
-        data=_with_column(pairs, "offset", offsets),
-        held_out=_held_out(held_out, "offset"),
+        data=_with_columns(pairs, columns),
+        held_out=_held_out(held_out, columns),
         model=model,
         output_dir=output_dir,
         lora_rank=lora_rank,
         save_steps=save_steps,
         scale=scale,
+        loss=loss,
         reference_cache=reference_cache,
         training=settings | training,
     ).run()
@@ -262,8 +276,8 @@ def train_reward(
         As in `train_dpo`; a causal checkpoint gets a new scalar head.
     """
     return RewardRun(
-        data=_with_column(pairs, "margin", margins),
-        held_out=_held_out(held_out, "margin"),
+        data=_with_columns(pairs, {"margin": margins}),
+        held_out=_held_out(held_out, ["margin"]),
         model=model,
         output_dir=output_dir,
         lora_rank=lora_rank,
@@ -279,15 +293,28 @@ def train_reward(
     ).run()
 
 
-def _with_column(pairs, name, values):
-    return pairs.select_columns(TRAINING_COLUMNS).add_column(name, [float(value) for value in values])
+def _with_columns(pairs, columns):
+    table = pairs.select_columns(TRAINING_COLUMNS)
+    for name, values in columns.items():
+        table = table.add_column(name, [float(value) for value in values])
+    return table
 
 
-def _held_out(pairs, column):
+def _held_out(pairs, columns):
     if pairs is None:
         return None
     check_pairs(pairs)
-    return _with_column(pairs, column, [0.0] * len(pairs))
+    return _with_columns(pairs, {name: [NEUTRAL[name]] * len(pairs) for name in columns})
+
+
+def _check_loss(loss, columns):
+    """Refuse a loss that nobody knows, and scales for one that does not read them."""
+    if loss is None:
+        return
+    if loss["name"] not in LOSSES:
+        raise DataError(f"loss={loss['name']!r}: use one of {list(LOSSES)}")
+    if "scale" in columns and loss["name"] != "scaled":
+        raise DataError(f"loss={loss['name']!r} reads no scale of each pair. Remedy: one number, or no other loss")
 
 
 def training_log(path):

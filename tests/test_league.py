@@ -41,7 +41,8 @@ PINNED = "7d383cd6c9d1262b"  # computed before any rule but the paper's could be
 
 def test_every_rule_and_loss_has_a_cell_of_the_same_training():
     asked = cells_of(league.cells([3], shares=[0.3], conflicts=[0.1]))
-    assert [cell.method for cell in asked] == [*RULES, *BUILT, "ALL", *[n for n in ALTERNATIVES if n != "DPO"]]
+    others = [name for name in ALTERNATIVES if name not in ("DPO", "MODPO")]  # ALL; MODPO with equal weights is DMPO
+    assert [cell.method for cell in asked] == [*RULES, *BUILT, "ALL", "DMPO", *others]
     for cell in asked:
         assert {"beta": cell.beta, "learning_rate": cell.learning_rate} == DPO
         assert (cell.seed, cell.conflict) == (3, 0.1)
@@ -75,6 +76,26 @@ def test_policies_of_any_rule_and_loss(tiny_run):
     assert outcomes.groupby("method").size().to_dict() == dict.fromkeys([*table.index, "SFT"], 6)
     found = league.league_table(outcomes, chosen, against=["RAND"])
     assert set(found.index) == set(table.index) and found["win_rate"].between(0, 100).all()
+
+
+def test_F12_selective_dpo_trains_from_easy_to_hard(monkeypatch):
+    """On its kept pairs in the order of their held-out losses, without shuffling; other rules' policies see them mixed."""
+    asked = {}
+
+    def train_plan(plan, pairs, **options):
+        asked.update(plan, pairs=pairs, seed=options["seed"])
+        return "path"
+
+    def train_alternative(name, *args, **options):
+        return name if args and options else None
+
+    monkeypatch.setattr(grid, "train_plan", train_plan)
+    monkeypatch.setattr(grid, "train_alternative", train_alternative)
+    kept = grid.TrainingSet(pairs="the kept pairs", kept=["easy", "harder", "hard"], seconds=0.0)
+    cells = {name: cells_of(league.cells([0], names=[name]))[0] for name in ("SelectiveDPO", "SeRA")}
+    assert grid.train_policy(cells["SelectiveDPO"], kept, {}, output_dir="path") == "path"
+    assert asked == {"order": ["easy", "harder", "hard"], "pairs": "the kept pairs", "seed": 0}
+    assert grid.train_policy(cells["SeRA"], kept, {}, output_dir="path") == "DPO"
 
 
 def test_without_results_there_is_no_league(tmp_path):

@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,6 +21,7 @@ from trl import DPOConfig, RewardConfig, SFTConfig
 from pdsel.checks import DataError
 from pdsel.engine import processes
 from pdsel.engine.errors import check_optimiser, check_weights, explained, memory_advice
+from pdsel.engine.losses import LOSSES
 from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer, resolve
 from pdsel.engine.reference_cache import ReferenceCache, model_content
 from pdsel.engine.run_folder import RECORD, checkpoints, quiet_libraries, run_folder, run_key, untouched_generators
@@ -198,9 +200,14 @@ class ResponseRun(TrainingRun):
 
 @dataclass(kw_only=True)
 class OffsetRun(TrainingRun):
-    """DPO with `-log sigma(scale * M + offset)`; `data` has an `offset` beside the texts."""
+    """DPO with `-log sigma(scale * M + offset)`, or with a loss of `pdsel.engine.losses`; `data` has an `offset` beside the
+    texts, and a `scale` where every pair has its own.
+
+    `loss` holds the `name` of the loss and its options.
+    """
 
     scale: float = 1
+    loss: dict | None = None
     reference_cache: str | Path | None = None
 
     trainer_class: ClassVar = OffsetTrainer
@@ -209,8 +216,19 @@ class OffsetRun(TrainingRun):
     def trainer_options(self, args, tokenizer):
         precision = "bf16" if args.bf16 else "float32"
         cache = ReferenceCache(self.reference_cache, self.model, precision) if self.reference_cache else None
-        collator = OffsetCollator(pad_token_id=tokenizer.pad_token_id, max_length=self.training["max_length"])
-        return {"data_collator": collator, "scale": self.scale, "reference": cache}
+        named = LOSSES[self.loss["name"]] if self.loss else None
+        collator = OffsetCollator(
+            pad_token_id=tokenizer.pad_token_id,
+            max_length=self.training["max_length"],
+            down_samples=bool(named and named.down_samples),
+        )
+        own = {"data_collator": collator, "scale": self.scale, "reference": cache}
+        if named:
+            own["pair_loss"] = partial(named.function, **{k: v for k, v in self.loss.items() if k != "name"})
+        return own
+
+    def key(self, options):
+        return super().key(options | {"loss": self.loss})
 
     def counts(self, trainer):
         """TRL drops prompts that fill `max_length` and truncates the rest; count both, and pairs that became identical."""

@@ -26,7 +26,7 @@ from pdsel.notesworld.settings import NEW_TOKENS
 from pdsel.pairs import flip_labels
 from pdsel.ratings import prompt_id
 from pdsel.rules import RULES, needs, score
-from pdsel.rules.alternatives import ALTERNATIVES, train_alternative
+from pdsel.rules.alternatives import ALTERNATIVES, train_alternative, train_plan
 from pdsel.rules.built import build
 from pdsel.rules.methods import FULL
 from pdsel.rules.signals import aspect_models
@@ -64,7 +64,7 @@ def policy_cell(cell, folder):
     signals = signals_of(cell, folder)
     training = training_set(cell, signals)
     with scratch_folder("policy") as scratch:
-        policy = train_policy(cell, training.pairs, signals, output_dir=f"{scratch}/policy")
+        policy = train_policy(cell, training, signals, output_dir=f"{scratch}/policy")
         log = training_log(policy)
         judged = outcomes(policy, families=bool(cell.families))
     wrong = gold_gaps(training.pairs)["utility"] < 0
@@ -99,8 +99,8 @@ def training_set(cell, signals):
     return TrainingSet(pairs, kept, seconds)
 
 
-def train_policy(cell, pairs, signals, *, output_dir):
-    """Train with the cell's loss; DMPO is the one method of the paper whose loss is not DPO's."""
+def train_policy(cell, training, signals, *, output_dir):
+    """Train with the cell's loss, or in its rule's order; DMPO is the one method of the paper whose loss is not DPO's."""
     options = {
         "model": BASE_MODEL,
         "output_dir": output_dir,
@@ -111,8 +111,10 @@ def train_policy(cell, pairs, signals, *, output_dir):
     }
     if cell.rule == "DMPO":
         divergence = score("PD", signals, quantile=cell.quantile)
-        return train_dmpo(pairs, divergence, aspects=len(set(pairs["aspect"])), **options)
-    return train_alternative(cell.loss or "DPO", pairs, signals, **options)
+        return train_dmpo(training.pairs, divergence, aspects=len(set(training.pairs["aspect"])), **options)
+    if cell.loss is None and cell.rule in RULES and RULES[cell.rule].in_order:
+        return train_plan({"order": training.kept}, training.pairs, **options)
+    return train_alternative(cell.loss or "DPO", training.pairs, signals, **options)
 
 
 def _needs_of_loss(cell):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from pdsel.data.messages import text_of
 from pdsel.engine.models import load_causal
 from pdsel.engine.scoring import BATCH_TOKENS, response_logps, score_texts
 from pdsel.generation import generate
@@ -170,16 +171,53 @@ def held_out_losses(pairs, base, seed, reference_logps, folder):
 
 def features(pairs, base):
     """Mean last-layer state over the response's tokens, chosen minus rejected; a column per dimension."""
+    states = _states(base, list(pairs["prompt"]) * 2, [*pairs["chosen"], *pairs["rejected"]], _mean_state)
+    index = pd.Index(list(pairs["pair_id"]), name="pair_id")
+    return pd.DataFrame(states[: len(pairs)] - states[len(pairs) :], index=index).rename(columns=str)
+
+
+def response_features(pairs, base):
+    """Mean last-layer state over the tokens of every response to a prompt, each once: its text is in the column `response`."""
+    asked = zip([*pairs["prompt_id"]] * 2, [*pairs["prompt"]] * 2, [*pairs["chosen"], *pairs["rejected"]], strict=True)
+    distinct = {(name, text_of(response)): (prompt, response) for name, prompt, response in asked}
+    names, texts = zip(*sorted(distinct), strict=True)
+    prompts, responses = zip(*(distinct[key] for key in sorted(distinct)), strict=True)
+    states = _states(base, prompts, responses, _mean_state)
+    index = pd.Index(names, name="prompt_id")
+    return pd.DataFrame(states, index=index).rename(columns=str).assign(response=texts)
+
+
+def hidden_products(pairs, base):
+    """Inner products of the sums of last-layer states from which each response's tokens are predicted, see
+    `pdsel.rules.geometry.hidden_similarity`: `both`, chosen with rejected, and `chosen`, chosen with itself.
+    """
+    sums = _states(base, list(pairs["prompt"]) * 2, [*pairs["chosen"], *pairs["rejected"]], _sum_of_predicting_states)
+    chosen, rejected = sums[: len(pairs)], sums[len(pairs) :]
+    index = pd.Index(list(pairs["pair_id"]), name="pair_id")
+    return pd.DataFrame({"both": (chosen * rejected).sum(axis=1), "chosen": (chosen**2).sum(axis=1)}, index=index)
+
+
+def _states(base, prompts, responses, summary):
+    """A summary of the last layer's states for each text: `summary(states, mask, n_prompt)`."""
 
     def score(net, ids, mask, n_prompt):
         states = net(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[-1].float()
-        ours = mask * (torch.arange(ids.shape[1], device=ids.device) >= n_prompt[:, None])
-        return (states * ours[..., None]).sum(dim=1) / ours.sum(dim=1, keepdim=True)
+        return summary(states, mask, n_prompt)
 
-    responses = [*pairs["chosen"], *pairs["rejected"]]
-    states = _score(base, list(pairs["prompt"]) * 2, responses, score)
-    index = pd.Index(list(pairs["pair_id"]), name="pair_id")
-    return pd.DataFrame(states[: len(pairs)] - states[len(pairs) :], index=index).rename(columns=str)
+    return _score(base, list(prompts), list(responses), score)
+
+
+def _mean_state(states, mask, n_prompt):
+    """The mean over the response's tokens."""
+    ours = mask * (torch.arange(mask.shape[1], device=mask.device) >= n_prompt[:, None])
+    return (states * ours[..., None]).sum(dim=1) / ours.sum(dim=1, keepdim=True)
+
+
+def _sum_of_predicting_states(states, mask, n_prompt):
+    """The sum from the prompt's last token to the response's last but one: what predicts the response's tokens."""
+    positions = torch.arange(mask.shape[1] - 1, device=mask.device)
+    predicting = mask[:, 1:] * (positions >= n_prompt[:, None] - 1)
+    return (states[:, :-1] * predicting[..., None]).sum(dim=1)
 
 
 def samples(pairs, base, seed):
@@ -229,6 +267,8 @@ SIGNALS = {
     "policy_logps": Signal(policy_logps, Cost.TRAINING),
     "held_out_losses": Signal(held_out_losses, Cost.TRAINING),
     "features": Signal(features, Cost.READING),
+    "response_features": Signal(response_features, Cost.READING),
+    "hidden_products": Signal(hidden_products, Cost.READING),
     "samples": Signal(samples, Cost.REWARD),
     "sample_logps": Signal(sample_logps, Cost.REWARD),
     "sample_rewards": Signal(sample_rewards, Cost.REWARD),
