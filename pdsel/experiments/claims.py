@@ -11,7 +11,7 @@ import pandas as pd
 
 from pdsel.checks import DataError
 from pdsel.evaluation import interval, mean_over_prompts_and_seeds
-from pdsel.experiments.grid_plan import FLIPPED, spaced
+from pdsel.experiments.grid_plan import spaced
 from pdsel.experiments.verdicts import NOT_RUN, TESTS, joint_verdict, simultaneous, verdict_over_seeds
 from pdsel.notesworld.settings import CONFLICT, LARGE_PAIRS, LOW_CONFLICT, PAIRS, SHARE
 

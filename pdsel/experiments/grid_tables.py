@@ -7,6 +7,7 @@ import pandas as pd
 
 from pdsel.artifacts import load_table, save_table
 from pdsel.evaluation import apart, blank, interval, means, scored
+from pdsel.experiments.grid_plan import sft_cell
 from pdsel.experiments.published import LC_BY_CONFLICT
 
 SETTINGS = ["method", "seed", "conflict", "share", "n_pairs", "max_steps", "steps"]
@@ -28,7 +29,7 @@ def save_grid(results, studies, run, baseline, against_ova):
     run : callable
         `run(cells)`, see `pdsel.experiments.grid.run_policies`.
     baseline : pandas.DataFrame
-        SFT's outcomes, as those of a cell.
+        SFT's outcomes, as those of a cell for each seed, see `pdsel.experiments.grid.baseline_outcomes`.
     against_ova : callable
         `against_ova(outcomes, cells)`: preferences on the families against OVA's outputs of the same seed and conflict.
 
@@ -45,9 +46,9 @@ def save_grid(results, studies, run, baseline, against_ova):
     )
     table["proxies"] = [_as_text(settings) for settings in table["proxies"]]
     held_out = outcomes[outcomes["dataset"] == "held out"].drop(columns=["dataset", "output"])
-    base = baseline.drop(columns=["dataset", "output"]).assign(cell="SFT")
+    base = baseline.drop(columns=["dataset", "output"])
     tables = {
-        "cells.csv": table.drop(columns="families"),
+        "cells.csv": table.drop(columns=["families", "raters"], errors="ignore"),
         "outcomes.parquet": pd.concat([held_out, base], ignore_index=True),
         "families.parquet": against_ova(outcomes, table[table["study"] == "methods"]),
         "kept.parquet": _kept_sets(table, kept),
@@ -84,7 +85,7 @@ def load_grid(results, study=None):
     if study:
         cells = cells[cells["study"] == study]
     world = cells[["study", "seed", "conflict", "n_pairs"]].drop_duplicates()
-    sft = world.assign(cell="SFT", method="SFT", setting="", share=0.0, max_steps=0, steps=0)
+    sft = world.assign(cell=world["seed"].map(sft_cell), method="SFT", setting="", share=0.0, max_steps=0, steps=0)
     known = pd.concat([cells[["study", "setting", "cell", *SETTINGS]], sft], ignore_index=True)
     found = known.merge(outcomes, on="cell")
     return found.assign(win_rate=100 * found["preference"])

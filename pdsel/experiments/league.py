@@ -7,8 +7,8 @@ import pandas as pd
 
 from pdsel.artifacts import load_table, save_table
 from pdsel.evaluation import apart, compare_methods, means, scored
-from pdsel.experiments.grid_plan import FLIPPED, METHODS, cell
-from pdsel.notesworld.settings import CONFLICT, LOW_CONFLICT, SHARE
+from pdsel.experiments.grid_plan import ALL_STEPS, cell, sft_cell
+from pdsel.notesworld.settings import CONFLICT, DPO, LOW_CONFLICT, SHARE
 from pdsel.rules import RULES
 from pdsel.rules.alternatives import ALTERNATIVES
 from pdsel.rules.built import BUILT
@@ -20,14 +20,15 @@ FILES = ["cells.csv", "outcomes.parquet"]
 USUAL = ""  # the condition of the league table
 CONDITIONS = {  # what raters are like: the name of a condition, and how its cells differ from the usual ones
     USUAL: {},
-    "noisy raters": {"flipped": FLIPPED},
+    "noisy raters": {"raters": (("noise", 0.24),)},  # twice the usual error
+    "raters fond of length": {"raters": (("length_bias", 0.048),)},  # four times the usual taste for a token
 }
 
 
 def cells(seeds, *, shares=(SHARE,), conflicts=(CONFLICT,), names=None, condition=USUAL):
     """The cells of the league: every rule at every share, and every loss on all pairs. A list as those of `grid_plan` are.
 
-    A method of the grid has the grid's very cell, so what is computed there is not computed again.
+    All are trained alike: the same rate, beta and number of steps, whatever the number of pairs.
 
     Parameters
     ----------
@@ -46,21 +47,18 @@ def cells(seeds, *, shares=(SHARE,), conflicts=(CONFLICT,), names=None, conditio
     --------
     >>> len(cells([0])) == len(RULES) + len(BUILT) + len(OTHERS)
     True
-    >>> cells([0], names=["PD"], condition="noisy raters")[0][1].flipped
-    0.25
+    >>> cells([0], names=["PD"], condition="noisy raters")[0][1].raters
+    (('noise', 0.24),)
     """
     names = [*RULES, *BUILT, *OTHERS] if names is None else list(names)
     asked = []
     for seed in seeds:
         for conflict in conflicts:
             for name in names:
-                changes = dict(CONDITIONS[condition])
+                changes = {"max_steps": ALL_STEPS} | DPO | CONDITIONS[condition]
                 if name in ALTERNATIVES:
                     changes |= {"rule": "ALL", "loss": name}
                 for share in [1.0] if name in OTHERS else shares:
-                    if name in METHODS:
-                        # The families are asked for as `pdsel.experiments.grid_plan` does.
-                        changes["families"] = share in (SHARE, 1.0)
                     asked.append((condition, cell(name, seed=seed, conflict=conflict, share=share, **changes)))
     return asked
 
@@ -74,9 +72,9 @@ def save_league(results, asked, run, baseline):
     """
     outcomes, table, _ = run([settings for _, settings in asked])
     condition = {settings.name: condition for condition, settings in asked}
-    table = table.drop(columns=["proxies", "families", "quantile"], errors="ignore")
+    table = table.drop(columns=["proxies", "families", "quantile", "raters"], errors="ignore")
     table = table.assign(study="league", setting=table["cell"].map(condition))
-    held_out = pd.concat([outcomes, baseline.assign(cell="SFT")]).query("dataset == 'held out'")
+    held_out = pd.concat([outcomes, baseline]).query("dataset == 'held out'")
     kept = held_out[["cell", "prompt_id", "preference", "utility", "characters", "tokens"]].reset_index(drop=True)
     tables = dict(zip(FILES, [table, kept], strict=True))
     return [save_table(each, Path(results, name)) for name, each in tables.items()]
@@ -114,7 +112,8 @@ def load_league(results, *, share=SHARE, conflict=CONFLICT, condition=USUAL):
     chosen = table[(table["conflict"] == conflict) & table["share"].isin([share, 1.0])]
     if chosen.empty:
         return None
-    sft = pd.DataFrame({"seed": sorted(chosen["seed"].unique()), "cell": "SFT", "method": "SFT"})
+    seeds = sorted(chosen["seed"].unique())
+    sft = pd.DataFrame({"seed": seeds, "cell": [sft_cell(seed) for seed in seeds], "method": "SFT"})
     known = pd.concat([chosen[["cell", "method", "seed"]], sft], ignore_index=True)
     return known.merge(outcomes, on="cell").drop(columns="cell"), chosen
 

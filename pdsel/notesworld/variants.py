@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pdsel.checks import DataError
-from pdsel.notesworld.world import ASPECTS, CLAIMS, FILLER, draw_reliability, gold_aspects, read_prompt, told
+from pdsel.notesworld.world import ASPECTS, CLAIMS, FILLER, gold_aspects, read_prompt, told
 
 # What mixture_aspects mixes.
 MIXED = ["instruction_following", "honesty", "truthfulness", "helpfulness", "varied", "polite"]

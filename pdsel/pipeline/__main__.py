@@ -30,7 +30,9 @@ def parse(arguments=None):
     choices["run"].add_argument("--targets", default="table all")
     choices["run"].add_argument("--snakemake", default="", help="more for Snakemake, such as --snakemake=--dry-run")
     choices["plan"].add_argument("profiles", nargs="+")
-    choices["base"].add_argument("folder", nargs="?", help="where another model goes; default: the shipped ones' folders")
+    choices["base"].add_argument(
+        "folder", nargs="?", help="where another model goes; default: the shipped ones' folders"
+    )
     choices["base"].add_argument("--seed", type=int, help="default: as shipped")
     for name in SHAPE:
         choices["base"].add_argument(f"--{name}", type=int, help="default: as shipped")

@@ -160,18 +160,18 @@ def modpo(pairs, margins, *, weights=None):
     return {"offset": weighted_divergence(pairs, margins, weights=weights), "scale": scale}
 
 
-def merged(aspect_models):
+def merged(aspect_policies):
     """MERGE (rewarded soups, 2306.04488; compared with mixing data in 2502.06876): the mean of the aspects' policies.
 
     An implicit proxy is a policy that DPO has trained on one aspect's pairs. Their mean weights, all alike, make one policy,
-    for nothing beyond what PD's proxies cost.
+    for nothing beyond what PD's proxies cost where these are as large as the policy.
 
     Raises
     ------
     ValueError
         For proxies of another kind, which are no policies.
     """
-    proxies = [load_proxy(path.parent) for path in sorted(Path(aspect_models).glob("*/proxy.json"))]
+    proxies = [load_proxy(path.parent) for path in sorted(Path(aspect_policies).glob("*/proxy.json"))]
     refuse(
         [proxy.aspect for proxy in proxies if proxy.kind != "implicit"],
         "MERGE: proxy",

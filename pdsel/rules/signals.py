@@ -18,14 +18,18 @@ from pdsel.data.messages import text_of
 from pdsel.engine.models import load_causal
 from pdsel.engine.scoring import BATCH_TOKENS, response_logps, score_texts
 from pdsel.generation import generate
-from pdsel.notesworld.settings import BALANCED, DPO, IMPLICIT, NEW_TOKENS
+from pdsel.notesworld import settings
+from pdsel.notesworld.settings import IMPLICIT, LOSS_TYPE, NEW_TOKENS, PROXY_BASE
 from pdsel.proxies import fit_proxies, fit_proxy, load_proxy, score_margins
 from pdsel.rules.baselines import words
 from pdsel.rules.margins import implicit
 from pdsel.selection import random_scores
 from pdsel.training import train_dpo
 
-POOLED_REWARD, PROXIES = IMPLICIT, BALANCED
+# Proxies start from a smaller model than policies do.
+POOLED_REWARD = IMPLICIT | {"model": PROXY_BASE}
+PROXIES = settings.PROXIES | {"model": PROXY_BASE}
+DPO = settings.DPO | {"loss_type": LOSS_TYPE}
 SEED_SHARE = 0.3  # of the prompts whose pairs train the probe
 REPEATS = 2  # of the two-fold split behind the held-out losses
 SAMPLES = 8  # a prompt, at temperature 1
@@ -72,10 +76,25 @@ def pooled_model(pairs, base, seed, pooled_reward, folder):
     fit_proxy(pairs, None, output_dir=Path(folder, "pooled"), **{"model": base, "seed": seed} | pooled_reward)
 
 
-def pooled_rewards(pairs, pooled_model, reference_logps):
+def aspect_policies(pairs, base, seed, folder):
+    """A policy per aspect: DPO from the base model on its pairs only, which makes an implicit proxy as large as the policy."""
+    fit_proxies(pairs, output_dir=folder, model=base, seed=seed, **IMPLICIT)
+
+
+def pooled_rewards(pairs, pooled_model):
     """Rewards of either side."""
-    proxy = load_proxy(Path(pooled_model, "pooled"))
-    return proxy.beta * (_both_sides(proxy.path, pairs) - reference_logps)
+    rewards = _rewards(_pooled(pooled_model), list(pairs["prompt"]) * 2, [*pairs["chosen"], *pairs["rejected"]])
+    return _by_pair(pairs, rewards)
+
+
+def _pooled(folder):
+    return load_proxy(Path(folder, "pooled"))
+
+
+def _rewards(proxy, prompts, responses):
+    """The implicit reward of each response: beta * log(pi / pi_ref) of the proxy and of the model that it started from."""
+    logps, reference = (response_logps(model, prompts, responses) for model in (proxy.path, proxy.reference))
+    return proxy.beta * (logps - reference)
 
 
 def pooled(pooled_rewards):
@@ -234,26 +253,24 @@ def sample_logps(samples, base):
     return pd.Series(logps, index=samples.index)
 
 
-def sample_rewards(samples, sample_logps, pooled_model):
+def sample_rewards(samples, pooled_model):
     """The pooled reward of every sample."""
-    return _sample_rewards(load_proxy(Path(pooled_model, "pooled")), samples, sample_logps)
+    return _sample_rewards(_pooled(pooled_model), samples)
 
 
-def sample_opinions(samples, sample_logps, aspect_models):
+def sample_opinions(samples, aspect_models):
     """Every aspect's reward of every sample, a column per aspect."""
-    return pd.DataFrame(
-        {aspect: _sample_rewards(proxy, samples, sample_logps) for aspect, proxy in _proxies(aspect_models).items()}
-    )
+    return pd.DataFrame({aspect: _sample_rewards(proxy, samples) for aspect, proxy in _proxies(aspect_models).items()})
 
 
-def _sample_rewards(proxy, samples, sample_logps):
-    logps = response_logps(proxy.path, list(samples["prompt"]), list(samples["response"]))
-    return pd.Series(proxy.beta * (logps - sample_logps.to_numpy()), index=samples.index)
+def _sample_rewards(proxy, samples):
+    return pd.Series(_rewards(proxy, list(samples["prompt"]), list(samples["response"])), index=samples.index)
 
 
 SIGNALS = {
     "words": Signal(words, Cost.READING),
     "aspect_models": Signal(aspect_models, Cost.ASPECTS),
+    "aspect_policies": Signal(aspect_policies, Cost.ASPECTS),
     "margins": Signal(margins, Cost.ASPECTS),
     "pooled_model": Signal(pooled_model, Cost.REWARD),
     "pooled_rewards": Signal(pooled_rewards, Cost.REWARD),
