@@ -11,14 +11,14 @@ import pandas as pd
 
 from pdsel.checks import DataError
 from pdsel.evaluation import interval, mean_over_prompts_and_seeds
-from pdsel.experiments.grid_plan import spaced
+from pdsel.experiments.grid_plan import BALANCES, BUDGETS, flips_for, spaced
 from pdsel.experiments.verdicts import NOT_RUN, TESTS, joint_verdict, simultaneous, verdict_over_seeds
-from pdsel.notesworld.settings import CONFLICT, LARGE_PAIRS, LOW_CONFLICT, PAIRS, SHARE
+from pdsel.notesworld.settings import BALANCE, CONFLICT, LARGE_PAIRS, LOW_CONFLICT, SHARE
 
 DRAW = 50  # the win rate of SFT against itself, percent
 FEWEST = 0.1  # the smallest share in the study of shares
 CHOSEN = "chosen share"  # the study that `with_chosen_share` adds
-FRACTIONS = {0.25: "a quarter", 0.5: "half"}
+ONE_PASS, AS_ALL = BUDGETS  # of steps, in the study of shares
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,10 @@ def paper_claims(conflict=CONFLICT):
         terms = minus(policy("PD"), policy(method), factor=1.1)
         return Contrast(f"(PD - {DRAW}) - 1.1 ({method} - {DRAW})", terms, constant=0.1 * DRAW)
 
+    def kept(method, **more):
+        """A method of the study of shares, whose steps follow the pairs."""
+        return policy(method, study="shares", setting=ONE_PASS, **more)
+
     chosen = policy("PD", study=CHOSEN)
     return [
         Claim(
@@ -227,8 +231,8 @@ def paper_claims(conflict=CONFLICT):
         Claim(
             "There is a best share between little and all",
             [
-                Contrast(f"PD at its best - at {fewest}", minus(chosen, policy("PD", study="shares", share=FEWEST))),
-                Contrast("PD at its best - ALL", minus(chosen, policy("ALL"))),
+                Contrast(f"PD at its best - at {fewest}", minus(chosen, kept("PD", share=FEWEST))),
+                Contrast("PD at its best - ALL", minus(chosen, kept("ALL"))),
             ],
             here,
         ),
@@ -252,9 +256,9 @@ def paper_claims(conflict=CONFLICT):
 def with_chosen_share(outcomes, *, metric="win_rate"):
     """Outcomes with one more study: PD at its best share, which for every seed is chosen by the other seeds.
 
-    A share that is chosen by the win rates that it is then tested on looks better than it is (the winner's curse). Here no seed
-    has a say in its own share, so nothing is counted twice, and no further policy needs to be trained. `FEWEST` and all pairs
-    are what the best share is compared with, so they are not among the candidates.
+    Every share is trained for one pass. A share that is chosen by the win rates that it is then tested on looks better than it
+    is (the winner's curse). Here no seed has a say in its own share, so nothing is counted twice, and no further policy needs to
+    be trained. `FEWEST` and all pairs are what the best share is compared with, so they are not among the candidates.
 
     Parameters
     ----------
@@ -269,13 +273,14 @@ def with_chosen_share(outcomes, *, metric="win_rate"):
 
     Examples
     --------
-    >>> outcomes = pd.DataFrame({"study": "shares", "method": "PD", "conflict": 0.3, "prompt_id": "a",
+    >>> outcomes = pd.DataFrame({"study": "shares", "setting": "one pass", "method": "PD", "conflict": 0.3, "prompt_id": "a",
     ...                          "share": [0.3, 0.5] * 3, "seed": [0, 0, 1, 1, 2, 2], "win_rate": [9, 8, 1, 2, 1, 2]})
     >>> chosen = with_chosen_share(outcomes).query("study == 'chosen share'")  # seed 0 alone prefers .3
     >>> chosen.set_index("seed")["share"].to_dict()
     {0: 0.5, 1: 0.3, 2: 0.3}
     """
-    of_pd = outcomes[(outcomes["study"] == "shares") & (outcomes["method"] == "PD") & (outcomes["share"] > FEWEST)]
+    of_pd = outcomes[_find(outcomes, {"study": "shares", "setting": ONE_PASS, "method": "PD"})]
+    of_pd = of_pd[of_pd["share"] > FEWEST]
     parts = [outcomes]
     for _, candidates in of_pd.groupby("conflict"):
         means = candidates.pivot_table(index="seed", columns="share", values=metric)
@@ -416,15 +421,16 @@ class Condition:
 
 
 CONDITIONS = [
-    Condition(f"{spaced(PAIRS)} pairs, one pass", {"study": "methods"}),
-    Condition("as many steps as ALL", {"study": "equal steps"}, where_all={"study": "methods"}),
-    Condition("... and beta 0.3", {"study": "gentler", "setting": "as many steps, beta 0.3"}),
-    Condition("... and rate 5e-5", {"study": "gentler", "setting": "as many steps, rate 5e-5"}),
-    Condition(f"{spaced(LARGE_PAIRS)} pairs, one pass", {"study": "sizes"}),
-    Condition(
-        f"{spaced(LARGE_PAIRS)} pairs, rate 5e-5",
-        {"study": "gentler", "setting": f"{spaced(LARGE_PAIRS)} pairs, rate 5e-5"},
+    Condition("each method as it was tuned", {"study": "methods"}),
+    *(
+        Condition(
+            f"the same settings, {budget}",
+            {"study": "shares", "setting": budget, "share": SHARE},
+            where_all={"study": "shares", "setting": budget, "share": 1.0},
+        )
+        for budget in BUDGETS
     ),
+    Condition(f"{spaced(LARGE_PAIRS)} pairs, as many steps as ALL", {"study": "sizes"}),
 ]
 
 
@@ -514,7 +520,7 @@ def reasons(outcomes, cells, facts, overlap):
         "DMPO lies between ALL and PD": worlds,
         "Conflict hurts ALL, not PD": _kinds_of_conflict(outcomes, facts),
         "There is a best share between little and all": f"{worlds} {_more_steps(outcomes)}",
-        "Proxy size, p_r, gamma and rho hardly matter": _fewer_pairs(outcomes, cells),
+        "Proxy size, p_r, gamma and rho hardly matter": _fewer_pairs(cells),
     }
 
 
@@ -543,11 +549,14 @@ def _one_pooled_reward(cells, overlap):
 
 
 def _length_mitigation(outcomes):
-    mitigated = at("PD(classifier)", study="follow-ups", setting="tau 1")
-    gain = estimate(outcomes, minus(mitigated, at("PD(classifier)")))
+    changes = []
+    for balance in BALANCES:
+        if balance != BALANCE:
+            other = at("PD", study="sensitivity", setting=f"tau {balance:g}")
+            changes.append(f"{estimate(outcomes, minus(other, at('PD'))).signed} at tau {balance:g}")
     return (
-        "Implicit rewards have no taste for length to mitigate (notebook 08). Classifiers have: balancing their pairs by "
-        f"length (tau 1) changes PD(classifier)'s win rate by {gain.signed} points."
+        f"PD balances its proxies' pairs by length with tau {BALANCE:g}, PD(nl) does not. Other values change its win rate by "
+        f"{', '.join(changes)} points. Notebook 08 shows how much of a taste for length the proxies have to begin with."
     )
 
 
@@ -559,55 +568,35 @@ def _kinds_of_conflict(outcomes, facts):
     low, high = (estimate(outcomes, [(1.0, at("ALL", level))], metric=aspect) for level in (LOW_CONFLICT, CONFLICT))
     by_noise = {}
     for method in ("ALL", "PD"):
-        noisy = at(method, LOW_CONFLICT, study="follow-ups", setting="noise")
+        noisy = at(method, LOW_CONFLICT, study="noise", setting=f"noise, {100 * CONFLICT:g} %")
         by_noise[method] = estimate(outcomes, minus(noisy, at(method, LOW_CONFLICT))).signed
     return (
         f"A label that contradicts the overall rating need not be wrong. {100 * share[aspect]:.0f} % of the labels on "
         f"{aspect_name} do, more than of any other aspect; leaving such pairs out to reach a low level leaves out what "
         f"teaches {aspect_name}: ALL's gold score on it is {low.value:.2f} at {100 * LOW_CONFLICT:.0f} % and "
         f"{high.value:.2f} at {100 * CONFLICT:.0f} %. With conflict by noise instead, "
-        f"{FRACTIONS.get(FLIPPED, f'{100 * FLIPPED:g} %')} of the {100 * LOW_CONFLICT:.0f} % world's labels turned around "
+        f"{100 * flips_for(CONFLICT):g} % of the {100 * LOW_CONFLICT:.0f} % world's labels turned around "
         f"at random, the win rate changes by {by_noise['ALL']} points for ALL and {by_noise['PD']} for PD."
     )
 
 
 def _more_steps(outcomes):
-    change = {
-        method: estimate(outcomes, minus(at(method, study="equal steps"), at(method))).signed
-        for method in ("PD", "RAND")
-    }
+    change = {}
+    for method in ("PD", "RAND"):
+        longer, shorter = (at(method, study="shares", setting=budget, share=SHARE) for budget in (AS_ALL, ONE_PASS))
+        change[method] = estimate(outcomes, minus(longer, shorter)).signed
     return (
         f"Steps count beside pairs: with as many as ALL takes, the win rate at a share of {100 * SHARE:.0f} % changes by "
         f"{change['PD']} points for PD and {change['RAND']} for RAND."
     )
 
 
-def _fewer_pairs(outcomes, cells):
-    parts = []
-    for setting in ("p_r 0.25", "p_r 0.5"):
-        longer = f"{setting}, as many steps"
-        change = estimate(outcomes, minus(at("PD", study="follow-ups", setting=longer), at("PD")))
-        parts.append(
-            f"{setting}: {_wrong_labels(cells, 'sensitivity', 'PD', setting):.0f} % wrong labels kept, "
-            f"{_wrong_labels(cells, 'follow-ups', 'PD', longer):.0f} % when the proxies make as many steps as on all pairs, "
-            f"and then {change.signed} points"
-        )
+def _fewer_pairs(cells):
+    parts = [
+        f"{setting}: {_wrong_labels(cells, 'sensitivity', 'PD', setting):.0f} % wrong labels kept"
+        for setting in ("p_r 0.25", "p_r 0.5")
+    ]
     return (
-        f"Proxies on a part of an aspect's pairs take fewer steps, and see less. {'; '.join(parts)}. The usual proxies keep "
+        f"Proxies on a part of an aspect's pairs see less. {'; '.join(parts)}. The usual proxies keep "
         f"{_wrong_labels(cells, 'methods', 'PD'):.0f} % wrong labels."
-    )
-
-
-def harder(outcomes):
-    """What becomes of PD's policies when they are trained for more steps, by aspect, as a sentence."""
-    scores = {}
-    for study in ("methods", "equal steps", "sizes"):
-        values = {
-            aspect: estimate(outcomes, [(1.0, at("PD", study=study))], metric=aspect).value
-            for aspect in ("truthfulness", "honesty", "helpfulness")
-        }
-        scores[study] = ", ".join(f"{aspect} {value:.2f}" for aspect, value in values.items())
-    return (
-        f"PD reaches {scores['methods']} after one pass over {spaced(PAIRS)} pairs; {scores['equal steps']} with as many "
-        f"steps as ALL takes; {scores['sizes']} on {spaced(LARGE_PAIRS)} pairs."
     )

@@ -203,7 +203,7 @@ def judged(answered, evaluation):
     preferences = [gold_judge(prompts, ours, theirs) for ours, theirs in zip(samples, their_samples, strict=True)]
     table = pd.DataFrame(
         {
-            "prompt_id": [prompt_id(prompt) for prompt in prompts],
+            "prompt_id": [f"{evaluation.seed}-{prompt_id(prompt)}" for prompt in prompts],
             "dataset": asked["dataset"],
             "output": samples[0],
             "preference": np.mean(preferences, axis=0),
