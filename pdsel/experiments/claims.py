@@ -257,7 +257,7 @@ def with_chosen_share(outcomes, *, metric="win_rate"):
     """Outcomes with one more study: PD at its best share, which for every seed is chosen by the other seeds.
 
     Every share is trained for one pass. A share that is chosen by the win rates that it is then tested on looks better than it
-    is (the winner's curse). Here no seed has a say in its own share, so nothing is counted twice, and no further policy needs to
+    is (the winner's curse). Here no seed has a say in its own share, so nothing is counted twice, and no other policy has to
     be trained. `FEWEST` and all pairs are what the best share is compared with, so they are not among the candidates.
 
     Parameters
