@@ -111,7 +111,7 @@ bench-gpu: env  ## measure scoring and DPO of a 1B-parameter Llama on a CUDA GPU
 calibrate: env  ## simulate how often comparisons get a star by chance, and how often true differences do (minutes, one core)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pdsel.experiments.calibration results/calibration
 
-# A thread a process, as in `make run`: the same sums, so the same bytes.
+# One thread, as in the jobs of `make run`: the same sums, so the same bytes.
 lab: env  ## open JupyterLab
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb $(LAB_ARGS)
 

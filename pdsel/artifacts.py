@@ -1,8 +1,8 @@
-"""Every stage's files and its manifest, and the check that inputs are the ones they were made from.
+"""The files and the manifest of every stage, and the check that inputs are still those that the files were made from.
 
 A stage writes its files into one folder (each under a scratch name first, then renamed), and last of all
-`manifests/<stage>.json`: digests of what it read and wrote, parameters, versions, commit, device, seconds. A file without a
-manifest is unfinished; a file whose digest differs is not the one that was made.
+`manifests/<stage>.json`: digests of what it read and wrote, parameters, versions, commit, device, seconds. A file that no
+manifest lists is unfinished; a file with another digest is not the one that the stage wrote.
 
 `results/<profile>` is the committed reference. A run writes to `results/local/<profile>`, which git ignores, and a notebook
 that is run by hand with other parameters writes to `results/local/mine`.
@@ -18,19 +18,33 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as parquet
 from datasets import Dataset
+from huggingface_hub import hf_hub_download
 
 from pdsel.checks import DataError
 
-PACKAGES = ["pdsel", "torch", "transformers", "trl", "datasets", "accelerate", "numpy", "pandas", "scipy"]
+LIBRARIES = [  # whose versions may change a number
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "numpy",
+    "pandas",
+    "scipy",
+    "scikit-learn",
+    "statsmodels",
+]
 TIMED = {"training.json", "proxy.json"}  # they hold seconds, so they differ between equal runs
 LOCAL = ("results", "local")  # the folders that runs write below
-IN_GRAPH = "PDSEL_RUN"  # the Snakefile sets it: a job of the graph writes where it is told
+IN_GRAPH = "PDSEL_RUN"  # the Snakefile sets it, since a job of the graph writes where it is told
 
 
 class ArtifactError(DataError):
@@ -39,7 +53,7 @@ class ArtifactError(DataError):
 
 @contextmanager
 def writing(path):
-    """A scratch path that is renamed to `path` when the body succeeds: a half-written file never bears the name.
+    """Yield a scratch path that is renamed to `path` when the body succeeds, so that no half-written file has that name.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -50,7 +64,9 @@ def writing(path):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.partial")  # a killed run's orphan may still write its own
+    scratch = path.with_name(
+        f".{path.name}.{os.getpid()}.partial"
+    )  # of this process: the orphan of a killed run may still write to its own
     try:
         yield scratch
         os.replace(scratch, path)
@@ -59,7 +75,7 @@ def writing(path):
 
 
 def save_table(table, path):
-    """A `Dataset` or `DataFrame` as `.parquet` or `.csv` (by suffix), written whole or not at all; returns the path.
+    """Write a `Dataset` or `DataFrame` as `.parquet` or `.csv` (by suffix), whole or not at all; return the path.
 
     An index that has a name is written as a column; an index without one is not written.
     """
@@ -71,7 +87,7 @@ def save_table(table, path):
         if path.suffix == ".csv":
             frame.to_csv(scratch, index=False, float_format="%.10g", lineterminator="\n")
         elif path.suffix != ".parquet":
-            raise DataError(f"path {path}: the suffix says the format; use .csv or .parquet")
+            raise DataError(f"path {path}: the suffix tells the format; use .csv or .parquet")
         elif isinstance(frame, Dataset):
             parquet.write_table(frame.with_format("arrow")[:], scratch)
         else:
@@ -80,26 +96,26 @@ def save_table(table, path):
 
 
 def save_text(text, path):
-    """A text file, written whole or not at all; returns the path."""
+    """Write a text file, whole or not at all; return the path."""
     with writing(path) as scratch:
         scratch.write_text(text + "\n")
     return Path(path)
 
 
 def load_table(path, *, index=None):
-    """A saved table as a frame, optionally indexed by one of its columns."""
+    """Read a saved table as a frame, optionally indexed by one of its columns."""
     path = Path(path)
     frame = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
     return frame.set_index(index) if index else frame
 
 
 def load_pairs(path):
-    """A saved pairs table as a `datasets.Dataset`, in memory (no cache that could be stale)."""
+    """Read a saved pairs table into memory, as a `datasets.Dataset` without a cache that could be stale."""
     return Dataset(parquet.read_table(path))
 
 
 def digest(path, *, without=TIMED):
-    """SHA-256 of a file, or of a folder's files by name, those `without` left out (by default records of elapsed time)."""
+    """SHA-256 of a file, or of the names and contents of a folder's files, except those named in `without`."""
     path = Path(path)
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if file.is_file() and file.name not in without)
@@ -110,15 +126,15 @@ def digest(path, *, without=TIMED):
 
 
 class Stage:
-    """The clock and the list of a stage's files; `finish` writes the manifest.
+    """A running stage: its clock and its inputs; `finish` writes the manifest.
 
-    An earlier manifest stays until `finish` replaces it: who only opens a notebook loses nothing. In between, the digests
-    tell files that were written anew from those that the earlier manifest lists.
+    An earlier manifest stays until `finish` replaces it, so opening a notebook loses nothing. In between, the digests
+    distinguish rewritten files from those that the earlier manifest lists.
 
     Parameters
     ----------
     name : str
-        Such as "02_proxies"; the manifest is `folder/manifests/<name>.json`.
+        Such as "02_proxies"; its manifest is `folder/manifests/<name>.json`.
     folder : str or Path
         Where the stage writes; paths inside it are recorded relative to it.
     inputs : list of path
@@ -126,26 +142,27 @@ class Stage:
     after : list of str
         Stages of this folder whose files are read.
     parameters : dict
-        Plain values that determine the outputs.
+        Plain values that determine the outputs, as keywords.
 
     Raises
     ------
     ArtifactError
-        If an input is missing, unfinished, or not the one it was when a stage of `after` used or made it.
+        If an input is missing, unfinished, or has changed since a stage of `after` read or wrote it.
     """
 
     def __init__(self, name, folder, *, inputs=(), after=(), **parameters):
         self.name, self.folder, self.parameters = name, Path(folder), parameters
         self.start = time.perf_counter()
+        digest_once = cache(digest)  # several stages may name a file, and a model has gigabytes
         for stage in after:
-            verify(stage, folder)
+            verify(stage, folder, digest=digest_once)
         for path in inputs:
             if not Path(path).exists():
                 raise ArtifactError(f"{name}: input {path} does not exist. Remedy: run the stage before, or `make run`")
-        self.inputs = {self._name(path): digest(path) for path in inputs}
+        self.inputs = {self._name(path): digest_once(Path(path).resolve()) for path in inputs}
 
     def finish(self, *outputs, **facts):
-        """Record the outputs and any further facts (seconds of training, counts); returns the manifest's path."""
+        """Record the outputs and any further facts (seconds of training, counts); return the manifest's path."""
         record = {
             "stage": self.name,
             "parameters": self.parameters,
@@ -166,20 +183,20 @@ class Stage:
 
 
 def own_folder(stage, folder, parameters):
-    """Where a notebook writes: `folder`, or a folder of its own when its parameters are not those of the run in `folder`.
+    """Where a notebook writes: `folder`, or a folder of its own if its parameters differ from those of the run in `folder`.
 
-    What the run was made with is in its manifest or, before there is a run, in the reference's. The folder of its own is
-    `results/local/mine/<stage>-<digest of the changes>`; it starts with a copy of what the earlier stages wrote.
+    The parameters of the run are in its manifest or, before there is a run, in that of the reference. The folder of its own
+    is `results/local/mine/<stage>-<digest of the changes>`; it starts as a copy of what the earlier stages wrote.
 
     Parameters
     ----------
     stage : str
         Such as "02_proxies".
     folder : str or Path
-        Such as `../results/local/mini/conflict30-seed0`. Other folders than those below `results/local`, and those of a job
-        of the graph, are taken as they are.
+        Such as `../results/local/mini/conflict30-seed0`. A folder that is not below `results/local`, or that belongs to a job
+        of the graph, is returned as it is.
     parameters : dict
-        Those that `Stage` gets.
+        The parameters that `Stage` gets.
 
     Returns
     -------
@@ -191,7 +208,7 @@ def own_folder(stage, folder, parameters):
         return folder
     expected = read_manifest(stage, known[0])["parameters"]
     given = json.loads(json.dumps(parameters))  # as a manifest would hold them
-    chosen = [name for name in given if name in expected and not name.endswith("digest")]  # a digest is nobody's choice
+    chosen = [name for name in given if name in expected and not name.endswith("digest")]  # nobody chooses a digest
     changed = {name: given[name] for name in chosen if given[name] != expected[name]}
     if not changed:
         return folder
@@ -206,12 +223,12 @@ def own_folder(stage, folder, parameters):
 
 
 def run_or_reference(folder, *files):
-    """The folder of a run if it holds one of these files, else that of the committed reference; says which.
+    """The folder of a run if it holds one of these files, otherwise the folder of the reference; prints which one.
 
     Parameters
     ----------
     folder : str or Path
-        Such as `../results/local/toy`; a folder that is not below `results/local` is returned as it is.
+        Such as `../results/local/toy`. A folder that is not below `results/local` is returned as it is.
     *files : str
         Patterns of files in it, such as "cells.csv".
     """
@@ -226,7 +243,7 @@ def run_or_reference(folder, *files):
 
 
 def reference_of(folder):
-    """The folder of the reference that belongs to a run's folder; None for a folder that is not below `results/local`.
+    """The folder of the reference that a run's folder is compared with; None for a folder that is not below `results/local`.
 
     >>> reference_of("../results/local/mini/conflict30-seed0").as_posix()
     '../results/mini/conflict30-seed0'
@@ -236,7 +253,7 @@ def reference_of(folder):
 
 
 def _results(folder):
-    """The `results` folder above `results/local/...`; None where there is none."""
+    """The `results` folder above `results/local/...`; None for any other folder."""
     parts = Path(folder).parts
     for i in range(len(parts) - 2):
         if parts[i : i + 2] == LOCAL:
@@ -245,7 +262,7 @@ def _results(folder):
 
 
 def _copy_before(stage, folder, target):
-    """Copy the manifests and outputs of the stages before `stage`; they come by number: 01, 02, 02b, 03, ..."""
+    """Copy the manifests and outputs of the stages before `stage`, which are numbered 01, 02, 02b, 03, ..."""
     number = stage.split("_")[0]
     for path in sorted(Path(folder, "manifests").glob("*.json")):
         if path.name.split("_")[0] >= number:
@@ -262,29 +279,29 @@ def _copy_before(stage, folder, target):
 
 
 def manifest_path(stage, folder):
-    """Where the manifest of a stage is."""
+    """The path of a stage's manifest."""
     return Path(folder) / "manifests" / f"{slug(stage)}.json"
 
 
 def model_digest(model):
-    """Which weights a model's name stands for, for the parameters of a stage: a local folder's digest, a hub id's commit."""
+    """Identify a model's weights, for a stage's parameters: by the digest of a local folder, or the commit of a hub id."""
     if Path(model).is_dir():
-        return digest(model, without=TIMED | {"README.md"})  # what its card says changes nothing
-    from huggingface_hub import hf_hub_download
-
+        return digest(model, without=TIMED | {"README.md"})  # a card changes nothing
     return Path(hf_hub_download(str(model), "config.json")).parent.name  # of the cache: snapshots/<commit>/config.json
 
 
 def read_manifest(stage, folder):
-    """The manifest of a finished stage, unverified."""
+    """Read the manifest of a finished stage, without verifying it."""
     path = manifest_path(stage, folder)
     if not path.exists():
         raise ArtifactError(f"{stage} is not finished in {folder}: no {path}. Remedy: run its notebook, or `make run`")
     return json.loads(path.read_text())
 
 
-def verify(stage, folder):
-    """Check that a stage's outputs are whole and its inputs still the ones it was made from; returns its manifest.
+def verify(stage, folder, *, digest=digest):
+    """Check that a stage's outputs are whole and that its inputs have not changed since; return its manifest.
+
+    `digest` takes an absolute path; pass one that remembers where several stages are verified.
 
     Raises
     ------
@@ -302,7 +319,7 @@ def verify(stage, folder):
                 if kind == "outputs":
                     raise ArtifactError(f"{stage}: {path} is missing. Remedy: run {stage} again")
                 continue  # inputs may be left out of a published results folder
-            found = digest(path)
+            found = digest(path.resolve())
             if found != expected:
                 raise ArtifactError(
                     f"{stage}: {path} {problem}: digest {found[:12]} now, {expected[:12]} then. Remedy: run {stage} again "
@@ -312,8 +329,8 @@ def verify(stage, folder):
 
 
 def environment():
-    """Versions, commit, machine: what else a result may depend on."""
-    versions = {name: _version(name) for name in PACKAGES}
+    """Versions, commit and machine: what a result may depend on besides inputs and parameters."""
+    versions = {name: _version(name) for name in ["pdsel", *LIBRARIES]}
     return {
         "python": platform.python_version(),
         "versions": {name: number for name, number in versions.items() if number},
@@ -332,7 +349,7 @@ def _version(package):
 
 
 def _commit():
-    """The commit of this code, and whether the code was changed since; an installed wheel has no commit, only a version."""
+    """The commit of this code and whether the code has changed since; an installed wheel has a version but no commit."""
     try:
         # A wheel may lie inside somebody else's repository, which does not track it.
         _git("ls-files", "--error-unmatch", Path(__file__).name)
@@ -348,7 +365,7 @@ def _git(*arguments):
 
 
 def _device():
-    """What `pdsel.engine.models.device` finds, by name; torch is not loaded just to be asked."""
+    """The name of the device that `pdsel.engine.models.device` finds; torch is not loaded just for that."""
     forced = os.environ.get("ACCELERATE_USE_CPU", "false").lower() == "true"
     torch = sys.modules.get("torch")
     if forced or torch is None:
@@ -359,10 +376,10 @@ def _device():
 
 
 def slug(name):
-    """A name as a file name; two names that look alike get two file names.
+    """Turn a name into a file name; names that differ get file names that differ.
 
-    A name of letters, digits, `_` and `-`, perhaps with a word in parentheses (as the methods have), is spelled out. From any
-    other name something is lost, so a short digest of the name is added.
+    A name of letters, digits, `_` and `-`, perhaps with a word in parentheses (as the methods have), is spelled out. Any other
+    name loses characters, so a short digest of it is added.
 
     >>> slug("PD(rati.)"), slug("c++"), slug("c#")
     ('PD-rati', 'c-cedb1b', 'c-951a4d')

@@ -41,27 +41,12 @@ def refuse_repeated(index, column, problem, remedy):
         refuse(index[index.duplicated()].unique(), column, problem, remedy)
 
 
-# Columns that stand beside those of the aspects, and the row of all aspects.
-RESERVED = frozenset(
-    [
-        "all",
-        "aspect",
-        "conflict",
-        "first",
-        "overall_gap",
-        "pair_id",
-        "pooled",
-        "prompt_id",
-        "replicate",
-        "row",
-        "second",
-        "utility",
-    ]
-)
+RESERVED = {"aspect", "conflict", "first", "overall_gap", "pair_id", "prompt_id", "row", "second"}  # columns of pairs
+RESERVED |= {"all", "pooled", "replicate", "utility"}  # beside the aspects in tables of results
 
 
 def refuse_reserved(aspects):
-    """Raise `DataError` if an aspect has a name that a column beside the aspects' has.
+    """Raise `DataError` if an aspect has the name of another column.
 
     >>> refuse_reserved(["honesty", "utility"])
     Traceback (most recent call last):
@@ -102,7 +87,7 @@ def check_pairs(pairs, columns=("pair_id", "prompt", "chosen", "rejected", "aspe
     refuse_repeated(ids, "pair_id", "occurs more than once", "drop the duplicate pairs")
     blank = {"prompt": [], "chosen": [], "rejected": []}
     equal = []
-    # A row at a time, since the texts may be larger than memory.
+    # Row by row, since the texts may be larger than memory.
     for name, row in zip(ids, pairs.select_columns(list(blank)), strict=True):
         for column, names in blank.items():
             if is_blank(row[column]):

@@ -1,4 +1,4 @@
-"""What a user can notice without gold: does a proxy, or the labels of an aspect, spoil the divergence?
+"""Diagnoses without gold: does a proxy, or do the labels of an aspect, spoil the divergence?
 
 Three accuracies and the correlations tell most failures apart:
 
@@ -17,15 +17,15 @@ labelled the wrong way      high        high **     below .5    negative with mo
 (*) or high, if it learned its pairs by heart: then only `held_out` shows it.
 (**) or lower, if the reverse is harder to learn: then it looks noisy.
 
-What nobody can tell apart without gold:
+Without gold, nobody can distinguish
 
-- labels that are consistently the wrong way round from an aspect that truly opposes the others; and of two proxies
-  that oppose each other, the one that errs. Where aspects hardly correlate, reversed labels leave no trace at all.
-- noisy labels from an aspect that is hard for a proxy of this size: `held_out` falls in both.
-- without `held_out`, a proxy that learned its pairs by heart from an aspect independent of the others.
-- a mistake that all proxies share, such as a taste for length: it looks like consensus. `length` shows that one only.
+- labels that are consistently reversed from an aspect that truly opposes the others, or tell which of two opposed proxies
+  is wrong. Where aspects hardly correlate, reversed labels leave no trace at all;
+- noisy labels from an aspect that is hard for a proxy of this size: `held_out` falls in both cases;
+- without `held_out`, a proxy that learned its pairs by heart from an aspect that is independent of the others;
+- consensus from a mistake that all proxies share, such as a taste for length, which is the only one that `length` shows.
 
-So a warning says where to look, and no warning is no proof.
+So a warning says where to look, and the absence of a warning proves nothing.
 """
 
 import warnings
@@ -39,24 +39,24 @@ from pdsel.checks import refuse, require_columns
 from pdsel.divergence import aligned, preference_divergence, scale_margins
 from pdsel.selection import select
 
-SHARE = 0.3  # the paper's lambda: of the kept set that `influence` is about
-CONTRARY = -0.25  # sound proxies of the notes world correlate by -.25 at the lowest: their tastes for length differ
-SURE = 3  # standard errors: every two aspects are compared, and pairs of one prompt are not independent
-LESS = {"own": 0.11, "held_out": 0.2}  # below the others' median; sound aspects there differ by up to .09 and .17
-HEAVY = 0.2  # typical scaled margin: .41 for a normal distribution, .30 for Laplace's, .16 for Cauchy's
-DOMINANT = 1.5  # times the influence of the next aspect: 1.2 at most among sound ones, about 2 if all margins are +-1
-LENGTH = 0.7  # correlation above which length explains half of the ranking
-UNSURE = 0.8  # share of margins within 1.96 standard errors of 0; .95 if the proxy knows nothing
+SHARE = 0.3  # the paper's lambda, for the kept set behind `influence`
+CONTRARY = -0.25  # the lowest correlation of sound proxies of the notes world, whose tastes for length differ
+SURE = 3  # standard errors, since every two aspects are compared, and pairs of one prompt are not independent
+LESS = {"own": 0.11, "held_out": 0.2}  # below the others' median; sound aspects of the notes world: up to .09 and .17
+HEAVY = 0.2  # the median scaled margin is .41 for a normal distribution, .30 for Laplace's, .16 for Cauchy's
+DOMINANT = 1.5  # times the next aspect's influence; at most 1.2 if both are sound, about 2 if all margins are +-1
+LENGTH = 0.7  # a correlation at which length explains half of the ranking
+UNSURE = 0.8  # of the margins are within 1.96 standard errors of 0; .95 if the proxy knows nothing
 
 
 def diagnose(margins, aspect, *, quantile=0.9, length_gap=None, held_out=None, standard_error=None):
-    """What can be noticed about each aspect without gold; see the module for which failure looks like which.
+    """Diagnose each aspect without gold; the module says how each failure looks.
 
     Parameters
     ----------
     margins : pandas.DataFrame, shape (n, kappa)
-        Raw margins of every proxy on every pair, index `pair_id`, as `score_margins` gives. Columns that label no pair
-        (such as the pooled proxy's) are left out. The own aspect's margin may be NaN, then `own` is, too.
+        Raw margins of every proxy on every pair, index `pair_id`, from `score_margins`. Columns that label no pair (such as
+        the pooled proxy's) are left out. If the margin of the pair's own aspect is NaN, so is `own`.
     aspect : pandas.Series, shape (n,)
         `pair_id` to the aspect of the label; extra pairs are ignored.
     quantile : float in (0, 1]
@@ -64,39 +64,39 @@ def diagnose(margins, aspect, *, quantile=0.9, length_gap=None, held_out=None, s
     length_gap : pandas.Series, shape (n,), optional
         `pair_id` to the length of chosen minus rejected, any unit.
     held_out : pandas.DataFrame, Series or dict, optional
-        Aspect to the share of its own pairs, *not trained on*, that its proxy orders as labelled; as a table with columns
-        `accuracy` and `n`, the number of these pairs. Without n, all pairs of the aspect are taken to be in it.
+        Aspect to the share of its own pairs, *not trained on*, that its proxy orders as labelled; or a table with columns
+        `accuracy` and `n`, the number of these pairs. Without `n`, the number of all pairs of the aspect is used.
     standard_error : pandas.DataFrame, shape (n, kappa), optional
-        Of each margin, in its unit, as by bootstrapped proxies.
+        The standard error of each margin, in the margin's unit, such as from bootstrapped proxies.
 
     Returns
     -------
     pandas.DataFrame, a row per aspect (sorted)
         Shares are in [0, 1], a margin of 0 counts half, and intervals are 95 % ones (Wilson).
 
-        - `pairs`: how many are labelled on it.
+        - `pairs`: the number of pairs labelled on it.
         - `own`: share of these that its proxy orders as labelled. It was trained on them, so a high share proves little;
           near or below .5 is suspicious.
-        - `held_out`: as passed, else NaN. Near .5: not learned. Far below the other aspects': noisy, or hard to learn.
+        - `held_out`: as passed, otherwise NaN. Near .5: not learned. Far below the other aspects': noisy, or hard to learn.
         - `others`, `others_low`, `others_high`: share of the other aspects' pairs where it agrees with the label, with
-          its interval. Only far from .5 does it tell: sound proxies of the notes world had .44 to .60.
+          its interval. It means something only far from .5: sound proxies of the notes world had .44 to .60.
         - `agreed_with`: share of its own labels that the other aspects agree with (PD < 0). Low: noise, opposition or
           reversed labels.
-        - `lowest_correlation`, `with`: the most negative rank correlation of its margins with another proxy's, and whose;
-          over pairs labelled on neither (with two aspects, over all). It does not depend on which response of a pair is
-          called chosen. Below -.25: they contradict each other.
-        - `typical`: median of its scaled margins' size, in [0, 1]. Below .2: a heavy tail sets the scale, and most of its
+        - `lowest_correlation`, `with`: the most negative rank correlation of its margins with another proxy's, and that
+          proxy; over pairs labelled on neither (with two aspects, over all pairs). It does not depend on which response of a
+          pair is called chosen. Below -.25: they contradict each other.
+        - `typical`: median size of its scaled margins, in [0, 1]. Below .2: a heavy tail sets the scale, and most of its
           margins hardly count.
-        - `influence`: share of the kept 30 % that other pairs would replace if it had no say. 1.5 times any other's:
-          PD is mostly its opinion (not judged with two aspects, where one alone judges the other's pairs).
-        - `length` (with `length_gap`): rank correlation of its margins with it. Beyond +-.7: it mostly judges length.
+        - `influence`: share of the kept 30 % that other pairs would replace if it did not count. Above 1.5 times any
+          other's: PD is mostly its opinion (not judged with two aspects, where each alone judges the other's pairs).
+        - `length` (with `length_gap`): rank correlation of its margins with the gap. Beyond +-.7: it mostly judges length.
         - `unsure` (with `standard_error`): share of its margins that do not differ from 0. Above .8: it knows little.
-        - `warning`: what is suspicious and what to do about it; empty if nothing is.
+        - `warning`: what is suspicious and what to do about it, or an empty string.
 
     Raises
     ------
     ValueError
-        As `scale_margins`; for an aspect without a column; for a length gap, held-out share or standard error that is
+        As by `scale_margins`; for an aspect without a column; for a length gap, held-out share or standard error that is
         missing or impossible.
 
     Examples
@@ -112,7 +112,7 @@ def diagnose(margins, aspect, *, quantile=0.9, length_gap=None, held_out=None, s
     """
     aspect, names = _labels(margins, aspect)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="all margins of aspect")  # said in the table
+        warnings.filterwarnings("ignore", message="all margins of aspect")  # the table says it
         scaled = scale_margins(margins[names], aspect, quantile=quantile)
     table = _accuracies(margins[names], scaled, aspect)
     held_out = _held_out(held_out, table["pairs"], margins.columns)
@@ -132,7 +132,7 @@ def diagnose(margins, aspect, *, quantile=0.9, length_gap=None, held_out=None, s
 
 
 def _labels(margins, aspect):
-    """The aspect of each pair in the order of the margins, and the aspects that label any."""
+    """The aspect of each pair in the order of the margins, and the aspects that label a pair."""
     aspect = aligned(aspect, margins.index, "aspect")
     refuse(aspect.index[aspect.isna()], "aspect", "is null", "drop these pairs, or build the table with make_pairs")
     names = sorted(aspect.unique(), key=str)
@@ -142,7 +142,7 @@ def _labels(margins, aspect):
 
 
 def _held_out(held_out, pairs, known):
-    """Columns `accuracy`, NaN where none is known, and `n` of the held-out pairs, by aspect."""
+    """Columns `accuracy`, NaN where it is unknown, and `n` of the held-out pairs, by aspect."""
     if isinstance(held_out, pd.DataFrame):
         require_columns(held_out.columns, ["accuracy", "n"], "held_out")
     else:
@@ -150,7 +150,7 @@ def _held_out(held_out, pairs, known):
         held_out = pd.DataFrame({"accuracy": shares, "n": np.nan})
     accuracy = held_out["accuracy"]
     refuse([name for name in held_out.index if name not in known], "held_out: aspect", "unknown", f"use {list(known)}")
-    refuse(accuracy.index[(accuracy < 0) | (accuracy > 1)], "held_out", "is no share in [0, 1]", "pass 0.8 for 80 %")
+    refuse(accuracy.index[(accuracy < 0) | (accuracy > 1)], "held_out", "is not a share in [0, 1]", "pass 0.8 for 80 %")
     held_out = held_out.reindex(pairs.index)
     return held_out.assign(n=held_out["n"].fillna(pairs).clip(lower=1))
 
@@ -162,7 +162,7 @@ def _length(length_gap, index):
 
 
 def _unsure(margins, aspect, standard_error):
-    """Share of each proxy's margins, on the others' pairs, that are within 1.96 standard errors of 0."""
+    """The share of each proxy's margins, on the others' pairs, that are within 1.96 standard errors of 0."""
     absent = [name for name in margins if name not in standard_error.columns]
     refuse(absent, "standard_error: column", "missing for an aspect", "pass one as for the margins")
     found = []
@@ -193,17 +193,17 @@ def _accuracies(margins, scaled, aspect):
 
 
 def _positive(values):
-    """Share above 0, ties half; NaN if any value is."""
+    """The share of values above 0, with ties as half; NaN if any value is."""
     return float(((np.sign(values) + 1) / 2).mean(skipna=False))
 
 
 def _correlations(margins, aspect):
-    """Rank correlation of every two proxies over the pairs labelled on neither, and how sure it is below `CONTRARY`.
+    """Rank correlation of every two proxies over the pairs labelled on neither, and whether it is surely below `CONTRARY`.
 
     Returns
     -------
     (DataFrame, DataFrame)
-        Correlations, NaN on the diagonal; and whether they are below by `SURE` standard errors.
+        Correlations, NaN on the diagonal; and whether they are below it by `SURE` standard errors.
     """
     names = list(margins.columns)
     found = pd.DataFrame(np.nan, index=names, columns=names)
@@ -217,7 +217,7 @@ def _correlations(margins, aspect):
 
 
 def _rank_correlation(first, second, rows):
-    """Spearman's over both orders of every pair, since which response is called chosen is the label's matter."""
+    """Spearman's correlation over both orders of every pair, because only the label decides which response is called chosen."""
     a, b = (np.sign(each) * (rankdata(np.abs(each)) - 0.5) for each in (first[rows], second[rows]))
     size = np.sqrt((a**2).sum() * (b**2).sum())
     return float((a * b).sum() / size) if size > 0 else np.nan
@@ -236,7 +236,7 @@ def _silenced(scaled, name):
 
 
 def _warnings(table, opposed, n_held_out, silent):
-    """A sentence per aspect. Proxies that are wrong on their own pairs are nobody's opponents."""
+    """A sentence per aspect. A proxy that is wrong on its own pairs is not reported as opposing another."""
     sizes = pd.DataFrame({"own": table["pairs"], "held_out": n_held_out, "agreed_with": table["pairs"]})
     low, high = (sizes.copy(), sizes.copy())
     for column in sizes:
@@ -253,7 +253,7 @@ def _warnings(table, opposed, n_held_out, silent):
 
 
 def _wrong(name, low, high, silent):
-    """What is wrong with a proxy on its own pairs, whoever is right about the others; empty if nothing."""
+    """What is wrong with a proxy on its own pairs, whatever it says about the others; empty if nothing is."""
     if name in silent:
         return "its proxy has no opinion (all margins are 0): train it again, with more steps or pairs"
     for column, kind in [("own", "own"), ("held_out", "held-out own")]:
@@ -265,7 +265,7 @@ def _wrong(name, low, high, silent):
 
 
 def _opposed(table, opposed, high, name):
-    """Whom it contradicts."""
+    """The aspects that it contradicts."""
     foes = list(opposed.index[opposed])
     if len(foes) > max(1, (len(table) - 1) / 2):
         return [f"opposed to most others ({', '.join(foes)}): reversed labels, or a true opposition; read its pairs"]
@@ -277,7 +277,7 @@ def _opposed(table, opposed, high, name):
 
 
 def _noisy(table, sizes, name):
-    """Whether its labels are much harder to get right than the other aspects'."""
+    """Whether its labels are much harder to predict than those of the other aspects."""
     for column, less in LESS.items():
         share, usual = table.loc[name, column], table[column].drop(index=name).median()
         if usual - share > max(less, SURE * np.sqrt(share * (1 - share) / sizes.loc[name, column])):
@@ -286,7 +286,7 @@ def _noisy(table, sizes, name):
 
 
 def _size(table, name):
-    """How much say it has in PD, and what else its margins may follow."""
+    """Whether it counts too much or too little in PD, and whether its margins follow length."""
     row, said = table.loc[name], []
     if row["typical"] < HEAVY:
         said.append("most of its margins are tiny beside its largest: lower the quantile, look at the largest")

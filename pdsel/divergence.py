@@ -12,8 +12,7 @@ from pdsel.data.gaps import rating_gaps
 def scale_margins(margins, aspect, *, quantile=0.9):
     """Make the margins of different aspects comparable: `clip(m_k / q_k, -1, 1)` (paper, section "Estimation").
 
-    `q_k` is the `quantile` of `|m_k|` over the pairs that are *not* labelled on aspect k, the only ones whose m_k is
-    ever used.
+    `q_k` is the `quantile` of `|m_k|` over the pairs that are *not* labelled on aspect k, since m_k is used only there.
 
     Parameters
     ----------
@@ -22,7 +21,7 @@ def scale_margins(margins, aspect, *, quantile=0.9):
     aspect : pandas.Series, shape (n,)
         `pair_id` to the aspect of the pair's label.
     quantile : float in (0, 1]
-        The paper's gamma; margins beyond it are clipped.
+        The paper's gamma; margins beyond this quantile are clipped.
 
     Returns
     -------
@@ -60,7 +59,7 @@ def scale_margins(margins, aspect, *, quantile=0.9):
 
 
 def _scale(sizes, quantile):
-    """The quantile of the sizes of margins, or the largest size where more than that share of them is exactly zero."""
+    """The quantile of the sizes of margins, or the largest size if that quantile is zero."""
     if len(sizes) == 0:
         return 0.0
     scale = np.quantile(sizes, quantile)
@@ -76,7 +75,7 @@ def preference_divergence(margins, aspect, *, weights=None):
     ----------
     margins : pandas.DataFrame, shape (n, kappa)
         Margins r_k(x, chosen) - r_k(x, rejected), index `pair_id`, a column per aspect, usually from `scale_margins`.
-        The column of a pair's own aspect is never read and may be NaN.
+        A pair's margin on its own aspect is never read and may be NaN.
     aspect : pandas.Series, shape (n,)
         `pair_id` to the aspect of the pair's label; extra pairs are ignored.
     weights : dict, optional
@@ -124,7 +123,7 @@ def preference_divergence(margins, aspect, *, weights=None):
     values, own = _checked(margins, aspect)
     weight = _weights(weights, margins.columns)
     total = np.zeros(len(values))
-    # The aspects are added in the order of their names, so that the order of the columns changes no bit of the sum.
+    # Added in the order of the names, so that the order of the columns changes no bit of the sum.
     for k in np.argsort(np.asarray(margins.columns, dtype=str)):
         relative_weight = (weight[k] / weight)[own]
         total += np.where(own == k, 0.0, relative_weight * values[:, k])
@@ -194,12 +193,12 @@ def _checked(margins, aspect):
 
 
 def aligned(series, index, name):
-    """The rows of a Series in the order of `index`; entries for other ids are left out.
+    """The entries of a Series in the order of `index`; entries for other ids are left out.
 
     Raises
     ------
     ValueError
-        Under `name`, for an id with several entries or none.
+        For an id with several entries or none; the message calls the Series `name`.
 
     >>> aligned(pd.Series({"q": 2, "r": 3, "p": 1}), pd.Index(["p", "q"]), "aspect").to_dict()
     {'p': 1, 'q': 2}
@@ -213,9 +212,11 @@ def aligned(series, index, name):
 
 
 def _weights(weights, columns):
-    """The weight of each aspect, in the order of the columns; all equal where none are given."""
+    """The weight of each aspect, in the order of the columns; equal weights by default."""
     if weights is None:
         return np.ones(len(columns))
     refuse([c for c in columns if c not in weights], "weights: aspect", "has no weight", "give every aspect a weight")
-    refuse([c for c in columns if not 0 < weights[c] < np.inf], "weights", "not positive and finite", "use weights > 0")
+    refuse(
+        [c for c in columns if not 0 < weights[c] < np.inf], "weights", "is not positive and finite", "use weights > 0"
+    )
     return np.array([float(weights[c]) for c in columns])

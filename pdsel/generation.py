@@ -1,12 +1,12 @@
-"""Outputs of a policy: greedy decoding or sampling, with transformers or with vLLM.
+"""Generates the outputs of a policy: greedy decoding or sampling, with transformers or with vLLM.
 
-The output for a prompt depends on the model, the prompt and the seed, never on the other prompts: padding is masked, and
-every prompt has its own stream of random numbers.
+An output depends on the model, its prompt and the seed, but not on the other prompts: padding is masked, and every prompt has
+its own stream of random numbers.
 """
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import takewhile
 
 import numpy as np
@@ -25,22 +25,64 @@ from transformers import (
 from pdsel.checks import DataError, refuse
 from pdsel.data.messages import is_chat
 from pdsel.engine.models import SAFE, device, load_causal, load_tokenizer, resolve
+from pdsel.engine.options import check_options
 
 
-def generate(
-    model,
-    prompts,
-    *,
-    max_new_tokens=64,
-    temperature=0.0,
-    top_p=1.0,
-    stop=(),
-    batch_size=128,
-    seed=0,
-    engine="transformers",
-    dtype="auto",
-):
-    """A response per prompt.
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """How every prompt is answered.
+
+    Parameters
+    ----------
+    max_new_tokens : int
+    temperature, top_p : float
+        Temperature 0 is greedy. The sampling defaults and penalties in a model's own configuration are not used.
+    stop : str or list of str
+        An output ends before the first of these strings, and at any end token of the model or the tokenizer.
+    batch_size : int
+        Prompts of similar length share a batch, the longest first, so that a lack of memory shows at once. vLLM chooses its
+        own batches.
+    dtype : str or torch.dtype
+        "auto" is the type of the checkpoint. In float32 the text is the same for every batch size and order of prompts,
+        unless two tokens tie within rounding (about 1e-6). Such ties are common in bfloat16, so use "float32" if the text
+        must not depend on the batch.
+    """
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    stop: str | list = ()
+    batch_size: int = 128
+    dtype: str | torch.dtype = "auto"
+
+    def __post_init__(self):
+        if self.max_new_tokens < 1:
+            raise DataError(f"max_new_tokens={self.max_new_tokens}: generate at least one token")
+        if not 0 <= self.temperature < float("inf"):
+            raise DataError(f"temperature={self.temperature}: 0 is greedy, larger is more random")
+        if not 0 < self.top_p <= 1:
+            raise DataError(f"top_p={self.top_p}: keep a share in (0, 1]")
+        if not all(isinstance(word, str) and word for word in self.stops):
+            raise DataError(f"stop={self.stops}: give non-empty strings")
+        if self.batch_size < 1:
+            raise DataError(f"batch_size={self.batch_size}: a batch holds at least one prompt")
+
+    @property
+    def stops(self):
+        """The strings that end an output, as a list."""
+        return [self.stop] if isinstance(self.stop, str) else list(self.stop)
+
+    def logits_processors(self, keys, start):
+        """The logits processors of a batch whose prompts end at `start`; none for greedy decoding."""
+        if self.temperature == 0:
+            return []
+        nucleus = [TopPLogitsWarper(self.top_p)] if self.top_p < 1 else []
+        draw = SeededDraw(keys, self.max_new_tokens, start)
+        return [TemperatureLogitsWarper(float(self.temperature)), *nucleus, draw]
+
+
+def generate(model, prompts, *, batch_size=128, seed=0, engine="transformers", **decoding):
+    """Generate a response to each prompt.
 
     Parameters
     ----------
@@ -49,29 +91,19 @@ def generate(
     prompts : list of str or of chat messages
         Strings go in as they are, with the special tokens that the tokenizer adds (such as BOS); lists of messages
         (`{"role", "content"}`) go through its chat template. A list may hold both.
-    max_new_tokens : int
-    temperature, top_p : float
-        Temperature 0 is greedy. Sampling defaults and penalties that a model carries along are not used.
-    stop : str or list of str
-        An output ends before the first of these strings, and at any end token that the model or tokenizer names.
-    batch_size : int
-        Prompts of similar length share a batch, the longest first, so that a lack of memory shows at once. vLLM makes its
-        own batches.
     seed : int
-        A prompt's draw depends on the seed, the prompt's text, and how often the text occurred before in `prompts`, so
-        that a repeated prompt gets several draws. Two models draw with the same random numbers, which makes their
-        comparison sharper. The global random state is neither read nor changed.
+        A prompt's draw depends on the seed, the prompt's text, and the number of its earlier occurrences in `prompts`, so that
+        a repeated prompt gets different draws. Two models draw with the same random numbers, which makes their comparison
+        sharper. The global random state is neither read nor changed.
     engine : {"transformers", "vllm"}
         At temperatures above 0 the two engines draw different texts.
-    dtype : str or torch.dtype
-        "auto" is the type of the checkpoint. In float32 the text is the same for every batch size and order of prompts,
-        unless two tokens tie within rounding (about 1e-6). In bfloat16 such ties are common: use "float32" if the text
-        must not depend on the batch.
+    batch_size, **decoding
+        `max_new_tokens=64, temperature=0.0, top_p=1.0, stop=(), dtype="auto"`: see `Decoding`.
 
     Returns
     -------
     list of str
-        In the order of the prompts, without special tokens and surrounding white space.
+        In the order of the prompts, without special tokens or surrounding white space.
 
     Raises
     ------
@@ -84,8 +116,8 @@ def generate(
     >>> generate("notesworld", ["notes size tiny ; food moss ; home ? ; age old ; tell food ="], stop=" .")
     ['food moss']
     """
-    stop = [stop] if isinstance(stop, str) else list(stop)
-    decoding = Decoding(max_new_tokens, temperature, top_p, stop, batch_size, dtype)
+    check_options(decoding, [field.name for field in fields(Decoding)], documented="pdsel.generation.Decoding")
+    decoding = Decoding(batch_size=batch_size, **decoding)
     if engine not in ENGINES:
         raise DataError(f"engine={engine!r}: use one of {list(ENGINES)}")
     if isinstance(prompts, str):
@@ -96,50 +128,18 @@ def generate(
     model = resolve(model)
     tokenizer = load_tokenizer(model)
     texts = prompt_texts(tokenizer, prompts)
-    # a chat template writes its own special tokens; never add them twice
+    # A chat template writes its own special tokens; they are never added twice.
     ids = [
         tokenizer(text, add_special_tokens=isinstance(prompt, str))["input_ids"]
         for text, prompt in zip(texts, prompts, strict=True)
     ]
-    _check_lengths(ids, max_new_tokens, _context(model))
+    _check_lengths(ids, decoding.max_new_tokens, _context(model))
     outputs = ENGINES[engine](model, tokenizer, ids, draw_keys(texts, seed), decoding)
-    return [cut(output, stop).strip() for output in outputs]
-
-
-@dataclass(frozen=True)
-class Decoding:
-    """How every prompt is answered; the fields are explained at `generate`."""
-
-    max_new_tokens: int
-    temperature: float
-    top_p: float
-    stop: list
-    batch_size: int
-    dtype: object
-
-    def __post_init__(self):
-        if self.max_new_tokens < 1:
-            raise DataError(f"max_new_tokens={self.max_new_tokens}: generate at least one token")
-        if not 0 <= self.temperature < float("inf"):
-            raise DataError(f"temperature={self.temperature}: 0 is greedy, larger is more random")
-        if not 0 < self.top_p <= 1:
-            raise DataError(f"top_p={self.top_p}: keep a share in (0, 1]")
-        if not all(isinstance(word, str) and word for word in self.stop):
-            raise DataError(f"stop={self.stop}: give non-empty strings")
-        if self.batch_size < 1:
-            raise DataError(f"batch_size={self.batch_size}: a batch holds at least one prompt")
-
-    def logits_processors(self, keys, start):
-        """The logits processors of a batch whose prompts end at `start`; none for greedy decoding."""
-        if self.temperature == 0:
-            return []
-        nucleus = [TopPLogitsWarper(self.top_p)] if self.top_p < 1 else []
-        draw = SeededDraw(keys, self.max_new_tokens, start)
-        return [TemperatureLogitsWarper(float(self.temperature)), *nucleus, draw]
+    return [cut(output, decoding.stops).strip() for output in outputs]
 
 
 def prompt_texts(tokenizer, prompts):
-    """Every prompt as the text that the model reads: strings as they are, messages through the chat template."""
+    """The text of each prompt as the model reads it: strings as they are, messages through the chat template."""
     chats = [i for i, prompt in enumerate(prompts) if not isinstance(prompt, str)]
     refuse(
         [i for i in chats if not is_chat(prompts[i])],
@@ -163,7 +163,7 @@ def prompt_texts(tokenizer, prompts):
 
 
 def _context(model):
-    """How many tokens the model can read and write; `None` if its config does not say."""
+    """The number of tokens that the model can read and write together; `None` if its config does not say."""
     config = AutoConfig.from_pretrained(model, trust_remote_code=SAFE["trust_remote_code"])
     return getattr(config.get_text_config(), "max_position_embeddings", None)
 
@@ -181,7 +181,7 @@ def _check_lengths(ids, max_new_tokens, context):
 
 
 def draw_keys(texts, seed):
-    """A number per text that seeds its stream: from the seed, the text, and how often it occurred before.
+    """A number that seeds the stream of each text, from the seed, the text, and the number of its earlier occurrences.
 
     >>> first, again, other = draw_keys(["a", "a", "b"], seed=0)
     >>> len({first, again, other}), draw_keys(["b", "a"], seed=0) == [other, first]
@@ -196,7 +196,7 @@ def draw_keys(texts, seed):
 
 
 def cut(text, stop):
-    """The text before the first of the stop strings.
+    """The text before the first stop string.
 
     >>> cut("a cat and a dog", ["dog", "and"])
     'a cat '
@@ -206,18 +206,18 @@ def cut(text, stop):
 
 
 def end_tokens(tokenizer, stop, configured=None):
-    """The ids that end an output: the configured ones, the tokenizer's own, and stop strings that are tokens (`<|end|>`)."""
+    """The ids that end an output: configured ones, the tokenizer's, and stop strings that are tokens (such as `<|end|>`)."""
     configured = [configured] if isinstance(configured, int) else configured or []
-    added = tokenizer.get_added_vocab()  # special tokens never show in the text, where stop strings are looked for
+    added = tokenizer.get_added_vocab()  # special tokens are not in the text in which stop strings are searched
     ends = {*configured, tokenizer.eos_token_id, *(added[word] for word in stop if word in added)}
     return sorted(ends - {None})
 
 
 class SeededDraw(LogitsProcessor):
-    """Sampling for greedy decoding: a token is drawn, and only that token stays possible.
+    """Makes greedy decoding sample: it draws a token and leaves only that one possible.
 
     Row i draws with the numbers of stream `keys[i]`, one for each step, by inverting the distribution function of its
-    tokens. So the draw is exact, and it does not depend on the other rows of the batch.
+    tokens. The draw is exact and does not depend on the other rows of the batch.
     """
 
     def __init__(self, keys, steps, start):
@@ -235,7 +235,7 @@ class SeededDraw(LogitsProcessor):
 
 
 class StopStrings(StoppingCriteria):
-    """Ends a row once a stop string shows in its text; `cut` makes the exact cut afterwards."""
+    """Ends a row once its text contains a stop string; `cut` makes the exact cut afterwards."""
 
     def __init__(self, tokenizer, stop, start):
         self.tokenizer, self.stop, self.start = tokenizer, stop, start
@@ -249,9 +249,9 @@ class StopStrings(StoppingCriteria):
 
 def _transformers(model, tokenizer, ids, keys, decoding):
     net = load_causal(model, dtype=decoding.dtype).to(device()).eval()
-    ends = end_tokens(tokenizer, decoding.stop, net.generation_config.eos_token_id)
+    ends = end_tokens(tokenizer, decoding.stops, net.generation_config.eos_token_id)
     pad = tokenizer.pad_token_id or 0
-    # Set on the model, too: `net.generate` fills gaps from the model's own config, which may hold a temperature.
+    # The model gets it, too, because `net.generate` fills gaps from the model's own config, which may hold a temperature.
     net.generation_config = GenerationConfig(
         max_new_tokens=decoding.max_new_tokens,
         do_sample=False,
@@ -272,7 +272,7 @@ def _transformers(model, tokenizer, ids, keys, decoding):
             attention_mask=mask.to(net.device),
             generation_config=net.generation_config,
             logits_processor=decoding.logits_processors([keys[i] for i in batch], width),
-            stopping_criteria=[StopStrings(tokenizer, decoding.stop, width)] if decoding.stop else [],
+            stopping_criteria=[StopStrings(tokenizer, decoding.stops, width)] if decoding.stops else [],
         )[:, width:]
         for i, row in zip(batch, new.tolist(), strict=True):
             before_end = list(takewhile(lambda token: token not in ends, row))
@@ -281,20 +281,20 @@ def _transformers(model, tokenizer, ids, keys, decoding):
 
 
 def _vllm(model, tokenizer, ids, keys, decoding):
-    """Written and tested against vLLM's documented interface (`LLM`, `SamplingParams`, prompts of token ids) only."""
+    """Only written and tested against vLLM's documented interface (`LLM`, `SamplingParams`, prompts of token ids)."""
     try:
-        import vllm
+        import vllm  # optional: it pins a torch of its own
     except ImportError as error:
         raise DataError(
             "engine='vllm': the package vllm is not installed. Remedy: `pip install vllm` in an environment of "
             "its own (it pins torch), or engine='transformers'"
         ) from error
-    ends = end_tokens(tokenizer, decoding.stop)  # vLLM adds those of the model's generation config
+    ends = end_tokens(tokenizer, decoding.stops)  # vLLM adds those of the model's generation config
     settings = {
         "temperature": decoding.temperature,
         "top_p": decoding.top_p,
         "max_tokens": decoding.max_new_tokens,
-        "stop": decoding.stop,
+        "stop": decoding.stops,
         "stop_token_ids": ends,
     }
     prompts = [{"prompt_token_ids": row} for row in ids]

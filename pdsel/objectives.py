@@ -1,4 +1,4 @@
-"""The losses as short pure functions on tensors: what a class reads, and what TRL's trainer is checked against."""
+"""The losses as short pure functions on tensors, to be read in class; the tests compare TRL's trainer with them."""
 
 import torch.nn.functional as F
 

@@ -68,8 +68,8 @@ def compare_responses(ratings, *, aspects=None):
 def make_pairs(ratings, *, aspects=None, conflict=None, size=None, seed=0):
     """Fine-grained preference pairs: kappa disjoint parts, one aspect label each.
 
-    Each prompt is given to one aspect (by a digest of its id and the seed, in equal shares), and all its response
-    pairs that differ on that aspect are labelled by it. A tie gives no pair; neither do two identical responses.
+    Each prompt is assigned to one aspect (by a digest of its id and the seed, in equal shares), which labels every two of its
+    responses whose ratings on that aspect differ. Ties and identical responses give no pair.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def make_pairs(ratings, *, aspects=None, conflict=None, size=None, seed=0):
         Default: all of the table. At least two, since a pair's divergence is about the *other* aspects.
     conflict : float in [0, 1], optional
         Share of pairs whose label contradicts the overall rating, reached exactly (to rounding) by leaving pairs out.
-        `None`: as it falls.
+        `None`: as in the data.
     size : int, optional
         Number of pairs in all; default: as many as the data can supply.
     seed : int
@@ -87,14 +87,14 @@ def make_pairs(ratings, *, aspects=None, conflict=None, size=None, seed=0):
     Returns
     -------
     datasets.Dataset
-        Pairs table sorted by `pair_id`; independent of the order of the prompts. `overall_gap` is the gap of the
-        overall ratings; where a pair has none, the gap of the mean rating stands in (with a warning).
+        Pairs table sorted by `pair_id`, whatever the order of the prompts. `overall_gap` is the gap of the overall ratings;
+        where these are absent, the gap of the mean rating replaces it (with a warning).
 
     Raises
     ------
     ValueError
-        If there are fewer than two aspects, an aspect is rated in no row, or the data cannot supply the conflict level
-        or size (the message says how many pairs it can).
+        If there are fewer than two aspects, no row rates an aspect, or the data cannot supply the conflict level or size
+        (the message says how many pairs they can supply).
 
     Examples
     --------
@@ -151,14 +151,14 @@ def _check_parts(table, aspects):
     missing = sorted(set(aspects) - set(table["aspect"]))
     if missing:
         warnings.warn(
-            f"aspects {missing} label no pair (only ties, or too few prompts): they can have no proxy", stacklevel=3
+            f"aspects {missing} label no pair (only ties, or too few prompts), so they can have no proxy", stacklevel=3
         )
     ids = pd.Index(table["pair_id"])
     refuse_repeated(ids, "pair_id", "occurs more than once (same texts in two prompts)", "drop repeats")
 
 
 def _assign(prompt_ids, aspects, seed):
-    """Prompt to aspect, equal shares, independent of row order."""
+    """The aspect of each prompt, in equal shares, whatever the order of the rows."""
     ranked = sorted(prompt_ids, key=lambda name: random_key(seed, name))
     return {name: aspects[rank % len(aspects)] for rank, name in enumerate(ranked)}
 
@@ -185,7 +185,7 @@ def _orient(ratings, labelled, signs, aspects):
 
 
 def _ids(ratings, table):
-    """The `pair_id` of each pair, which come in the order of the ratings; None for two identical responses."""
+    """The `pair_id` of each pair, in the order of the ratings; None for two identical responses."""
     prompts = enumerate(ratings.select_columns(["prompt", "responses"]))
     at, ids = -1, []
     for row, aspect, better, worse in zip(*(table[c] for c in ("row", "aspect", "better", "worse")), strict=True):
@@ -197,7 +197,7 @@ def _ids(ratings, table):
 
 
 def _with_texts(ratings, table, aspects):
-    """The pairs table, written pair by pair: its texts, of which each stands in several pairs, may exceed memory."""
+    """The pairs table, written pair by pair: each text occurs in several pairs, so together they may exceed memory."""
     prompts = ratings.select_columns(["prompt", "responses", "models"]).select(table["row"])
     rows = (_pair(pair, prompt) for pair, prompt in zip(table.itertuples(), prompts, strict=True))
     return write_table(rows, _features(aspects))
@@ -224,7 +224,7 @@ def _with_conflict(table):
     unknown = table["overall_gap"].isna()
     if unknown.any():
         warnings.warn(
-            f"no overall score for {unknown.sum()} of {len(table)} pairs: the mean of the aspects stands in",
+            f"no overall score for {unknown.sum()} of {len(table)} pairs: the mean of the aspects is used",
             stacklevel=4,
         )
         gaps = pd.DataFrame(table.loc[unknown, "rating_gaps"].tolist())
@@ -271,7 +271,7 @@ def relabel(pairs, by="overall"):
 
 
 def flip_labels(pairs, share, *, seed=0):
-    """Turn the labels of a random share of the pairs around: noise of known size.
+    """Reverse the labels of a random share of the pairs: noise of known size.
 
     >>> from datasets import Dataset
     >>> pairs = Dataset.from_dict({"pair_id": ["a"], "prompt": ["p"], "chosen": ["x"], "rejected": ["y"], "aspect": ["k"]})
@@ -286,7 +286,7 @@ def flip_labels(pairs, share, *, seed=0):
 def with_labels_turned(pairs, turned):
     """The pairs, with chosen and rejected swapped where `turned`, sorted by their new ids.
 
-    Two pairs that have become equal are one pair, the last of them.
+    Of pairs that have become equal, the last stays.
     """
     texts = pairs.select_columns(["pair_id", "prompt", "chosen", "rejected", "aspect"])
     position_of = {}

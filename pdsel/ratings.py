@@ -1,4 +1,4 @@
-"""Rated responses in: public data sets by name, and local files in their layouts, as one table with a row per prompt.
+"""Reads rated responses, from public data sets by name and from local files, into one table with a row per prompt.
 
 UltraFeedback's layout has one prompt a row (ratings may be numbers, numeric strings or "N/A")::
 
@@ -9,8 +9,8 @@ HelpSteer's has one response a row, the responses to one prompt in consecutive r
 
     {"prompt": "...", "response": "...", "helpfulness": 3, "correctness": 4, "coherence": 4, "complexity": 2, "verbosity": 1}
 
-The file is read twice, first to check it and to see which aspects and prompts there are, then to write the table; it is
-never in memory as a whole.
+The file is read twice: first to check it and to collect its aspects and prompts, then to write the table. It is never in
+memory as a whole.
 """
 
 import warnings
@@ -30,9 +30,9 @@ from pdsel.data.cleaning import (
     clean_rows,
     count,
     mend_texts,
+    prompt_key,
     ratings_of,
     refuse_repeats,
-    text_key,
 )
 from pdsel.data.large_tables import write_table
 from pdsel.data.layouts import (
@@ -54,27 +54,27 @@ HELPSTEER_SIGNS = {"complexity": 0, "verbosity": 0}
 
 
 def load_ratings(path_or_name, *, split="train", revision=None, limit=None, clean=None, signs=None):
-    """Rated prompts as a table.
+    """Read rated prompts as a table.
 
     Parameters
     ----------
     path_or_name : str or Path
         "ultrafeedback" (64 k prompts, 4 responses each), "helpsteer" (10 k prompts, up to 4) or "helpsteer2" (10 k, 2); or
-        a local `.jsonl`, `.jsonl.gz` or `.parquet` file in the layout of one of them, told apart by its columns; or a
+        a local `.jsonl`, `.jsonl.gz` or `.parquet` file in the layout of one of them, recognised by its columns; or a
         folder of such files.
     split, revision : str
-        For data sets from the hub: "train", or HelpSteer's "validation"; another commit than the one we pin. A local
-        file has one split and ignores them.
+        For data sets from the hub: "train", or "validation" for HelpSteer; and a commit other than the pinned one. Local files
+        ignore both.
     limit : int, optional
         Read only the first `limit` prompts; cleaning may leave fewer.
     clean : bool, optional
-        Mend what is known to be odd in public data instead of refusing it. Default: yes for a data set by name, whose
-        oddities nobody can correct at the source; no for your own file, where an empty response or a repeated prompt is
-        more likely a mistake. `True` for a public file that you downloaded yourself.
+        Mend the known oddities of public data instead of refusing them. Default: yes for a data set by name, since nobody can
+        correct it at the source; no for your own file, where an empty response or a repeated prompt is more likely a
+        mistake. Use `True` for a public file that you downloaded yourself.
 
         Removed are empty responses, repeats of a response to the same prompt (the first stays), prompts with fewer than
         two responses left, and the prompts of TruthfulQA (by source, and the same text from any other source). Rows with
-        exactly the same prompt are merged. A rating that is no number counts as absent.
+        exactly the same prompt are merged. A rating that is not a number counts as absent.
     signs : dict, optional
         Aspect to 1 (kept), -1 (reversed: ratings are negated) or 0 (left out). Default: all kept, but HelpSteer's
         `complexity` and `verbosity` left out.
@@ -84,25 +84,24 @@ def load_ratings(path_or_name, *, split="train", revision=None, limit=None, clea
     datasets.Dataset
         A row per prompt: `prompt_id, prompt, responses, models, ratings {aspect: list}, overall, source`; an absent
         rating ("N/A", null, missing) is NaN, never a number and never compared as text. HelpSteer has no overall score.
-        `info.description` says what was read and what cleaning did (a warning says so, too); `info.license`,
-        `info.homepage` and `info.citation` are those of a data set by name. Beyond some 64 MB the table is on disk,
-        memory-mapped, until the process ends.
+        `info.description` says what was read and what cleaning did (and so does a warning); for a data set by name,
+        `info.license`, `info.homepage` and `info.citation` are filled in. A table of more than some 64 MB is memory-mapped
+        from disk until the process ends.
 
     Raises
     ------
     ValueError
         For an empty or unreadable file, a prompt with fewer than two responses, a null or empty response, or a rating
-        that is text, infinite or a boolean; the message names the column, the prompts and the remedy. For a data set
-        by name where the hub cannot be reached: what to download.
+        that is text, infinite or a boolean; the message names the column, the prompts and the remedy. If the hub cannot be
+        reached, the message says what to download.
 
     Notes
     -----
-    Why HelpSteer's complexity and verbosity are left out: they describe a response, and whether more of them is better
-    depends on what was asked. An aspect with a sign labels its share of the pairs and votes in every other pair's
-    divergence, so either sign of verbosity would *teach* length, which the rest of the method takes pains to remove.
-    Leaving them out is the only choice that asserts nothing. The publishers' own scalar for HelpSteer2 weighs the five
-    attributes .3, .74, .46, .47, -.33 (model card of Nemotron-4-340B-Reward): for that reading pass
-    `signs={"complexity": 1, "verbosity": -1}`.
+    HelpSteer's complexity and verbosity are left out because they describe a response, and whether more of them is better
+    depends on the question. An aspect with a sign labels its share of the pairs and votes in the divergence of every other
+    pair, so either sign of verbosity would *teach* length, which the rest of the method takes pains to remove. Only leaving
+    them out asserts nothing. The publishers' own scalar for HelpSteer2 weighs the five attributes .3, .74, .46, .47, -.33
+    (model card of Nemotron-4-340B-Reward); pass `signs={"complexity": 1, "verbosity": -1}` to follow them.
 
     Examples
     --------
@@ -159,12 +158,12 @@ def _description(name, made, n_read, n_kept, report):
 
 
 def _signs(signs, files):
-    """The sign of every aspect that has one: as given, else the default of the layout."""
+    """The signs of aspects: as given, otherwise those of the layout."""
     signs = dict(signs or {})
     refuse(
         [a for a, sign in signs.items() if sign not in (1, 0, -1)],
         "signs",
-        "is none of 1, 0, -1 for aspect",
+        "is not 1, 0 or -1 for aspect",
         "1 keeps an aspect, -1 reverses it, 0 leaves it out",
     )
     return (HELPSTEER_SIGNS if is_helpsteer(first_row(files)) else {}) | signs
@@ -172,13 +171,13 @@ def _signs(signs, files):
 
 def _check_signs(signs, aspects):
     unknown = [aspect for aspect in signs if aspect not in aspects and aspect not in HELPSTEER_SIGNS]
-    refuse(unknown, "signs: aspect", "in no row", f"use some of {sorted(aspects)}")
+    refuse(unknown, "signs: aspect", "is in no row", f"use some of {sorted(aspects)}")
     if aspects and not any(signs.get(aspect) != 0 for aspect in aspects):
         raise DataError(f"signs={signs}: every aspect is left out. Remedy: keep at least two")
 
 
 def _parsed(files, name, clean, report, n_read=None):
-    """Every prompt as a row of the table, and what is wrong with its ratings."""
+    """Every prompt as a row of the table, and the problems with its ratings."""
     chore = "reading" if n_read else "checking"
     stream = tqdm(islice(read_prompts(files), n_read), desc=f"{chore} ratings", total=n_read, leave=False)
     for number, raw in enumerate(stream, start=1):
@@ -188,12 +187,12 @@ def _parsed(files, name, clean, report, n_read=None):
 
 @dataclass
 class _Survey:
-    """What must be known of the whole data before the first row is written."""
+    """What must be known about all the data before the first row is written."""
 
     n_read: int = 0
     aspects: set = field(default_factory=set)
-    occurrences: Counter = field(default_factory=Counter)  # text key to rows
-    contaminated: set = field(default_factory=set)  # text keys
+    occurrences: Counter = field(default_factory=Counter)  # prompt key to rows
+    contaminated: set = field(default_factory=set)  # prompt keys
 
     def add(self, row):
         """Note a row that was read."""
@@ -201,20 +200,20 @@ class _Survey:
         self.aspects.update(row["ratings"])
 
     def add_text(self, row):
-        """Note which prompt the row is about, and whether it is one to leave out."""
-        key = text_key(row)
+        """Note which prompt the row is about, and whether to leave it out."""
+        key = prompt_key(row)
         self.occurrences[key] += 1
         if row["source"] == CONTAMINATION:
             self.contaminated.add(key)
 
     @property
     def n_usable(self):
-        """Prompts that are left when repeats are merged and benchmarks are left out."""
+        """How many prompts remain after repeats are merged and benchmarks are left out."""
         return len(self.occurrences) - len(self.contaminated)
 
 
 def _survey(parsed, limit, clean):
-    """Read the data once, up to `limit` prompts; unless `clean`, refuse what is wrong with them."""
+    """Read the data once, up to `limit` prompts; unless `clean`, refuse faulty ones."""
     survey, faults, bad_ratings = _Survey(), Faults(), []
     for row, problems in parsed:
         survey.add(row)
@@ -231,7 +230,7 @@ def _survey(parsed, limit, clean):
 
 
 def _signed_rows(parsed, survey, aspects, signs, clean, report):
-    """The rows of the table: cleaned, their ratings signed, NaN on every aspect that a row lacks."""
+    """The rows of the table: cleaned, with signed ratings, and with NaN for each aspect that a row lacks."""
     rows = _without_problems(parsed, report)
     if clean:
         rows = clean_rows(rows, survey.occurrences, survey.contaminated, report)
@@ -243,7 +242,7 @@ def _signed_rows(parsed, survey, aspects, signs, clean, report):
 
 def _without_problems(parsed, report):
     for row, problems in parsed:
-        count(report, "taken as absent: ratings that are no number", len(problems))
+        count(report, "taken as absent: ratings that are not numbers", len(problems))
         yield row
 
 
@@ -262,7 +261,7 @@ def _raise_first(problems):
 
 
 def check_ratings(ratings):
-    """Refuse a ratings table (from anywhere) that is not what `load_ratings` returns; used by everything that reads one.
+    """Refuse a ratings table that `load_ratings` would not return; everything that reads such a table calls this.
 
     Raises
     ------
@@ -271,7 +270,7 @@ def check_ratings(ratings):
     """
     require_columns(ratings.column_names, COLUMNS[:-1], "ratings table")
     if len(ratings) == 0:
-        raise DataError("ratings table is empty: it holds no prompts. Remedy: check the file or the filter before it")
+        raise DataError("ratings table is empty. Remedy: check the file or the filter before it")
     faults, bad_ratings = Faults(), []
     for row in ratings:
         faults.add(row)

@@ -1,4 +1,4 @@
-"""Scores and a share to kept ids. A score says how good a pair is; `select` alone decides which pairs are kept."""
+"""From scores and a share to kept ids. A score says how good a pair is; only `select` decides which pairs are kept."""
 
 import hashlib
 
@@ -21,12 +21,12 @@ def select(scores, share, *, keep="lowest", standard_error=None):
     share : float in (0, 1]
         The paper's lambda.
     keep : {"lowest", "highest"}
-        Which end is best.
+        Which end of the scores is the best.
     standard_error : pandas.Series, optional
         How uncertain each score is, by `pair_id`, in the scores' unit; entries of other pairs are ignored. Pairs are then
         ranked by a cautious score, the worse end of the interval: `scores + standard_error` for "lowest" (an upper
         confidence bound of PD), `scores - standard_error` for "highest" (a lower confidence bound of a reward). Uncertain
-        pairs are ranked lower; how many are kept stays the same. Pass a multiple,
+        pairs are ranked lower; the number of kept pairs stays the same. Pass a multiple,
         such as `1.64 * standard_error`, for more caution.
 
     Returns
@@ -64,14 +64,14 @@ def select(scores, share, *, keep="lowest", standard_error=None):
     cost = scores if keep == "lowest" else -scores
     if standard_error is not None:
         cost = cost + _checked_errors(standard_error, scores.index)
-    # A stable sort leaves ties in the order of their ids. A partition at the cut, with ids compared only where scores tie,
-    # would take a third of the time, which is three seconds for a million pairs.
+    # A stable sort leaves ties in the order of their ids. It takes three seconds for a million pairs; a partition at the cut
+    # that compares ids only where scores tie would take one.
     ranked = cost.sort_index().sort_values(kind="stable")
     return ranked.index[:n_kept]
 
 
 def _how_many(share, n):
-    """How many of n pairs a share keeps."""
+    """The number of n pairs that a share keeps."""
     if isinstance(share, bool | str) or not 0 < share <= 1:
         raise DataError(f"share={share} is not in (0, 1]: it is the fraction of pairs to keep, such as 0.3")
     n_kept = round(share * n)
@@ -89,10 +89,10 @@ def _checked_errors(standard_error, index):
 
 
 def random_scores(pairs, *, seed=0):
-    """RAND: a uniform draw in [0, 1) per pair, from a digest of seed and `pair_id`, so row order does not matter.
+    """RAND: a uniform draw in [0, 1) per pair, from a digest of seed and `pair_id`, so that row order does not matter.
 
-    The digest is of more than seed and id: `make_pairs` leaves pairs out by that one to reach a conflict level, and the
-    lowest draws would be the same pairs at every level.
+    The digest includes a word besides seed and id, because `make_pairs` leaves out pairs by the digest of these alone to
+    reach a conflict level, and the lowest draws would otherwise be the same pairs at every level.
 
     >>> random_scores({"pair_id": ["p", "q"]}, seed=3).round(3).to_dict()
     {'p': 0.71, 'q': 0.208}

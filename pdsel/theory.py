@@ -1,4 +1,4 @@
-"""Why the most negative PD is kept: DMPO's gain per pair, the bounds on its loss, and a brute force over all subsets.
+"""Why the most negative PD is kept: DMPO's gain per pair, the bounds on its loss, and all subsets by brute force.
 
 Numpy and scipy only, no torch. Source: arXiv 2508.07638, the section on data selection.
 """
@@ -11,14 +11,14 @@ from scipy.special import expit, log_expit
 
 from pdsel.checks import DataError, refuse
 
-MAX_PAIRS = 20  # comb(20, 10) = 184 756 subsets: a second and 40 MB; each further pair doubles both
+MAX_PAIRS = 20  # comb(20, 10) = 184 756 subsets take a second and 40 MB; each further pair doubles both
 
 
 def gradient_weight(margin, pd, kappa):
     """How hard a pair pulls on the policy: sigma(-(kappa * M + PD)).
 
-    The gradient of DMPO's loss is -kappa * sigma(-(kappa * M + PD)) * grad M. Only the middle factor knows the pair's
-    PD: at the same margin, conflict (PD > 0) is weighted less than consensus (PD < 0).
+    The gradient of DMPO's loss is -kappa * sigma(-(kappa * M + PD)) * grad M. Only the middle factor depends on PD: at the
+    same margin, conflict (PD > 0) weighs less than consensus (PD < 0).
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def gain(pd, c0, c2, kappa):
     pd : float or array-like, shape (n,)
         Preference divergence, in the unit of the rewards.
     c0, c2 : float or array-like
-        Margin without and with training on the pair, in the same unit.
+        The margin without and with training on the pair, in the same unit.
     kappa : float
         Number of aspects.
 
@@ -93,9 +93,9 @@ def bound(pd, trained_mask, c0, c2, kappa):
     pd : array-like, shape (n,)
         Preference divergence, in the unit of the rewards.
     trained_mask : array-like of bool, shape (..., n)
-        Which pairs are trained on; leading axes are as many selections.
+        Which pairs are trained on; leading axes stand for several selections.
     c0, c2 : float or array-like, shape (n,)
-        Margin of the pairs that are not and that are trained on. The theorem needs the same two numbers for all pairs.
+        The margins of pairs that are not trained on and of those that are. The theorem needs the same two numbers for all.
     kappa : float
         Number of aspects.
 
@@ -127,7 +127,7 @@ def subset_masks(n, n_kept):
     Raises
     ------
     ValueError
-        For more than 20 pairs, or a number to keep outside 1..n.
+        For more than 20 pairs, or an `n_kept` outside 1..n.
 
     Examples
     --------
@@ -138,8 +138,8 @@ def subset_masks(n, n_kept):
     """
     if n > MAX_PAIRS:
         raise DataError(
-            f"pd: {n} pairs have comb({n}, {n_kept}) subsets to try, at most {MAX_PAIRS} pairs are allowed. Remedy: a "
-            "sample of the pairs, or pdsel.selection.select, which the theorem makes equivalent"
+            f"pd: {n} pairs have comb({n}, {n_kept}) subsets to try; at most {MAX_PAIRS} pairs are allowed. Remedy: a "
+            "sample of the pairs, or pdsel.selection.select, which is equivalent by the theorem"
         )
     if not 1 <= n_kept <= n:
         raise DataError(f"n_kept={n_kept} is not in 1..{n} (the number of pairs). Remedy: keep one to all of them")
@@ -149,10 +149,10 @@ def subset_masks(n, n_kept):
 
 
 def best_subset(pd, n_kept, c0, c2, kappa):
-    """The subset with the lowest `bound`, found by trying all of them: what the selection theorem is checked against.
+    """The subset with the lowest `bound`, found by trying all of them, to check the selection theorem.
 
-    The theorem says that it is the `n_kept` most negative PD: if a kept pair had a larger PD than one left out,
-    swapping the two would change n * bound by g(PD kept) - g(PD left out) < 0, because g decreases (see `gain`).
+    The theorem says that it holds the `n_kept` most negative PD: if a kept pair had a larger PD than one left out, swapping
+    the two would change n * bound by g(PD kept) - g(PD left out) < 0, because g decreases (see `gain`).
 
     Parameters
     ----------
@@ -166,14 +166,14 @@ def best_subset(pd, n_kept, c0, c2, kappa):
     Returns
     -------
     indices : numpy.ndarray of int, shape (n_kept,)
-        Kept positions, ascending; the first in lexicographic order where several are equally good.
+        Kept positions, ascending; of several equally good subsets the first in lexicographic order.
     bound : float
         Its bound, in nats.
 
     Raises
     ------
     ValueError
-        For more than 20 pairs, a number to keep outside 1..n, or a PD that is NaN or infinite.
+        For more than 20 pairs, an `n_kept` outside 1..n, or a PD that is NaN or infinite.
 
     Examples
     --------
@@ -190,7 +190,7 @@ def best_subset(pd, n_kept, c0, c2, kappa):
 
 
 def most_negative(pd, n_kept):
-    """The paper's choice as a mask, ties by position.
+    """The paper's choice as a mask; ties are broken by position.
 
     Examples
     --------
@@ -203,7 +203,7 @@ def most_negative(pd, n_kept):
 
 
 def interval_bounds(pd, trained_mask, c0, c2, kappa, width):
-    """Lowest and highest mean loss of a selection whose margins are only known to lie in two intervals.
+    """The lowest and highest mean loss of a selection whose margins are only known to lie in two intervals.
 
     An untrained pair lies in [c0, c0 + width], a trained one in [c2 - width, c2]. The loss falls as a margin rises, so
     it is lowest with all margins at their upper ends and highest with all at their lower ends. Both are a `bound` with
@@ -216,9 +216,9 @@ def interval_bounds(pd, trained_mask, c0, c2, kappa, width):
     pd, trained_mask, kappa
         As in `bound`.
     c0, c2 : float
-        Lowest margin of an untrained pair and highest of a trained one, in the unit of the rewards.
+        The lowest margin of an untrained pair and the highest of a trained one, in the unit of the rewards.
     width : float
-        Length of both intervals, same unit.
+        The length of both intervals, in the same unit.
 
     Returns
     -------
@@ -257,19 +257,19 @@ def separating_step(kappa, reward_range):
 
 
 def regret(pd, n_kept, c0, c2, kappa):
-    """How far the most negative PD are above the best subset when every pair has its own two margins.
+    """How much worse the most negative PD are than the best subset if every pair has its own two margins.
 
     Parameters
     ----------
     pd, n_kept, kappa
         As in `best_subset`.
     c0, c2 : float or array-like, shape (n,)
-        Margin of each pair without and with training on it.
+        The margin of each pair without and with training on it.
 
     Returns
     -------
     excess : float
-        Mean loss of the most negative PD minus that of the best subset, in nats; 0 for the same two margins everywhere.
+        Mean loss of the most negative PD minus that of the best subset, in nats; 0 if all pairs have the same two margins.
     best : float
         Mean loss of the best subset, in nats.
 

@@ -1,31 +1,39 @@
-"""SFT, DPO, DMPO and reward training, all on TRL: ours are the offset inside the sigmoid and the bookkeeping.
+"""SFT, DPO, DMPO and reward training with TRL, to which we add an offset inside the sigmoid, and bookkeeping.
 
-Every trainer takes pairs keyed by `pair_id`, writes safetensors weights, the tokenizer and `training.json` (what was
-dropped, seconds, loss curve) into `output_dir`, and returns that path. The folder appears under its name only when it
-is complete; an older run there is replaced then, and a folder with anything else in it is refused before the training.
-`model` is a path, a hub id or "notesworld". The device is found: CUDA, MPS, else the CPU. All functions take these
-options beside their own parameters, and refuse a name that neither they nor TRL's config know:
+Every function writes safetensors weights, the tokenizer and `training.json` (dropped pairs, seconds, loss curve) into
+`output_dir`, and returns that path. The folder gets its name only when it is complete. It then replaces an older run; a folder
+with anything else in it is refused before the training. The device is found: CUDA, MPS, otherwise the CPU. All functions take
+these options, and refuse any other that is not a field of TRL's config:
 
-batch_size : int
-    Pairs of an optimiser step, over all processes and rounds of `gradient_accumulation_steps`, which must divide it:
-    the same number means the same training on one GPU or eight.
+model : str
+    The model to start from: a path, a hub id or "notesworld". For DPO and DMPO it is also the frozen reference.
+seed : int; 0
+learning_rate, batch_size, epochs, max_length : 3e-4 for DPO and DMPO, else 1e-3; 32; 1; 1024
+    The defaults suit the notes world. `batch_size` is the number of pairs in an optimiser step, over all processes and rounds
+    of `gradient_accumulation_steps`, which must divide it: the same number means the same training on one GPU or eight.
+held_out : datasets.Dataset, optional (not for SFT)
+    Pairs that are not trained on. The share of them with a positive margin, and their loss (with offsets 0), go into
+    `training.json`, at the end and every `eval_steps`.
+reference_cache : str or Path, optional (DPO and DMPO)
+    A folder that keeps reference log-probabilities by content (model, text, cut), for other runs on the same pool. A cached
+    value differs by about 1e-6 from one that is computed again.
 lora_rank : int, optional
-    Train adapters of this rank on every linear layer (peft, alpha twice the rank) instead of all weights. They are
-    merged before saving, so the result is a plain model like any other.
+    Train adapters of this rank on every linear layer (peft, alpha twice the rank) instead of all weights. They are merged
+    before saving, so the result is a plain model.
 save_steps : int, optional
     Keep a checkpoint every so many steps in `<output_dir>.checkpoints`. After a kill the same call resumes from it, and on
-    a CPU it ends with the same bytes; with other settings, data or start it begins anew. Success removes the checkpoints.
+    a CPU ends with the same bytes; with other settings, data or start it begins again. Success removes the checkpoints.
 accelerate : str or Path, optional
     Run under `accelerate launch` with this config, a path or one of those shipped: "ddp", "fsdp", "zero3", "cpu2". See
     `pdsel.engine.launch`.
 bf16, gradient_checkpointing, gradient_accumulation_steps, optim, report_to, ...
-    As TRL has them. bf16 and gradient checkpointing are on where there is a GPU. `optim="adamw_8bit"` needs bitsandbytes.
+    As in TRL. bf16 and gradient checkpointing are on if there is a GPU. `optim="adamw_8bit"` needs bitsandbytes.
 
-Weights are trained in float32 (frozen ones under LoRA may be bf16). A run without bf16 saves float32. A run with bf16
-saves the type that the start is stored in, because whoever loads a 16-bit model computes in 16 bits anyway.
+Weights are trained in float32 (frozen ones under LoRA may be bf16). A run without bf16 saves float32; a run with bf16 saves
+the type in which the start is stored, since a model that is loaded in 16 bits computes in 16 bits anyway.
 
-Errors: `pdsel.engine.errors.TrainingError` when the loss is not finite any more, or the memory is full; the message says
-what to change. A `ValueError` for settings and data that cannot work.
+Errors: `pdsel.engine.errors.TrainingError` if the loss is no longer finite or the memory is full, with a message that says
+what to change; `ValueError` for settings and data that cannot work.
 """
 
 import json
@@ -33,12 +41,10 @@ from numbers import Real
 from pathlib import Path
 
 from datasets import Dataset
-from trl import DPOConfig, RewardConfig, SFTConfig
 
 from pdsel.checks import DataError
 from pdsel.engine.launch import launchable
 from pdsel.engine.losses import LOSSES
-from pdsel.engine.models import device
 from pdsel.engine.options import check_options, trains_with
 from pdsel.engine.training_run import OffsetRun, ResponseRun, RewardRun
 from pdsel.pairs import check_pairs
@@ -47,39 +53,17 @@ TRAINING_COLUMNS = ["prompt", "chosen", "rejected"]
 NEUTRAL = {"offset": 0.0, "scale": 1.0, "margin": 0.0}  # of held-out pairs: plain DPO, plain Bradley-Terry
 
 
-@trains_with(SFTConfig)
+@trains_with(ResponseRun)
 @launchable
-def train_sft(
-    pairs,
-    *,
-    model,
-    output_dir,
-    seed=0,
-    learning_rate=1e-3,
-    batch_size=32,
-    epochs=1,
-    max_length=1024,
-    lora_rank=None,
-    save_steps=None,
-    **training,
-):
+def train_sft(pairs, *, model, output_dir, seed=0, **training):
     """Supervised fine-tuning on the chosen response of each pair, with the loss on the response only.
 
     Parameters
     ----------
     pairs : datasets.Dataset
         `prompt` and `chosen`; or `prompt` and `completion`, for demonstrations that are not pairs.
-    model : str
-        The model to start from.
-    output_dir : str or Path
-    seed : int
-    learning_rate, batch_size, epochs, max_length
-        The defaults suit the notes world. On several processes accelerate fills the last batch of an epoch up with texts
-        from its start.
-    lora_rank, save_steps : int, optional
-        See the module.
-    **training
-        `accelerate` (see the module), and any field of `trl.SFTConfig`.
+    model, output_dir, seed, **training
+        See the module. With several processes, accelerate fills the last batch of an epoch with texts from its start.
 
     Returns
     -------
@@ -87,93 +71,37 @@ def train_sft(
         `output_dir`.
     """
     completion = "completion" if "completion" in pairs.column_names else "chosen"
-    return ResponseRun(
-        data=pairs.select_columns(["prompt", completion]).rename_columns({completion: "completion"}),
-        model=model,
-        output_dir=output_dir,
-        lora_rank=lora_rank,
-        save_steps=save_steps,
-        training={
-            "seed": seed,
-            "learning_rate": learning_rate,
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "max_length": max_length,
-            **training,
-        },
-    ).run()
+    data = pairs.select_columns(["prompt", completion]).rename_columns({completion: "completion"})
+    return ResponseRun.of(data, model=model, output_dir=output_dir, seed=seed, **training).run()
 
 
-@trains_with(DPOConfig)
+@trains_with(OffsetRun)
 @launchable
-def train_with_offset(
-    pairs,
-    offsets,
-    *,
-    model,
-    output_dir,
-    seed,
-    beta,
-    scale=1,
-    loss=None,
-    learning_rate=3e-4,
-    batch_size=32,
-    epochs=1,
-    max_length=1024,
-    held_out=None,
-    reference_cache=None,
-    lora_rank=None,
-    save_steps=None,
-    **training,
-):
-    """DPO with `-log sigma(scale * M + offset)`: DPO at (1, 0), DMPO at (kappa, PD), length penalties in between.
+def train_with_offset(pairs, offsets, *, model, output_dir, scale=1, loss=None, held_out=None, **training):
+    """DPO with the loss `-log sigma(scale * M + offset)`, which is DPO at (1, 0), DMPO at (kappa, PD), or has a length penalty.
 
-    It is exact through TRL: TRL's beta is set to `scale * beta`, and the reference log-probability of the chosen response
-    is shifted by `-offset / (scale * beta)`. Reference log-probabilities are computed before the first step.
+    TRL computes it exactly: its beta is set to `scale * beta`, and the reference log-probability of the chosen response is
+    shifted by `-offset / (scale * beta)`. Reference log-probabilities are computed before the first step.
 
     Parameters
     ----------
+    pairs : datasets.Dataset
     offsets : sequence of float
         Aligned with `pairs`.
     scale : float, or sequence of float
         One factor of the margin, or one for each of `pairs`; then the loss is "scaled" of `pdsel.engine.losses`.
     loss : dict, optional
         Another loss in the place of `-log sigma`: the `name` of one of `pdsel.engine.losses.LOSSES`, and its options.
-    held_out : datasets.Dataset, optional
-        Pairs that are not trained on. The share of them on which the margin is positive, and the loss (with offsets 0), go
-        into `training.json`, at the end and every `eval_steps`.
-    reference_cache : str or Path, optional
-        A folder where reference log-probabilities are kept by content (model, text, cut), for other runs on the same
-        pool. A cached value differs from one computed anew by about 1e-6.
+    model, output_dir, held_out, **training
+        See the module. `beta=0.1` is an option as well.
     """
     columns = {"offset": offsets}
     if not isinstance(scale, Real):
         columns, scale, loss = columns | {"scale": scale}, 1, loss or {"name": "scaled"}
     _check_loss(loss, columns)
-    settings = {
-        "seed": seed,
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "max_length": max_length,
-        "beta": scale * beta,
-        "precompute_ref_log_probs": True,
-        "remove_unused_columns": False,
-    }
-    if device() == "cpu":  # a GPU computes the reference on as many pairs at once as it trains on, which fit there
-        settings["precompute_ref_batch_size"] = 4 * batch_size
-    return OffsetRun(
-        data=_with_columns(pairs, columns),
-        held_out=_held_out(held_out, columns),
-        model=model,
-        output_dir=output_dir,
-        lora_rank=lora_rank,
-        save_steps=save_steps,
-        scale=scale,
-        loss=loss,
-        reference_cache=reference_cache,
-        training=settings | training,
-    ).run()
+    data, held_out = _with_columns(pairs, columns), _held_out(held_out, columns)
+    options = {"model": model, "output_dir": output_dir, "scale": scale, "loss": loss, "held_out": held_out}
+    return OffsetRun.of(data, **options, **training).run()
 
 
 def train_dpo(pairs, *, model, output_dir, seed=0, beta=0.1, **training):
@@ -184,15 +112,13 @@ def train_dpo(pairs, *, model, output_dir, seed=0, beta=0.1, **training):
     pairs : datasets.Dataset
         Pairs table; the order of its rows does not matter.
     model : str
-        The policy to start from; it is also the frozen reference.
+        The policy to start from, which is also the frozen reference.
     output_dir : str or Path
     seed : int
     beta : float
         Strength of the KL constraint, per nat.
     **training
-        `learning_rate=3e-4, batch_size=32, epochs=1, max_length=1024` (sized for the notes world), `held_out` and
-        `reference_cache` (see `train_with_offset`), `lora_rank`, `save_steps`, `accelerate` (see the module), and any
-        field of `trl.DPOConfig`.
+        See the module.
 
     Returns
     -------
@@ -202,8 +128,8 @@ def train_dpo(pairs, *, model, output_dir, seed=0, beta=0.1, **training):
     Raises
     ------
     ValueError
-        For an option that nobody knows, and a pairs table with missing columns, duplicates, or a chosen response equal to
-        the rejected one.
+        For an unknown option, or a pairs table with missing columns, duplicates, or a chosen response that equals the
+        rejected one.
     """
     check_options(training, train_with_offset.options)
     check_pairs(pairs)
@@ -219,7 +145,7 @@ def train_dmpo(pairs, divergence, *, model, output_dir, seed=0, beta=0.1, aspect
     pairs : datasets.Dataset
         Pairs table.
     divergence : pandas.Series
-        PD by `pair_id`; must cover every pair.
+        PD by `pair_id`, for every pair.
     aspects : int
         kappa, the number of aspects.
     model, output_dir, seed, beta, **training
@@ -236,7 +162,7 @@ def train_dmpo(pairs, divergence, *, model, output_dir, seed=0, beta=0.1, aspect
     if missing:
         raise ValueError(
             f"divergence: {len(missing)} pairs have no PD (first: {missing[:5]}); compute preference_divergence on "
-            "the margins of these very pairs"
+            "the margins of these pairs"
         )
     offsets = divergence.loc[list(pairs["pair_id"])].tolist()
     return train_with_offset(
@@ -244,24 +170,9 @@ def train_dmpo(pairs, divergence, *, model, output_dir, seed=0, beta=0.1, aspect
     )
 
 
-@trains_with(RewardConfig)
+@trains_with(RewardRun)
 @launchable
-def train_reward(
-    pairs,
-    margins,
-    *,
-    model,
-    output_dir,
-    seed=0,
-    learning_rate=1e-3,
-    batch_size=32,
-    epochs=1,
-    max_length=1024,
-    held_out=None,
-    lora_rank=None,
-    save_steps=None,
-    **training,
-):
+def train_reward(pairs, margins, *, model, output_dir, held_out=None, **training):
     """A Bradley-Terry sequence classifier: `-log sigma(r_w - r_l - margin)`.
 
     Parameters
@@ -269,28 +180,13 @@ def train_reward(
     pairs : datasets.Dataset
         Pairs table.
     margins : sequence of float
-        What is subtracted inside the sigmoid, aligned with `pairs`; zeros for the plain loss.
-    held_out : datasets.Dataset, optional
-        Pairs that are not trained on, as in `train_with_offset`.
-    model, output_dir, seed, **training
-        As in `train_dpo`; a causal checkpoint gets a new scalar head.
+        The numbers subtracted inside the sigmoid, aligned with `pairs`; zeros give the plain loss.
+    model, output_dir, held_out, **training
+        See the module; a causal checkpoint gets a new scalar head.
     """
-    return RewardRun(
-        data=_with_columns(pairs, {"margin": margins}),
-        held_out=_held_out(held_out, ["margin"]),
-        model=model,
-        output_dir=output_dir,
-        lora_rank=lora_rank,
-        save_steps=save_steps,
-        training={
-            "seed": seed,
-            "learning_rate": learning_rate,
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "max_length": max_length,
-            **training,
-        },
-    ).run()
+    data = _with_columns(pairs, {"margin": margins})
+    held_out = _held_out(held_out, ["margin"])
+    return RewardRun.of(data, model=model, output_dir=output_dir, held_out=held_out, **training).run()
 
 
 def _with_columns(pairs, columns):
@@ -318,10 +214,10 @@ def _check_loss(loss, columns):
 
 
 def training_log(path):
-    """The record of a training run: `n_given, n_used, seconds, steps, history` (TRL's log, one dict a point)."""
+    """Read the record of a training run: `n_given, n_used, seconds, steps, history` (TRL's log, one dict a point)."""
     return json.loads(Path(path, "training.json").read_text())
 
 
 def demonstrations(prompts, responses):
-    """A `prompt, completion` table for `train_sft`."""
+    """Make a `prompt, completion` table for `train_sft`."""
     return Dataset.from_dict({"prompt": list(prompts), "completion": list(responses)})

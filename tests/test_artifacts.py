@@ -14,6 +14,7 @@ import pytest
 from datasets import Dataset
 
 import pdsel
+from pdsel import artifacts
 from pdsel.artifacts import (
     ArtifactError,
     Stage,
@@ -63,7 +64,7 @@ def test_a_failed_rewrite_leaves_the_old_file(tmp_path):
 
 
 def test_a_table_of_an_unknown_format_is_refused_and_nothing_written(tmp_path):
-    with pytest.raises(ValueError, match=r"a\.xlsx: the suffix says the format; use \.csv or \.parquet"):
+    with pytest.raises(ValueError, match=r"a\.xlsx: the suffix tells the format; use \.csv or \.parquet"):
         save_table(pd.DataFrame({"x": [1]}), tmp_path / "a.xlsx")
     assert everything(tmp_path) == []
 
@@ -159,6 +160,18 @@ def test_a_moved_results_folder_still_verifies(results, tmp_path):
 def test_the_next_stage_starts_on_what_the_last_one_wrote(results):
     Stage("02_proxies", results, after=["01_data"], inputs=[results / "pairs.csv"]).finish()
     assert list(verify("02_proxies", results)["inputs"]) == ["pairs.csv"]
+
+
+def test_a_file_that_several_stages_name_is_digested_once(results, monkeypatch):
+    policy = results / "policy"
+    policy.mkdir()
+    (policy / "weights").write_text("w")
+    Stage("04_dpo", results, after=["01_data"], inputs=[results / "pairs.csv"]).finish(policy)
+    read = []
+    real = artifacts.digest
+    monkeypatch.setattr(artifacts, "digest", lambda path, **options: read.append(path.name) or real(path, **options))
+    Stage("05", results, after=["01_data", "04_dpo"], inputs=[results / "pairs.csv", policy])
+    assert sorted(name for name in read if name != "weights") == ["data.jsonl", "pairs.csv", "policy"]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from chat_models import FAMILIES, save_chat_model
 from datasets import Dataset
 from trl import DPOConfig, DPOTrainer
 
-from pdsel.engine.chat import as_messages, conversation, fitting, token_counts, too_long
+from pdsel.engine.chat import as_messages, conversation, fitting, token_counts
 from pdsel.engine.models import load_causal, load_tokenizer
 from pdsel.engine.scoring import classifier_rewards, encode, response_logps
 from pdsel.notesworld import BASE_MODEL
@@ -125,10 +125,10 @@ def test_counts_are_of_the_longer_side_and_a_pair_must_fit_every_model(models, s
     text = tokenizer.apply_chat_template(pairs[2]["prompt"] + pairs[2]["chosen"], tokenize=False)
     assert counts.loc["c", "chosen"] == len(tokenizer(text, add_special_tokens=False)["input_ids"])
     longest = counts.max(axis=1)
-    assert set(too_long(pairs, model=models["gemma"], max_length=longest["a"])) == set(
-        longest.index[longest > longest["a"]]
-    )
-    assert not len(too_long(pairs, model=models["gemma"], max_length=longest.max()))
+    kept, report = fitting(pairs, model=models["gemma"], max_length=longest["a"])
+    assert set(kept["pair_id"]) == set(longest.index[longest <= longest["a"]])
+    assert (report["n"], report["over"]) == (len(pairs), len(pairs) - len(kept))
+    assert len(fitting(pairs, model=models["gemma"], max_length=longest.max())[0]) == len(pairs)
     both = [models["gemma"], models["qwen2"]]
     wider = token_counts(pairs, model=models["qwen2"]).max(axis=1)["d"]  # Qwen's template adds a system message
     assert wider > longest["d"]

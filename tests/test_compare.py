@@ -109,7 +109,7 @@ def test_other_win_rates_are_held_against_the_references_interval(copy, points, 
     save_table(table, path)
     found = compare(copy, REFERENCE)
     assert not found.same and found.distance == pytest.approx(points)
-    assert f"PD at 30% conflict: 85.2 -> {85.2 - points:.1f} %, {place} the reference's interval" in str(found)
+    assert f"PD at 30% conflict: {85.2 - points:.1f} %, {place} the reference's 85.2 [83.7, 86.5] %" in str(found)
 
 
 def test_other_outcomes_say_which_column_and_by_how_much(copy):

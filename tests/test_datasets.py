@@ -280,14 +280,14 @@ def test_without_an_overall_score_the_mean_of_the_aspects_stands_in(ultrafeedbac
     rows = [feedback(f"q{i}", completion("a", "5", absent), completion("b", "1", absent)) for i in range(8)]
     table, _ = ultrafeedback(*rows)
     assert str(table[0]["overall"]) == "[nan, nan]"
-    with pytest.warns(UserWarning, match="no overall score for 8 of 8 pairs: the mean of the aspects stands in"):
+    with pytest.warns(UserWarning, match="no overall score for 8 of 8 pairs: the mean of the aspects is used"):
         assert set(make_pairs(table)["overall_gap"]) == {4.0}
 
 
 def test_an_unreadable_rating_is_absent(ultrafeedback):
     table, report = ultrafeedback(feedback("q", completion("a", "5"), completion("b", "four"), completion("c", "1")))
     assert str(table[0]["ratings"]["honesty"]) == "[5.0, nan, 1.0]"
-    assert report == ["4 taken as absent: ratings that are no number"]
+    assert report == ["4 taken as absent: ratings that are not numbers"]
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -418,8 +418,8 @@ def test_any_aspect_can_be_left_out_or_reversed(rated_file):
 @pytest.mark.parametrize(
     ("signs", "problem"),
     [
-        ({"honesty": 2}, r"signs is none of 1, 0, -1 for aspect: 1 \(first: honesty\)"),
-        ({"verbose": -1}, r"signs: aspect in no row: 1 \(first: verbose\)\. Remedy: use some of"),
+        ({"honesty": 2}, r"signs is not 1, 0 or -1 for aspect: 1 \(first: honesty\)"),
+        ({"verbose": -1}, r"signs: aspect is in no row: 1 \(first: verbose\)\. Remedy: use some of"),
         (dict.fromkeys(ASPECTS, 0), "every aspect is left out"),
     ],
 )
@@ -573,5 +573,5 @@ def test_what_the_data_can_supply_is_what_make_pairs_grants(ratings, pairs):
 
 def test_clean_rows_keep_what_is_fine_as_it_is(ratings):
     rows, report = ratings.to_list(), {}
-    once = {cleaning.text_key(row): 1 for row in rows}
+    once = {cleaning.prompt_key(row): 1 for row in rows}
     assert list(cleaning.clean_rows(iter(rows), once, set(), report)) == rows and report == {}

@@ -264,7 +264,7 @@ ABSENT = MARGINS["k00"].iloc[1:]
         ({"length_gap": ABSENT}, "length_gap has no entry for a pair: 1 .first: z0000"),
         ({"length_gap": MARGINS["k00"] * np.nan}, "length_gap is NaN or infinite: 60 .*measure both"),
         ({"held_out": {"k0": 0.8}}, "held_out: aspect unknown: 1 .first: k0.*use .*k00"),
-        ({"held_out": {"k00": 80}}, "held_out is no share in .*first: k00.*pass 0.8 for 80 %"),
+        ({"held_out": {"k00": 80}}, "held_out is not a share in .*first: k00.*pass 0.8 for 80 %"),
         ({"held_out": pd.DataFrame({"accuracy": [0.8]}, index=["k00"])}, "held_out: column missing: 1 .first: n"),
         ({"standard_error": MARGINS[["k00"]].abs()}, "standard_error: column missing for an aspect: 2 .first: k01"),
         (

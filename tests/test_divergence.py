@@ -339,8 +339,8 @@ def test_a_bad_quantile_is_refused(quantile):
     ("weights", "problem"),
     [
         ({"a": 1}, r"weights: aspect has no weight: 2 \(first: b, c\)\. Remedy"),
-        ({"a": 1, "b": 0, "c": -1}, r"weights not positive and finite: 2 \(first: b, c\)\. Remedy"),
-        ({"a": 1, "b": NAN, "c": float("inf")}, r"weights not positive and finite: 2 \(first: b, c\)\. Remedy"),
+        ({"a": 1, "b": 0, "c": -1}, r"weights is not positive and finite: 2 \(first: b, c\)\. Remedy"),
+        ({"a": 1, "b": NAN, "c": float("inf")}, r"weights is not positive and finite: 2 \(first: b, c\)\. Remedy"),
     ],
 )
 def test_bad_weights_are_refused(weights, problem):

@@ -177,6 +177,17 @@ def test_the_doors_are_there():
     assert sorted(phony) == sorted(targets())
 
 
+def test_jupyterlab_and_a_run_compute_with_one_thread_in_each_process():
+    """On a CPU the order of sums, and so the bytes of a result, depends on the number of threads."""
+    commands = [line for line in make("--dry-run", "--assume-old=env", "lab").splitlines() if "jupyter lab" in line]
+    assert len(commands) == 1 and commands[0].startswith("OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} ")
+    graph = (ROOT / "notebooks" / "Snakefile").read_text()
+    assert graph.count("papermill {") == 1 and "OMP_NUM_THREADS=%s papermill {" in graph
+    assert 'RUN = NOTEBOOK % "{threads}"' in graph and 'RUN_IN_PROCESSES = NOTEBOOK % "1"' in graph
+    for rule in graph.split("\nrule ")[1:]:
+        assert "threads:" not in rule or "RUN_IN_PROCESSES" in rule, f"{rule.split(':')[0]}: bytes depend on --cores"
+
+
 def test_make_tells_of_every_variable_it_reads():
     told = make("help")
     for variable in re.findall(r"^([A-Z_]+) \?=", MAKEFILE, re.MULTILINE):

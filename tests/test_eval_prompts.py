@@ -109,7 +109,7 @@ def test_other_names_and_limits_are_refused(tmp_path):
         load_prompts("alpacaeval")
     with pytest.raises(ValueError, match="no file at"):
         load_prompts(tmp_path / "none.jsonl")
-    with pytest.raises(ValueError, match="the suffix says the format"):
+    with pytest.raises(ValueError, match="the suffix tells the format"):
         load_prompts(tmp_path / "none.csv")
     with pytest.raises(ValueError, match="limit=0"):
         load_prompts("vicuna", limit=0)
@@ -202,8 +202,12 @@ def test_held_out_prompts_are_the_worlds_or_a_sets(tmp_path):
     (tmp_path / "mine.jsonl").write_text('{"instruction": "one"}\n{"instruction": "two"}\n')
     assert held_out_prompts(tmp_path / "mine.jsonl")["prompt"][:] == ["one", "two"]
     assert held_out_prompts(tmp_path / "mine.jsonl", 1)["prompt"][:] == ["one"]
-    with pytest.raises(ValueError, match="n=None: the notes world has no last prompt"):
-        held_out_prompts("notesworld")
+
+
+@pytest.mark.parametrize("ask", [held_out_prompts, lambda name, n: open_set_prompts([name], n)])
+def test_the_notes_world_is_asked_for_a_number_of_prompts(ask):
+    with pytest.raises(ValueError, match="n=None: the notes world has no last prompt. Remedy: give a number"):
+        ask("notesworld", None)
 
 
 def test_open_sets_stand_one_after_the_other(tmp_path):

@@ -230,6 +230,13 @@ def test_bad_prompts_and_options_are_refused(prompts, options, message):
         generate(BASE_MODEL, prompts, **options)
 
 
+def test_a_typo_in_an_option_is_refused_with_the_right_name():
+    with pytest.raises(ValueError, match="temprature: there is no such option. Remedy: did you mean temperature"):
+        generate(BASE_MODEL, PROMPTS, temprature=1.0)
+    with pytest.raises(ValueError, match=r"beams: there is no such option. Remedy: see pdsel.generation.Decoding"):
+        generate(BASE_MODEL, PROMPTS, beams=4)
+
+
 # ---- vLLM, against its documented interface
 
 
@@ -316,10 +323,10 @@ def test_official_files_lack_columns_and_have_more(tmp_path, suffix):
     [
         ('[{"instruction": "a"}]', "column missing: 1 \\(first: output\\)"),
         ('[{"instruction": "a", "output": "b"}, {"output": 3}]', "column missing: 1 \\(first: instruction\\)"),
-        ('[{"instruction": "a", "output": 3}]', "output is no text in row: 1 \\(first: 0\\)"),
-        ("[]", "holds no rows"),
+        ('[{"instruction": "a", "output": 3}]', "output is not text in row: 1 \\(first: 0\\)"),
+        ("[]", "has no rows"),
         ("{", "is not json"),
-        ('{"instruction": "a", "output": "b"}', "holds no rows"),
+        ('{"instruction": "a", "output": "b"}', "has no rows"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, message):
@@ -332,7 +339,7 @@ def test_other_files_are_refused(tmp_path, text, message):
 def test_missing_files_and_strange_suffixes_are_refused(tmp_path):
     with pytest.raises(ValueError, match="no file at"):
         load_outputs(tmp_path / "none.json")
-    with pytest.raises(ValueError, match="give .json, .jsonl, .parquet"):
+    with pytest.raises(ValueError, match="give .json, .jsonl, .jsonl.gz, .parquet"):
         load_outputs(tmp_path / "none.csv")
 
 
@@ -341,8 +348,8 @@ def test_missing_files_and_strange_suffixes_are_refused(tmp_path):
     [
         ((["a"], ["b", "c"], {}), "outputs: 2 for 1 prompts"),
         ((["a"], ["b"], {"dataset": ["x", "y"]}), "dataset: 2 for 1 prompts"),
-        ((["a"], [3], {}), "no text at position: 1"),
-        (([[{"role": "system", "content": "a"}]], ["b"], {}), "without a turn of the user"),
+        ((["a"], [3], {}), "are not text at positions: 1"),
+        (([[{"role": "system", "content": "a"}]], ["b"], {}), "without a message from the user"),
     ],
 )
 def test_outputs_that_do_not_fit_are_refused(tmp_path, arguments, message):

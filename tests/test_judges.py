@@ -132,13 +132,15 @@ def test_long_texts_are_cut_counted_and_said(classifier, answered):
 
 
 def test_a_checkpoint_without_a_head_is_refused():
-    with pytest.raises(ValueError, match=r"missing from the checkpoint: 1 \(first: score.weight\).*made up at random"):
+    with pytest.raises(
+        ValueError, match=r"are missing from the checkpoint: 1 \(first: score.weight\).*judges at random"
+    ):
         reward_judge(BASE_MODEL)
 
 
 @pytest.mark.parametrize("n_labels", [2, 3])
 def test_several_labels_are_refused(tmp_path, n_labels):
-    with pytest.raises(ValueError, match=f"{n_labels} labels, where a reward is one number. Remedy"):
+    with pytest.raises(ValueError, match=f"has {n_labels} labels, but a reward is one number. Remedy"):
         reward_judge(save_classifier(tmp_path, n_labels))
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import datasets
 import numpy as np
 import pandas as pd
 import pytest
@@ -182,7 +183,7 @@ def test_an_unknown_config_is_refused_by_name(config):
 def test_without_gpus_their_configs_are_refused(pairs, tmp_path, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     with pytest.raises(
-        ValueError, match="ddp.yaml runs on all GPUs, and there are 0 here. Remedy: leave accelerate out"
+        ValueError, match="ddp.yaml runs on all GPUs, but there are 0 here. Remedy: leave accelerate out"
     ):
         train_dpo(pairs, output_dir=tmp_path / "p", accelerate="ddp", **TINY)
 
@@ -199,6 +200,21 @@ def test_a_config_of_several_machines_is_refused(pairs, tmp_path):
 # ---- what a job is given and gives back
 
 
+def test_a_job_lies_beside_the_cached_data_sets_and_is_gone_afterwards(pairs, monkeypatch):
+    """Not in the temp folder, which is memory on many machines; also where the job fails."""
+    seen = []
+
+    def fail(command, folder, *, cpu):
+        seen.append(folder)
+        assert json.loads((folder / "job.json").read_text())["function"] == "train_with_offset"
+        raise TrainingError("no memory")
+
+    monkeypatch.setattr(launch, "_run", fail)
+    with pytest.raises(TrainingError, match="no memory"):
+        train_dpo(pairs, output_dir="never", accelerate="cpu2", **TINY)
+    assert seen[0].parent == Path(datasets.config.HF_DATASETS_CACHE) and not seen[0].exists()
+
+
 def test_arguments_come_through_unchanged(pairs, tmp_path):
     plain = [1, "a", [1, None], {"k": 0.1}]
     assert [launch._read(launch._write(value, tmp_path), tmp_path) for value in plain] == plain
@@ -207,7 +223,9 @@ def test_arguments_come_through_unchanged(pairs, tmp_path):
     series = pd.Series([0.1, 0.2], index=["a", "b"])
     back = launch._read(launch._write(series, tmp_path / "series"), tmp_path)
     pd.testing.assert_series_equal(back, series, check_names=False)
-    with pytest.raises(ValueError, match="argument held_out is a object, which no other process can be given. Remedy"):
+    with pytest.raises(
+        ValueError, match="argument held_out is a object, which cannot be passed to another process. Remedy"
+    ):
         launch._write(object(), Path("held_out"))
 
 

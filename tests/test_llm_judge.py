@@ -470,7 +470,7 @@ def test_a_chatml_file_becomes_messages(tmp_path):
     with pytest.raises(DataError, match="no part between"):
         load_template(path)
     path.write_text(CHATML.replace("{output_2}", "{output_1}"))
-    with pytest.raises(DataError, match=r"placeholder does not stand.*: 2 \(first: {output_1} \(2 times\), {output_2}"):
+    with pytest.raises(DataError, match=r"placeholder does not occur.*: 2 \(first: {output_1} \(2 times\), {output_2}"):
         load_template(path)
 
 
@@ -520,7 +520,7 @@ def test_bad_texts_are_refused_before_anything_is_asked(judge, server):
     assert not server.bodies
 
 
-def test_a_file_that_is_no_cache_is_named(judge, server):
+def test_a_file_that_is_not_a_cache_is_named(judge, server):
     judge().cache.write_text("something else, longer than a header" * 10)
     with pytest.raises(DataError, match=r"cache .*answers\.sqlite: file is not a database. Remedy: give another path"):
         judge()(PROMPTS, OURS, THEIRS)

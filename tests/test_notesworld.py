@@ -95,7 +95,10 @@ def test_drawing_is_deterministic_and_a_longer_draw_continues():
     assert draw_prompts(20, split="eval", seed=1) != draw_prompts(20, split="eval", seed=2)
 
 
-@pytest.mark.parametrize("prompt", ["", "tell me a joke", "notes color red ; tell boldly color", "notes color red ; tell loudly color ="])
+@pytest.mark.parametrize(
+    "prompt",
+    ["", "tell me a joke", "notes color red ; tell boldly color", "notes color red ; tell loudly color ="],
+)
 def test_other_prompts_are_refused(prompt):
     with pytest.raises(ValueError, match="not a prompt of the notes world"):
         read_prompt(prompt)
@@ -145,7 +148,9 @@ def test_the_best_response_is_the_best_of_all(prompt):
     question = read_prompt(prompt)
     best = gold_utility(prompt, best_response(prompt))
     for words in itertools.product(WORDS, repeat=len(question.asked)):
-        sentences = [f"{name} {question.notes[name]} {word} ." for name, word in zip(question.asked, words, strict=True)]
+        sentences = [
+            f"{name} {question.notes[name]} {word} ." for name, word in zip(question.asked, words, strict=True)
+        ]
         assert gold_utility(prompt, " ".join(sentences)) <= best
     assert told(question, best_response(prompt)) != [None] * len(question.asked)
 

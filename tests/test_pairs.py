@@ -135,7 +135,7 @@ def test_identical_responses_give_no_pair_and_repeats_only_one(hand_ratings):
 
 def test_without_an_overall_score_the_mean_rating_stands_in(hand_ratings):
     prompt = (["yes", "no"], {"a": [2.0, 1.0], "b": [2.0, 5.0]}, [NAN, NAN])
-    with pytest.warns(UserWarning, match="no overall score for 4 of 4 pairs: the mean of the aspects stands in"):
+    with pytest.warns(UserWarning, match="no overall score for 4 of 4 pairs: the mean of the aspects is used"):
         pairs = make_pairs(hand_ratings(prompt, prompt, prompt, prompt))
     table = frame(pairs).set_index("aspect")
     assert set(table.loc["a", "overall_gap"]) == {-1.0} and table.loc["a", "conflict"].all()

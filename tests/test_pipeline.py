@@ -113,6 +113,12 @@ def test_a_run_by_hand_writes_nothing_that_git_sees():
                 assert value.startswith("../results/local/"), f"{notebook.stem}: {name}"
 
 
+def test_a_stage_with_other_parameters_is_kept_out_of_the_run():
+    for notebook in NOTEBOOKS:
+        code = notebook.read_text()
+        assert code.count(" = Stage(") == code.count(" = own_folder("), notebook.stem
+
+
 def test_data_with_another_conflict_is_kept_out_of_the_run(tmp_path):
     """01 with `conflict = None`, as a reader runs it: a folder of its own, and the run of the profile untouched."""
     (tmp_path / "notebooks").mkdir()

@@ -209,12 +209,12 @@ def test_other_layouts_are_refused(load, lines):
 
 @pytest.mark.parametrize("name", ["rated.csv", "rated", "no-such-name", "rated.json"])
 def test_an_unknown_suffix_is_refused_with_the_known_ones(name):
-    with pytest.raises(ValueError, match=rf"path_or_name='{name}'.*\.jsonl or \.parquet"):
+    with pytest.raises(ValueError, match=rf"path_or_name='{name}'.*\.jsonl, \.jsonl\.gz or \.parquet"):
         load_ratings(name)
 
 
 def test_a_missing_path_is_refused_with_the_path(tmp_path):
-    with pytest.raises(ValueError, match=r"path_or_name: no file at .*none\.jsonl; check the path"):
+    with pytest.raises(ValueError, match=r"path_or_name: there is no file at .*none\.jsonl; check the path"):
         load_ratings(tmp_path / "none.jsonl")
 
 

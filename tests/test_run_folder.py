@@ -107,7 +107,7 @@ def test_a_failed_rename_keeps_both_runs_and_says_where(failing, tmp_path, monke
     left = {path.name: (path / "model.safetensors").read_text() for path in tmp_path.iterdir()}
     assert left == {"p": "old", f"p.{os.getpid()}.partial": "new"}
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="holds a finished training that could not take its name. Remedy: move it"):
+    with pytest.raises(ValueError, match="holds a finished training that could not get its name. Remedy: move it"):
         train(tmp_path / "p", "newer")
 
 

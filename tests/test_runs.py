@@ -14,14 +14,14 @@ from standins import snapshot
 from trl import DPOConfig
 
 from pdsel import make_pairs, train_dmpo, train_dpo
-from pdsel.artifacts import digest
+from pdsel.artifacts import digest, model_digest
 from pdsel.engine.errors import TrainingError, explained, memory_advice
 from pdsel.engine.models import load_causal, load_classifier, load_tokenizer
-from pdsel.engine.reference_cache import ReferenceCache, model_content, text_key
+from pdsel.engine.reference_cache import ReferenceCache, text_key
 from pdsel.engine.run_folder import checkpoints, run_key
 from pdsel.engine.scoring import classifier_rewards, encode, response_logps
 from pdsel.engine.trainers import DPOTrainer
-from pdsel.engine.training_run import RewardRun, arguments
+from pdsel.engine.training_run import RewardRun
 from pdsel.notesworld import BASE_MODEL
 from pdsel.ratings import load_ratings
 from pdsel.training import train_reward, train_with_offset, training_log
@@ -267,36 +267,38 @@ def test_cached_values_are_the_references(pairs, tmp_path):
     np.testing.assert_allclose(*zip(*found, strict=True), atol=1e-4)
 
 
-def test_a_models_content_is_its_weights_configuration_and_tokenizer(tmp_path):
+def test_a_models_digest_is_of_its_weights_configuration_and_tokenizer(tmp_path):
     import shutil
 
     copy = tmp_path / "copy"
     shutil.copytree(BASE_MODEL, copy)
     (copy / "training.json").write_text("{}")
-    assert model_content(copy) == model_content(BASE_MODEL)
+    (copy / "README.md").write_text("another card")
+    assert model_digest(copy) == model_digest(BASE_MODEL)
     (copy / "tokenizer_config.json").write_text("{}")
-    assert model_content(copy) != model_content(BASE_MODEL)
+    assert model_digest(copy) != model_digest(BASE_MODEL)
 
 
-def test_a_hub_models_content_is_its_commit_whatever_is_downloaded_yet(tmp_path, monkeypatch):
+def test_a_hub_models_digest_is_its_commit_whatever_is_downloaded_yet(tmp_path, monkeypatch):
     """A run's first try starts before the weights are there; the next one must find its checkpoints."""
     folder = snapshot(tmp_path, "some/model", revision="1" * 40)
     (folder / "config.json").write_text("{}")
-    monkeypatch.setattr("pdsel.engine.reference_cache.cached_file", lambda name, file: str(folder / file))
-    before = model_content("some/model")
+    monkeypatch.setattr("pdsel.artifacts.hf_hub_download", lambda name, file: str(folder / file))
+    before = model_digest("some/model")
     (folder / "model.safetensors").write_bytes(b"weights")
-    assert model_content("some/model") == before
+    assert model_digest("some/model") == before == "1" * 40
     other = snapshot(tmp_path, "some/model", revision="2" * 40)
-    monkeypatch.setattr("pdsel.engine.reference_cache.cached_file", lambda name, file: str(other / file))
-    assert model_content("some/model") != before
+    monkeypatch.setattr("pdsel.artifacts.hf_hub_download", lambda name, file: str(other / file))
+    assert model_digest("some/model") != before
 
 
 @pytest.mark.parametrize(("where", "most"), [("cuda:0", 2), ("cpu", 32)])
 def test_on_a_gpu_the_reference_reads_no_more_at_once_than_training(
     pairs, computed, where, most, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("pdsel.training.device", lambda: where)
-    train_dpo(pairs, output_dir=tmp_path / "p", gradient_accumulation_steps=4, **TINY)
+    monkeypatch.setattr("pdsel.engine.training_run.device", lambda: where)
+    on_the_cpu = {"use_cpu": True, "bf16": False, "gradient_checkpointing": False, "dataloader_pin_memory": False}
+    train_dpo(pairs, output_dir=tmp_path / "p", gradient_accumulation_steps=4, **on_the_cpu, **TINY)
     assert max(computed) == most and sum(computed) == len(pairs)
 
 
@@ -308,7 +310,7 @@ def test_of_several_visible_gpus_a_single_process_uses_one(pairs, tmp_path, monk
     alone = train_dpo(pairs, output_dir=tmp_path / "alone", **TINY)
     monkeypatch.setattr(DPOConfig, "__post_init__", four_gpus(DPOConfig.__post_init__))
     with pytest.warns(
-        UserWarning, match="4 GPUs are visible to this process, and one of them trains. accelerate='ddp'"
+        UserWarning, match="4 GPUs are visible to this process, but only one of them trains. accelerate='ddp'"
     ):
         path = train_dpo(pairs, output_dir=tmp_path / "p", **TINY)
     assert weights(path) == weights(alone)
@@ -341,9 +343,7 @@ def test_accumulation_changes_nothing_but_memory(pairs, tmp_path):
 def test_a_batch_that_does_not_divide_is_refused(rounds, processes, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", str(processes))
     with pytest.raises(ValueError, match=f"batch_size=8 is not divisible by {processes} processes x .*a multiple of"):
-        arguments(
-            10, seed=0, learning_rate=1e-3, batch_size=8, epochs=1, max_length=64, gradient_accumulation_steps=rounds
-        )
+        RewardRun.of([], model=BASE_MODEL, output_dir="p", batch_size=8, gradient_accumulation_steps=rounds).config()
 
 
 def test_eight_bits_need_their_library(pairs, tmp_path, monkeypatch):
@@ -369,7 +369,7 @@ def test_bf16_runs_save_the_type_of_their_start(pairs, stored, lora_rank, tmp_pa
 # ---- runs that cannot go on
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(pairs, tmp_path):
+def test_a_loss_that_is_not_a_number_ends_the_run_and_saves_nothing(pairs, tmp_path):
     with pytest.raises(
         TrainingError, match=r"the loss is (nan|inf) at step \d of 6, learning rate .*Remedy: lower learning_rate"
     ):
@@ -377,7 +377,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_saves_nothing(pairs, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_that_are_no_numbers_are_never_saved(pairs, tmp_path):
+def test_weights_that_are_not_numbers_are_never_saved(pairs, tmp_path):
     """The one step there is has a finite loss, and ends in weights that are none."""
     with pytest.raises(TrainingError, match="weights are not finite after training"):
         train_with_offset(
@@ -415,14 +415,7 @@ def test_a_real_allocation_that_fails_is_told_from_other_errors():
 
 
 def test_advice_names_only_knobs_that_are_not_turned_yet():
-    turned = memory_advice(
-        batch_size=4,
-        processes=2,
-        gradient_accumulation_steps=2,
-        gradient_checkpointing=True,
-        bf16=True,
-        max_length=512,
-        lora_rank=8,
-    )
+    config = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2, "max_length": 512}
+    turned = memory_advice(config | {"gradient_checkpointing": True, "bf16": True}, lora_rank=8)
     assert [line.split()[0] for line in turned] == ["max_length", "accelerate='fsdp'"]
     assert any("max_length (now 512)" in line for line in turned)

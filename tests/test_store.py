@@ -1,11 +1,18 @@
 """The store of computed cells: what is read back, when it is computed anew, and that a cell is whole or absent."""
 
+import re
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from pdsel.data import store as stores
 from pdsel.data.store import Store, code_digest
+from pdsel.experiments.grid import policy_cell
+from pdsel.experiments.proxy_studies import proxy_cell
+from pdsel.theory import gain
 
 INDEX = pd.Index(["p", "q"], name="pair_id")
 VALUES = {
@@ -51,48 +58,79 @@ def test_a_changed_key_is_another_cell(tmp_path, monkeypatch, change):
     elif change == "library":
         monkeypatch.setattr(stores, "version", lambda library: "99.0")
     elif change == "pdsel":
-        monkeypatch.setattr(stores.pdsel, "__version__", "99.0")
+        monkeypatch.setattr(stores, "__version__", "99.0")
     else:
         monkeypatch.setattr(stores, "code_digest", lambda *functions: "other code")
     store = Store(tmp_path, model=model)
     assert store.computed(name, settings, lambda: {"old": False}) == {"old": False}
 
 
+def test_the_libraries_are_those_that_compute():
+    needed = {"torch", "transformers", "trl", "peft", "accelerate", "numpy", "pandas", "scipy", "scikit-learn"}
+    assert needed <= set(stores.LIBRARIES)
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A function that makes a new copy of pdsel with an edited module; it returns the folder."""
+
+    def copy(edited="", old="", new="\nSETTING = 1\n"):
+        package = Path(tempfile.mkdtemp(dir=tmp_path))
+        for source in stores.PACKAGE.rglob("*.py"):
+            file, text = source.relative_to(stores.PACKAGE), source.read_text()
+            if file.as_posix() == edited:
+                assert old in text
+                text = text.replace(old, new) if old else text + new
+            (package / file).parent.mkdir(parents=True, exist_ok=True)
+            (package / file).write_text(text)
+        return package
+
+    return copy
+
+
 @pytest.mark.parametrize(
-    ("source", "changes"),
+    ("edit", "changes"),
     [
-        ("def f(x):\n    return x  # said otherwise\n", False),
-        ('def f(x):\n    """Said otherwise."""\n    return x\n', False),
-        ("def f(x):\n    return -x\n", True),
+        (["engine/probes.py"], True),  # which the module of the cell reaches by way of the lesson
+        (["experiments/proxy_quality.py"], True),
+        (["divergence.py", "-1, 1)", "-2, 2)"], True),
+        (["divergence.py", '"""Make the margins', '"""Bring the margins'], False),
+        (["divergence.py", "# What overflows", "# A number that overflows"], False),
+        (["plots/data.py"], False),
+        (["pipeline/costs.py"], False),
     ],
-    ids=["comment", "docstring", "statement"],
 )
-def test_changed_code_never_reads_an_old_cell(tmp_path, monkeypatch, source, changes):
-    """A comment or a docstring is not changed code."""
-
-    def forget():
-        for cached in (code_digest, stores._digest_of_rooms_below):
-            cached.cache_clear()
-
-    def digest_with(text):
-        package = tmp_path / "package"
-        package.mkdir(exist_ok=True)
-        (package / "__init__.py").write_text(text)
-        monkeypatch.setattr(stores.pdsel, "__file__", str(package / "__init__.py"))
-        forget()
-        return code_digest()
-
-    try:
-        assert (digest_with("def f(x):\n    return x\n") != digest_with(source)) == changes
-    finally:
-        forget()
+def test_changed_code_that_a_cell_reaches_never_reads_an_old_cell(copied, edit, changes):
+    """Not so a comment, a docstring, or a module that no import leads to."""
+    digests = {code_digest(proxy_cell, package=package) for package in (copied(), copied(*edit))}
+    assert len(digests) == 1 + changes
 
 
-def test_the_code_of_the_functions_modules_counts():
-    from pdsel.rules.geometry import d_optimal
-    from pdsel.rules.margins import implicit
+def test_a_policy_depends_on_every_rule_and_method(copied):
+    before = code_digest(policy_cell, package=copied())
+    for file in ("rules/methods.py", "rules/geometry.py", "engine/trainers.py"):
+        assert code_digest(policy_cell, package=copied(file)) != before, file
 
-    assert len({code_digest(), code_digest(implicit), code_digest(d_optimal)}) == 3
+
+def test_a_name_that_is_imported_on_first_use_leads_to_its_module(copied):
+    packages = copied(), copied("evaluation/judges/gold.py")
+    for package in packages:
+        file = package / "theory.py"
+        file.write_text("from pdsel import gold_judge\n" + file.read_text())
+    assert len({code_digest(gain, package=package) for package in packages}) == 2
+
+
+def test_no_module_reads_another_as_an_attribute_of_pdsel():
+    """`import pdsel` names no module whose code would count."""
+    for file in stores.PACKAGE.rglob("*.py"):
+        assert not re.search(r"^\s*(import pdsel$|from \.)", file.read_text(), re.MULTILINE), file
+
+
+def test_a_function_from_elsewhere_counts_with_all_of_pdsel(copied):
+    packages = copied(), copied("plots/data.py")
+    for functions in [(), (same,), (same, proxy_cell)]:
+        assert len({code_digest(*functions, package=package) for package in packages}) == 2
+    assert code_digest(same) != code_digest()
 
 
 def test_a_cell_whose_writing_failed_is_computed_again(tmp_path, monkeypatch):

@@ -250,7 +250,7 @@ def test_bad_pairs_never_reach_the_trainer(tmp_path):
 
 def test_selection_and_training_never_ask_for_gold(pairs, tmp_path, monkeypatch):
     """With the gold aspects out of reach, the whole way from pairs to a policy still works."""
-    from pdsel.evaluation import judges
+    from pdsel.evaluation.judges import gold
     from pdsel.notesworld import variants, world
     from pdsel.rules import keep_all, score_all
     from pdsel.rules.methods import SELECTED, training_pairs
@@ -259,7 +259,7 @@ def test_selection_and_training_never_ask_for_gold(pairs, tmp_path, monkeypatch)
     def forbidden(*args):
         raise AssertionError("gold was asked for")
 
-    for module in (judges.gold, variants, world):
+    for module in (gold, variants, world):
         monkeypatch.setattr(module, "gold_aspects", forbidden)
     options = {"model": BASE_MODEL, "kind": "implicit", **TINY}
     proxies = {aspect: fit_proxy(pairs, aspect, **options) for aspect in sorted(set(pairs["aspect"]))}
@@ -269,7 +269,7 @@ def test_selection_and_training_never_ask_for_gold(pairs, tmp_path, monkeypatch)
     kept = keep_all(score_all(signals, SELECTED), 0.3)
     train_dpo(training_pairs("PD", pairs, kept), model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, **TINY)
     with pytest.raises(AssertionError, match="gold was asked for"):
-        judges.gold_scores(["notes size tiny ; tell size ="], ["size tiny ."])
+        gold.gold_scores(["notes size tiny ; tell size ="], ["size tiny ."])
 
 
 def test_the_base_models_recipe_runs_and_its_card_is_measured(tmp_path):

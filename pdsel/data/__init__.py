@@ -2,5 +2,5 @@
 
 What may live here: the layouts of files and how to read them, cleaning, public sources at pinned commits, subsets and
 conflict levels, the text in a message, evaluation prompts, outputs, export, and where large or computed tables are kept.
-Nothing here knows a reward, a divergence, a rule or a policy; of the other rooms it may only ask `notesworld` for prompts.
+Nothing here knows about rewards, divergences, rules or policies; from the other rooms, only `notesworld` may be imported.
 """

@@ -1,4 +1,4 @@
-"""What is wrong with rated prompts: refused in your own file; removed or mended, and counted, in public data."""
+"""Faults of rated prompts: refused in your own file; in public data mended or removed, and counted."""
 
 import math
 
@@ -9,8 +9,6 @@ from pdsel.data.layouts import prompt_id
 
 CONTAMINATION = "truthful_qa"  # the source whose prompts are a benchmark's own questions
 REMOVED = "removed: "
-
-
 OR = ", or load the file with clean=True"
 FAULTS = {  # in the order in which they are refused
     "no prompt": ("prompt", "is null or empty", f"drop these prompts{OR}"),
@@ -25,14 +23,14 @@ FAULTS = {  # in the order in which they are refused
 
 
 class Faults:
-    """What is wrong with prompts, noted row by row, so that a stream will do, and refused when all were read."""
+    """Collects the faults of prompts row by row, so that a stream suffices, and refuses them at the end."""
 
     def __init__(self):
         self.names = []
         self.prompts = {fault: {} for fault in FAULTS}
 
     def add(self, row):
-        """Note what is wrong with a prompt."""
+        """Note the faults of a prompt."""
         self.names.append(row["prompt_id"])
         for fault in _faults(row["prompt"], row["responses"]):
             self.prompts[fault][row["prompt_id"]] = None
@@ -76,7 +74,7 @@ def _faults(prompt, responses):
 
 
 def mend_texts(raw, report):
-    """A raw prompt (UltraFeedback's layout) whose texts can be written: halves of surrogate pairs are replaced.
+    """A raw prompt (UltraFeedback's layout) in which halves of surrogate pairs are replaced, so that it can be written.
 
     >>> report = {}
     >>> mend_texts({"instruction": "a \\ud83d b", "completions": []}, report)["instruction"], report
@@ -102,7 +100,7 @@ def _mended(text, report):
 
 
 def is_unicode(text):
-    """Whether a text can be written: JSON may hold half of a surrogate pair, which no file of text can."""
+    """Whether a text can be written to a file: JSON may hold half of a surrogate pair, which a text file cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -111,18 +109,18 @@ def is_unicode(text):
 
 
 def count(report, what, n=1):
-    """Add to a report's line."""
+    """Add `n` to a line of a report."""
     if n:
         report[what] = report.get(what, 0) + n
 
 
-def text_key(row):
-    """What makes two rows the same prompt: the very same text."""
+def prompt_key(row):
+    """Two rows are one prompt if their texts are equal."""
     return prompt_id(row["prompt"]) if isinstance(row["prompt"], str) else ""
 
 
 def merge_prompts(rows):
-    """Rows of one prompt as one, with the responses of all; the first gives the id and the source."""
+    """Merge the rows of a prompt into one row with all responses; id and source are those of the first."""
     first, *others = rows
     merged = dict(first)
     for row in others:
@@ -141,7 +139,7 @@ def ratings_of(row, aspect):
 
 
 def clean_responses(row, report):
-    """The row without empty and repeated responses (of equal texts the first stays), or `None` if no pair is left.
+    """The row without empty and repeated responses (the first of equal texts stays), or `None` if no pair remains.
 
     >>> report = {}
     >>> row = {"responses": ["a", "", "a", "b"], "models": list("mnop"), "overall": [1, 2, 3, 4],
@@ -165,16 +163,16 @@ def clean_responses(row, report):
 
 
 def clean_rows(rows, occurrences, contaminated, report):
-    """The rows of a stream that can be used, repeated prompts merged (where the last of them was).
+    """The usable rows of a stream, with repeated prompts merged (at the place of the last one).
 
     Parameters
     ----------
     rows : iterable of dict
         Parsed prompts.
     occurrences : dict
-        Text key to how often the prompt occurs in the stream.
+        Prompt key to the number of rows with this prompt.
     contaminated : set
-        Text keys of the prompts to leave out.
+        Keys of the prompts to leave out.
     report : dict
         Counts what was done.
 
@@ -184,7 +182,7 @@ def clean_rows(rows, occurrences, contaminated, report):
     """
     waiting = {}
     for row in rows:
-        key = text_key(row)
+        key = prompt_key(row)
         if key in contaminated:
             count(report, REMOVED + "prompts of TruthfulQA, a benchmark")
             continue

@@ -1,4 +1,4 @@
-"""Were the evaluation prompts seen in training: exact and near duplicates by shared runs of words."""
+"""Were the evaluation prompts seen in training? Exact and near duplicates, by shared runs of words."""
 
 import re
 import unicodedata
@@ -14,33 +14,33 @@ CHUNK = 128  # evaluation prompts compared at once; memory, not results, depends
 
 
 def overlap(eval_prompts, train_prompts, *, n=5, threshold=0.5):
-    """How much of each evaluation prompt stands in the training prompt that is most like it.
+    """How much of each evaluation prompt occurs in the training prompt that is most like it.
 
-    Texts are compared as sequences of words, whatever their case, spacing and punctuation; of chat messages, all but the
-    system's (which a whole data set may share) are read. Measured is *containment*, not the symmetric Jaccard similarity:
-    a question copied into a long training prompt is no less known for what surrounds it.
+    Texts are compared as sequences of words, whatever their case, spacing and punctuation. System messages are skipped, since
+    a whole data set may share one. The measure is *containment*, not the symmetric Jaccard similarity: a question copied into
+    a long training prompt is known, whatever surrounds it.
 
     Parameters
     ----------
     eval_prompts, train_prompts : list of str or of chat messages
         Repeated training prompts cost next to nothing.
     n : int
-        Words in a run. A text with fewer is one run as a whole: only a text of the same words contains it. Long runs
-        miss rewordings, most of all in short prompts; short ones are shared by chance and by any template that prompts
-        are written to. Of 500 held-out prompts of the notes world (13 words) against 700 for training, 0 % are flagged
-        at 5 or 8 and 2 % at 3; against themselves with one note changed, 86 % are found at 5 and 53 % at 8.
+        Words in a run. A shorter text is a single run, so only a text with the same words contains it. Long runs miss
+        rewordings, above all in short prompts; short runs are shared by chance, and by prompts that follow a template. Of 500
+        held-out prompts of the notes world (13 words each) against 700 training prompts, 0 % are flagged at 5 or 8 and 2 % at
+        3; against themselves with one note changed, 86 % are found at 5 and 53 % at 8.
     threshold : float in (0, 1]
-        From which containment on a prompt is a near duplicate.
+        The containment at which a prompt counts as a near duplicate.
 
     Returns
     -------
     pandas.DataFrame
         A row per evaluation prompt, in the order given:
 
-        - `exact`: a training prompt has the very same words;
+        - `exact`: a training prompt has the same words in the same order;
         - `containment`: the largest share of its distinct runs of `n` words that one training prompt has, in [0, 1];
-        - `nearest`: position of that training prompt, the first of several; missing where nothing is shared;
-        - `near`: containment is at least `threshold`. Exact duplicates are near ones, too.
+        - `nearest`: position of that training prompt, or of the first of several; missing if no run is shared;
+        - `near`: containment is at least `threshold`, as it is for exact duplicates.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def overlap(eval_prompts, train_prompts, *, n=5, threshold=0.5):
     if n < 1 or not 0 < threshold <= 1:
         raise DataError(f"n={n}, threshold={threshold}: give at least one word and a threshold in (0, 1]")
     ours = [" ".join(words) for words in _all_words(eval_prompts, "eval_prompts")]
-    first = {}  # each distinct text and where it stands first
+    first = {}  # the first position of each distinct text
     for position, words in enumerate(_all_words(train_prompts, "train_prompts")):
         first.setdefault(" ".join(words), position)
     containment, row = _closest(ours, list(first), n)
@@ -72,9 +72,9 @@ def overlap(eval_prompts, train_prompts, *, n=5, threshold=0.5):
 
 
 def _closest(ours, theirs, n):
-    """The largest containment of each of our texts in any of theirs, and in which.
+    """The largest containment of each of our texts in one of theirs, and the position of that one.
 
-    Only runs that occur in our texts get a column, so the tables stay small however much there is to search.
+    Only runs that occur in our texts get a column, so the tables stay small however many texts are searched.
     """
     runs = CountVectorizer(analyzer=lambda text: _runs(text.split(" "), n), binary=True, dtype=np.int32)
     wanted = runs.fit_transform(ours)
@@ -110,7 +110,7 @@ def _has_roles(prompt):
 
 
 def _words(text):
-    """Words, lower case; a text without any (say, emoji only) is a word of its own.
+    """The words in lower case; a text without words, such as one of emoji, is a single word.
 
     >>> _words("What's  2 + 2?"), _words(":-)")
     (['what', 's', '2', '2'], [':-)'])

@@ -1,6 +1,7 @@
-"""The selected pairs out: a folder that `load_dataset`, TRL and the hub take as it is."""
+"""Writes the selected pairs to a folder that `load_dataset`, TRL and the hub take as it is."""
 
 import json
+from dataclasses import dataclass, field, fields
 from itertools import chain
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as parquet
-from datasets import DatasetInfo
+from datasets import Dataset, DatasetInfo
 from huggingface_hub import DatasetCardData
 
 from pdsel import __version__
@@ -28,13 +29,13 @@ PAPER = (
     "Signals}, author={Zhang, Jia and Liu, Yao and Zhang, Chen-Xi and Liu, Yi and Jin, Yi-Xuan and Guo, Lan-Zhe and Li, "
     "Yu-Feng}, journal={arXiv:2508.07638}, year={2025}}"
 )
-CARD = """---
+TEMPLATE = """---
 {yaml}
 ---
 
 # {name}
 
-{n} preference pairs, a label on one aspect each, best first. {rule}
+{n} preference pairs, each labelled on one aspect, best first. {rule}
 
 ```python
 from datasets import load_dataset
@@ -52,12 +53,12 @@ pairs = load_dataset("<this repository or folder>", split="train")  # as `train_
 
 {source}{homepage}
 
-Licence of the texts: {licence}. It is the source's; check that it allows what you plan.
+Licence of the texts: {licence}. It comes from the source; check that it allows what you plan.
 
 ## Columns
 
-`prompt`, `chosen`, `rejected`; `aspect`, that of the label; `pd`, the score if there is one; `pair_id`, a digest of prompt,
-chosen, rejected and aspect. `train.parquet` and `train.jsonl` hold the same rows.
+`prompt`, `chosen`, `rejected`; `aspect` of the label; `pd`, the score, if there is one; `pair_id`, a digest of prompt, chosen,
+rejected and aspect. `train.parquet` and `train.jsonl` hold the same rows.
 
 ## Digests
 
@@ -73,9 +74,72 @@ Made with pdsel {version}.
 """
 
 
-def export_preferences(
-    pairs, kept, folder, *, divergence=None, source=None, inputs=(), licence=None, name=None, **facts
-):
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What the card of a data set says beside its rows.
+
+    Parameters
+    ----------
+    name : str, optional
+        Title of the card; default: the folder's name.
+    source : datasets.Dataset, optional
+        The ratings table: what was read, its licence, page and citation are in its `info`.
+    inputs : sequence of path
+        Files that the pairs come from; their SHA-256 goes onto the card.
+    licence : str, optional
+        As the hub writes it, such as "mit" or "cc-by-4.0". Default: that of the source, or else "unknown".
+    facts : dict
+        How the pairs were selected, in your words. Plain values.
+    """
+
+    name: str | None = None
+    source: Dataset | None = None
+    inputs: tuple = ()
+    licence: str | None = None
+    facts: dict = field(default_factory=dict)
+
+    def text(self, aspects, files, rule):
+        """The card: YAML that the hub and `load_dataset` read, then text for people.
+
+        Parameters
+        ----------
+        aspects : list of str
+            The aspect of each row.
+        files : list of Path
+            The files of the rows.
+        rule : str
+            A sentence on how the rows were selected.
+        """
+        info = self.source.info if self.source is not None else DatasetInfo()
+        name = self.name or files[0].resolve().parent.name
+        licence = self.licence or info.license or "unknown"
+        data = DatasetCardData(
+            pretty_name=name,
+            license=licence,
+            task_categories=["text-generation"],
+            size_categories=[next(label for most, label in SIZES if len(aspects) < most)],
+            source_datasets=[info.homepage.removeprefix(HUB)] if info.homepage.startswith(HUB) else None,
+            tags=["preference", "dpo", "trl", "preference-divergence"],
+            configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}],
+        )
+        digests = {Path(file).name: f"`{digest(file)}`" for file in [*self.inputs, *files]}
+        return TEMPLATE.format(
+            yaml=data.to_yaml(),
+            name=name,
+            n=len(aspects),
+            rule=rule,
+            facts=_table("fact", "value", self.facts),
+            aspects=_table("aspect", "pairs", pd.Series(aspects).value_counts().sort_index()),
+            source=info.description or "Not recorded.",
+            homepage=f"\n\n<{info.homepage}>" if info.homepage else "",
+            licence=licence,
+            digests=_table("file", "SHA-256", digests),
+            citations="\n".join(filter(None, [PAPER, info.citation])),
+            version=__version__,
+        )
+
+
+def export_preferences(pairs, kept, folder, *, divergence=None, **about):
     """Write the kept pairs as a dataset folder: `train.parquet`, `train.jsonl` (the same rows) and a card, `README.md`.
 
     Parameters
@@ -83,34 +147,27 @@ def export_preferences(
     pairs : datasets.Dataset
         Pairs table, see `pdsel.make_pairs`; texts or chat messages.
     kept : sequence of str
-        Their `pair_id`, as `pdsel.select` returns them: the order is kept, best first.
+        The `pair_id` of these pairs, in order, best first, as `pdsel.select` returns them.
     folder : str or Path
-        Best an empty one: all that is in it goes to the hub with `upload_folder`. It has no card while it is written.
+        Preferably empty, since `upload_folder` sends everything in it to the hub. The card is written last.
     divergence : pandas.Series, optional
         PD by `pair_id`; becomes the column `pd` of the rows.
-    source : datasets.Dataset, optional
-        The ratings table: what was read, its licence, page and citation are in its `info`.
-    inputs : sequence of path
-        Files that the pairs come from; their SHA-256 goes onto the card.
-    licence : str, optional
-        As the hub writes it, such as "mit" or "cc-by-4.0". Default: that of the source, or else "unknown".
-    name : str, optional
-        Title of the card; default: the folder's name.
-    **facts
-        How the pairs were selected, in your words: `share=0.3, kind="implicit", model=..., seed=0`. Plain values.
+    **about
+        For the card. `name, source, inputs, licence` are explained at `Card`; everything else says how the pairs were selected,
+        in your words: `share=0.3, kind="implicit", model=..., seed=0`.
 
     Returns
     -------
     Path
-        The folder. `datasets.load_dataset(str(folder), split="train")` reads it, and `DPOTrainer` takes that as it is: a
-        row has `prompt, chosen, rejected`, which it needs, and `aspect, pd, pair_id`, which it ignores. To publish it, card
-        included: `huggingface_hub.HfApi().upload_folder(folder_path=folder, repo_id=..., repo_type="dataset")`, or
-        `load_dataset(...).push_to_hub(...)` for the rows alone.
+        The folder. `DPOTrainer` takes `datasets.load_dataset(str(folder), split="train")` as it is: it needs `prompt, chosen,
+        rejected` and ignores `aspect, pd, pair_id`. To publish the folder with its card, use
+        `huggingface_hub.HfApi().upload_folder(folder_path=folder, repo_id=..., repo_type="dataset")`; to publish the rows
+        alone, `load_dataset(...).push_to_hub(...)`.
 
     Raises
     ------
     ValueError
-        For no or unknown or repeated ids, pairs that check_pairs refuses, or a kept pair without a divergence.
+        For missing, unknown or repeated ids, pairs that `check_pairs` refuses, or a kept pair without a divergence.
 
     Examples
     --------
@@ -133,20 +190,21 @@ def export_preferences(
     (folder / "README.md").unlink(missing_ok=True)  # a folder without its card is unfinished
     files = [folder / "train.parquet", folder / "train.jsonl"]
     _write(pairs, positions, divergence, *files)
-    facts = {"pairs to choose from": len(pairs), "pairs kept": len(kept)} | facts
+    own = {option.name for option in fields(Card)} - {"facts"}
+    facts = {"pairs to choose from": len(pairs), "pairs kept": len(kept)}
+    facts |= {key: value for key, value in about.items() if key not in own}
     if divergence is not None:
-        facts |= {"PD of the pairs kept": f"{divergence.min():.4g} to {divergence.max():.4g}"}
+        facts["PD of the pairs kept"] = f"{divergence.min():.4g} to {divergence.max():.4g}"
+    card = Card(facts=facts, **{key: value for key, value in about.items() if key in own})
     rule = "How they were selected is below." if divergence is None else BY_DIVERGENCE
-    card = _card(
-        name or folder.resolve().name, pairs.select(positions), rule, source, licence, facts, [*inputs, *files]
-    )
+    text = card.text(pairs.select(positions)["aspect"][:], files, rule)
     with writing(folder / "README.md") as scratch:
-        scratch.write_text(card, encoding="utf-8")
+        scratch.write_text(text, encoding="utf-8")
     return folder
 
 
 def _positions(pairs, kept):
-    """Where the kept pairs are in the table."""
+    """The positions of the kept pairs in the table."""
     require_columns(pairs.column_names, ["pair_id", *COLUMNS], "pairs table")
     if not kept:
         raise DataError("kept: no pair is kept. Remedy: a larger share")
@@ -163,14 +221,13 @@ def _positions(pairs, kept):
 
 
 def _write(pairs, positions, divergence, parquet_file, jsonl_file):
-    """The same rows in both formats, a few at a time; a half-written file never bears the name."""
+    """Write the same rows in both formats, a few at a time; no half-written file gets the name."""
     columns = pairs.select_columns([*COLUMNS, "pair_id"]).with_format("arrow")
 
     def tables():
         for start in range(0, len(positions), BATCH):
-            table = columns[positions[start : start + BATCH]].replace_schema_metadata(
-                None
-            )  # it has names of all columns
+            table = columns[positions[start : start + BATCH]]
+            table = table.replace_schema_metadata(None)  # which names columns that are not written
             if divergence is not None:
                 values = divergence.iloc[start : start + BATCH].to_numpy(dtype=float)
                 table = table.add_column(len(COLUMNS), "pd", pa.array(values))
@@ -187,36 +244,6 @@ def _write(pairs, positions, divergence, parquet_file, jsonl_file):
         for table in chain([first], stream):
             writer.write_table(table)
             lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in table.to_pylist())
-
-
-def _card(name, pairs, rule, source, licence, facts, files):
-    """The dataset card: YAML that the hub and `load_dataset` read, then text for people."""
-    info = source.info if source is not None else DatasetInfo()
-    licence = licence or info.license or "unknown"
-    data = DatasetCardData(
-        pretty_name=name,
-        license=licence,
-        task_categories=["text-generation"],
-        size_categories=[next(label for most, label in SIZES if len(pairs) < most)],
-        source_datasets=[info.homepage.removeprefix(HUB)] if info.homepage.startswith(HUB) else None,
-        tags=["preference", "dpo", "trl", "preference-divergence"],
-        configs=[{"config_name": "default", "data_files": [{"split": "train", "path": "train.parquet"}]}],
-    )
-    counts = pd.Series(pairs["aspect"][:]).value_counts().sort_index()
-    return CARD.format(
-        yaml=data.to_yaml(),
-        name=name,
-        n=len(pairs),
-        rule=rule,
-        facts=_table("fact", "value", facts),
-        aspects=_table("aspect", "pairs", counts),
-        source=info.description or "Not recorded.",
-        homepage=f"\n\n<{info.homepage}>" if info.homepage else "",
-        licence=licence,
-        digests=_table("file", "SHA-256", {Path(file).name: f"`{digest(file)}`" for file in files}),
-        citations="\n".join(filter(None, [PAPER, info.citation])),
-        version=__version__,
-    )
 
 
 def _table(key, value, rows):

@@ -1,4 +1,4 @@
-"""The rating gaps of pairs as numbers: who is rated better by how much, on every aspect."""
+"""The rating gaps of pairs: how much better chosen is rated than rejected, on every aspect."""
 
 import pandas as pd
 
@@ -6,7 +6,7 @@ from pdsel.checks import refuse, require_columns
 
 
 def rating_gaps(pairs):
-    """The rating gaps of a pairs table, by the names of the aspects.
+    """The rating gaps of a pairs table, by the name of the aspect.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Tables that are written row by row, since their texts may be larger than memory; nothing is left behind."""
+"""Tables that are written row by row, since their texts may be larger than memory."""
 
 import shutil
 from functools import cache
@@ -15,22 +15,22 @@ BATCH = 100  # rows that are written at once: chats may be long
 
 
 def write_table(rows, features):
-    """A table of rows, of which only a few are in memory at a time.
+    """Write rows into a table with only a few of them in memory at a time.
 
-    Each table has a folder of its own, so that no two tables ever share what `datasets` caches beside them.
-    (`Dataset.from_generator` would name its cache by the generator, which does not know the data that it closes over; it
-    also draws a bar and hides the errors of the generator in its own.)
+    Each table has a folder of its own, so that no two tables share what `datasets` caches beside them.
+    (`Dataset.from_generator` names its cache after the generator, whatever data that closes over; it also draws a bar, and
+    hides the generator's errors behind its own.)
 
     Parameters
     ----------
     rows : iterable of dict
-        Each with the columns of the features.
+        Dicts with a value for each of the features.
     features : datasets.Features
 
     Returns
     -------
     datasets.Dataset
-        In memory up to 64 MiB, else memory-mapped from a file that is removed when the process ends.
+        In memory up to 64 MiB, otherwise memory-mapped from a file that is removed when the process ends.
 
     Examples
     --------
@@ -53,5 +53,5 @@ def write_table(rows, features):
 
 @cache
 def _folder_of_tables():
-    """One folder for all tables of this process: sweeping for each would list the cache each time."""
+    """One folder for all tables of this process: a new one for each would sweep the cache each time."""
     return lasting_scratch_folder("tables")

@@ -1,4 +1,4 @@
-"""The layouts that files of rated responses come in, each read as a stream of prompts in the layout of UltraFeedback."""
+"""Layouts of files of rated responses, each read as a stream of prompts in UltraFeedback's layout."""
 
 import gzip
 import hashlib
@@ -38,46 +38,49 @@ READERS = {".jsonl": _jsonl, ".jsonl.gz": _jsonl, ".parquet": _parquet}
 
 
 def find_files(path_or_name):
-    """The files to read: the one that is named, or all of a folder in alphabetical order."""
+    """The files to read: the named one, or all files of a folder in alphabetical order."""
     path = Path(path_or_name)
-    files = sorted(file for file in path.iterdir() if _reader(file)) if path.is_dir() else [path]
+    files = sorted(file for file in path.iterdir() if reader_of(file)) if path.is_dir() else [path]
     if not files:
         raise DataError(f"path_or_name: folder {path} holds no {', '.join(READERS)} file; check the path")
-    if not all(map(_reader, files)):
+    if not all(map(reader_of, files)):
         raise DataError(
             f"path_or_name={str(path_or_name)!r}: give ultrafeedback, helpsteer or helpsteer2, or the path of a local "
-            ".jsonl or .parquet file (.jsonl.gz, too) in the layout of one of these data sets, or of a folder of such files"
+            ".jsonl, .jsonl.gz or .parquet file in the layout of one of these data sets, or of a folder of such files"
         )
     if not path.exists():
-        raise DataError(f"path_or_name: no file at {path}; check the path (relative ones start at {Path.cwd()})")
+        raise DataError(
+            f"path_or_name: there is no file at {path}; check the path (relative ones start at {Path.cwd()})"
+        )
     return files
 
 
-def _reader(path):
+def reader_of(path):
+    """The function that yields the rows of a file, by its suffix; None for other suffixes."""
     return next((reader for suffix, reader in READERS.items() if path.name.endswith(suffix)), None)
 
 
 def is_helpsteer(row):
-    """Whether a row is one rated response, as in HelpSteer, rather than a prompt with all of its responses."""
+    """Whether a row is one rated response, as in HelpSteer, and not a prompt with all its responses."""
     return isinstance(row, dict) and {"prompt", "response"} <= set(row) and not set(ATTRIBUTES).isdisjoint(row)
 
 
 def first_row(files):
-    """The first row of the files, to tell the layout; `None` if they are empty."""
-    return next(chain.from_iterable(_reader(Path(file))(Path(file)) for file in files), None)
+    """The first row of the files, which shows their layout; `None` if they are empty."""
+    return next(chain.from_iterable(reader_of(Path(file))(Path(file)) for file in files), None)
 
 
 def read_prompts(files):
-    """Every prompt of the files in UltraFeedback's layout, whatever layout they are in; nothing is checked or kept."""
+    """Every prompt of the files, converted to UltraFeedback's layout; nothing is checked or kept."""
     for file in map(Path, files):
-        rows = _reader(file)(file)
+        rows = reader_of(file)(file)
         first = list(islice(rows, 1))
         rows = chain(first, rows)
         yield from _grouped(rows) if first and is_helpsteer(first[0]) else rows
 
 
 def _grouped(rows):
-    """HelpSteer: consecutive rows with the same prompt are its responses."""
+    """HelpSteer's rows as prompts: consecutive rows with one prompt hold its responses."""
 
     def checked():
         for number, row in enumerate(rows, start=1):
@@ -104,12 +107,12 @@ def require_object(row, number):
     """Refuse a row that is not a JSON object."""
     if not isinstance(row, dict):
         raise DataError(
-            f"row {number} is not an object but {type(row).__name__}. Remedy: write one JSON object a line, a prompt each"
+            f"row {number} is not an object but a {type(row).__name__}. Remedy: write one JSON object a line, each a prompt"
         )
 
 
 def parse_prompt(raw, number, source="unknown"):
-    """A row of the ratings table, and what is wrong with its ratings.
+    """A row of the ratings table, and the problems with its ratings.
 
     Parameters
     ----------
@@ -118,12 +121,12 @@ def parse_prompt(raw, number, source="unknown"):
     number : int
         The number of the row in its file, for messages.
     source : str
-        What stands for an absent source.
+        The source of a prompt that names none.
 
     Returns
     -------
     (dict, list of tuple)
-        The row, in which a rating that is not a number is NaN; and for each of those `(prompt_id, column, problem, remedy)`.
+        The row, in which a rating that is not a number is NaN; and `(prompt_id, column, problem, remedy)` for each such rating.
 
     >>> raw = {"instruction": "Why?", "completions": [{"response": "So.", "annotations": {"honesty": {"Rating": "N/A"}}}]}
     >>> row, problems = parse_prompt(raw, 1)
@@ -156,7 +159,7 @@ def parse_prompt(raw, number, source="unknown"):
 
 
 def _name(value, column, number):
-    """A name as text, an integer written out; None where there is none."""
+    """A name as text, with integers written out; None for an absent name."""
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -171,7 +174,7 @@ def _rating(completion, aspect):
 
 
 def _numbers(given, name):
-    """The ratings of each column as numbers, NaN where one is not a number; and what is wrong with those."""
+    """The ratings of each column as numbers, with NaN for those that are not; and the problems with these."""
     numbers, problems = {}, []
     for column, values in given.items():
         numbers[column] = []
@@ -198,7 +201,7 @@ def prompt_id(prompt):
 
 
 def read_rating(value):
-    """A rating as a float, NaN where absent; text, booleans and infinities are refused.
+    """A rating as a float, NaN if absent; text, booleans and infinities are refused.
 
     >>> read_rating("4"), read_rating(4.5), read_rating("N/A")
     (4.0, 4.5, nan)

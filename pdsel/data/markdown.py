@@ -1,10 +1,10 @@
-"""A frame as a Markdown table, the same in README, in the notebooks and on the card of an exported data set."""
+"""Frames as Markdown tables, for README, the notebooks and the card of an exported data set."""
 
 from tabulate import DataRow, TableFormat
 
 
 def _rule(widths, alignments):
-    """The line below the head of a table; columns are not padded, so that a change of one cell changes one line."""
+    """The line below the head of a table; without padding, a change of one cell changes one line."""
     return "| " + " | ".join("---" for _ in widths) + " |"
 
 
@@ -21,7 +21,7 @@ UNPADDED = TableFormat(
 
 
 def markdown(frame):
-    """A frame as a Markdown table, without its index; numbers are written as `str` writes them.
+    """A frame as a Markdown table without the index; numbers are written as by `str`.
 
     >>> import pandas as pd
     >>> print(markdown(pd.DataFrame({"a": ["1"], "b": ["2 | 3"]})))

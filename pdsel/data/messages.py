@@ -1,4 +1,4 @@
-"""Which text is in this? A prompt or a response is a string, or a list of chat messages."""
+"""The text in a prompt or a response, which is a string or a list of chat messages."""
 
 import pandas as pd
 
@@ -17,7 +17,7 @@ __all__ = [
 
 
 def is_chat(text):
-    """Whether it is a list of chat messages, each with a role and content.
+    """Whether `text` is a list of chat messages, each with a role and content.
 
     >>> is_chat([{"role": "user", "content": "Why?"}]), is_chat("Why?"), is_chat([])
     (True, False, False)
@@ -28,7 +28,7 @@ def is_chat(text):
 
 
 def is_text(text):
-    """Whether it is a string, or a list of messages whose contents are strings.
+    """Whether `text` is a string, or a list of messages whose contents are strings.
 
     >>> is_text("Why?"), is_text([{"role": "user", "content": None}])
     (True, False)
@@ -39,7 +39,7 @@ def is_text(text):
 
 
 def text_of(text):
-    """The whole as text: strings as they are, one message by its content, several with their roles.
+    """The whole text: a string as it is, a single message's content, or several messages with their roles.
 
     >>> text_of([{"role": "user", "content": "Hello"}])
     'Hello'
@@ -56,7 +56,7 @@ def text_of(text):
 
 
 def without_system(prompt):
-    """The text of a prompt but for the system's message, which a whole data set may share.
+    """The text of a prompt without the system message, which a whole data set may share.
 
     >>> without_system([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}])
     'Why?'
@@ -67,12 +67,12 @@ def without_system(prompt):
 
 
 def last_user_turn(prompt):
-    """What the user said last: the text by which the output for a prompt is found again.
+    """The user's last message, by which the output for a prompt is found again.
 
     Raises
     ------
     ValueError
-        For a chat without a message of the user.
+        For a chat without a message from the user.
 
     >>> last_user_turn([{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}])
     'Why?'
@@ -81,12 +81,12 @@ def last_user_turn(prompt):
         return prompt
     turns = [message["content"] for message in prompt if message["role"] == "user"]
     if not turns:
-        raise DataError(f"prompts: chat without a turn of the user: {prompt}. Remedy: end it with a user's message")
+        raise DataError(f"prompts: chat without a message from the user: {prompt}. Remedy: end it with one")
     return turns[-1]
 
 
 def answer_text(response):
-    """The text of a response: of chat messages, what the last one says.
+    """The text of a response; of chat messages, the last one's content.
 
     >>> answer_text("Because."), answer_text([{"role": "assistant", "content": "Because."}])
     ('Because.', 'Because.')
@@ -95,7 +95,7 @@ def answer_text(response):
 
 
 def as_answer(response):
-    """A response as chat messages: a string becomes the assistant's message.
+    """A response as chat messages; a string becomes the assistant's message.
 
     >>> as_answer("Because.")
     [{'role': 'assistant', 'content': 'Because.'}]
@@ -104,17 +104,17 @@ def as_answer(response):
 
 
 def word_counts(pairs):
-    """Words of either response.
+    """The number of words of both responses of each pair.
 
     Parameters
     ----------
     pairs : datasets.Dataset
-        Pairs table; texts or chat messages. It is read a row at a time: the texts may be larger than memory.
+        Pairs table, of strings or of chat messages. It is read row by row, since the texts may be larger than memory.
 
     Returns
     -------
     pandas.DataFrame, shape (n, 2)
-        Index `pair_id`; columns `chosen` and `rejected`, separated by white space.
+        Index `pair_id`; columns `chosen` and `rejected`. Words are separated by white space.
 
     Examples
     --------

@@ -1,6 +1,6 @@
-"""Outputs in AlpacaEval's `model_outputs.json` layout: written so that `alpaca_eval --model_outputs` takes them, and read.
+"""Reads and writes outputs in AlpacaEval's `model_outputs.json` layout, which `alpaca_eval --model_outputs` takes.
 
-The layout, a list of objects: `{"instruction", "output", "generator", "dataset", "datasplit"}`.
+The layout is a list of objects: `{"instruction", "output", "generator", "dataset", "datasplit"}`.
 """
 
 import json
@@ -9,10 +9,10 @@ from itertools import repeat
 from pathlib import Path
 
 import pandas as pd
-import pyarrow.parquet as parquet
 
 from pdsel.artifacts import writing
 from pdsel.checks import DataError, refuse
+from pdsel.data.layouts import READERS, reader_of
 from pdsel.data.messages import last_user_turn
 
 COLUMNS = ["instruction", "output", "generator", "dataset", "datasplit"]
@@ -26,14 +26,14 @@ def save_outputs(path, prompts, outputs, *, generator, dataset="notesworld", dat
     path : str or Path
         A `.json` file, written whole or not at all.
     prompts : list of str or of chat messages
-        The file holds one text: of several turns the user's last, so write several turns as one string where the
-        judge should read them. `alpaca_eval` joins two files by this text, so it compares repeated prompts crosswise.
+        The file holds one text for each: of a chat, the user's last message, so write several turns as one string if the
+        judge should read them all. `alpaca_eval` joins two files by this text, so it compares repeated prompts crosswise.
     outputs : list of str
         One per prompt, in the same order. An empty output (also `None` or NaN) is written as "".
     generator : str
         The name of the model; `alpaca_eval` shows it in its leaderboard.
     dataset : str or list of str
-        One for all, or one per prompt, such as `load_prompts(...)["dataset"]`.
+        One name for all prompts, or one per prompt, such as `load_prompts(...)["dataset"]`.
     datasplit : str
 
     >>> import tempfile
@@ -52,7 +52,7 @@ def save_outputs(path, prompts, outputs, *, generator, dataset="notesworld", dat
     refuse(
         [i for i, output in enumerate(outputs) if not isinstance(output, str)],
         "outputs",
-        "hold no text at position",
+        "are not text at positions",
         "give strings, as `generate` returns them",
     )
     rows = [
@@ -65,23 +65,23 @@ def save_outputs(path, prompts, outputs, *, generator, dataset="notesworld", dat
 
 
 def load_outputs(path):
-    """Outputs from a file in AlpacaEval's layout, in its order, repeated instructions included.
+    """Load outputs from a file in AlpacaEval's layout, in its order, including repeated instructions.
 
     Parameters
     ----------
     path : str or Path
-        `.json` (a list of objects), `.jsonl` or `.parquet`. `instruction` and `output` are needed; the official files
-        often lack others, and then `generator` and `dataset` are "unknown" and `datasplit` is "eval".
+        `.json` (a list of objects), `.jsonl`, `.jsonl.gz` or `.parquet`. Rows need `instruction` and `output`; the official
+        files often lack the other columns, and then `generator` and `dataset` are "unknown" and `datasplit` is "eval".
 
     Returns
     -------
     pandas.DataFrame
-        `instruction, output, generator, dataset, datasplit`, then any further columns; an absent output is "".
+        `instruction, output, generator, dataset, datasplit`, then any other columns; an absent output is "".
 
     Raises
     ------
     ValueError
-        Naming the columns and rows, for an unreadable or empty file, missing columns, or an output that is no text.
+        For an unreadable or empty file, missing columns, or an output that is not text; the message names columns and rows.
     """
     rows = read_rows(path)
     absent = {column for row in rows for column in ("instruction", "output") if column not in row}
@@ -94,7 +94,7 @@ def load_outputs(path):
         refuse(
             [i for i, row in enumerate(rows) if not isinstance(row[column], str)],
             f"{path}: {column}",
-            "is no text in row",
+            "is not text in row",
             "write it as a string",
         )
     table = pd.DataFrame(rows)
@@ -102,18 +102,18 @@ def load_outputs(path):
 
 
 def align_outputs(table, prompts):
-    """The output of every prompt, found by the prompt's text; where a prompt is repeated, its outputs in their order.
+    """The output of every prompt, found by the prompt's text; the outputs of a repeated prompt keep their order.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `load_outputs`; rows of other prompts are left out.
+        From `load_outputs`; rows of other prompts are left out.
     prompts : list of str or of chat messages
 
     Raises
     ------
     ValueError
-        Naming the prompts without an output.
+        For prompts without an output, which the message names.
 
     >>> table = pd.DataFrame({"instruction": ["a", "b", "a"], "output": ["1", "2", "3"]})
     >>> align_outputs(table, ["b", "a", "a"])
@@ -127,35 +127,34 @@ def align_outputs(table, prompts):
     refuse(
         [repr(text) for text, output in zip(texts, found, strict=True) if output is None],
         "outputs",
-        "missing for prompts",
+        "are missing for prompts",
         "generate them too, or leave these prompts out",
     )
     return found
 
 
 def read_rows(path):
-    """The rows of a `.json` (list of objects), `.jsonl` or `.parquet` file as dicts."""
+    """The rows of a `.json` (list of objects), `.jsonl`, `.jsonl.gz` or `.parquet` file, as dicts."""
     path = Path(path)
-    if path.suffix not in READERS:
-        raise DataError(f"path {str(path)!r}: the suffix says the format. Remedy: give {', '.join(READERS)}")
+    reader = _json if path.suffix == ".json" else reader_of(path)
+    if reader is None:
+        raise DataError(f"path {str(path)!r}: the suffix tells the format. Remedy: give .json, {', '.join(READERS)}")
     if not path.is_file():
-        raise DataError(f"path: no file at {path}; check the path (relative ones start at {Path.cwd()})")
-    try:
-        rows = READERS[path.suffix](path)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path} is not {path.suffix[1:]} ({error}). Remedy: write JSON objects") from error
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path} holds no rows. Remedy: write a list of JSON objects, or an object a line in .jsonl")
+        raise DataError(f"path: there is no file at {path}; check the path (relative ones start at {Path.cwd()})")
+    rows = list(reader(path))
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path} has no rows. Remedy: write a list of JSON objects, or one object a line in .jsonl")
     return rows
 
 
-READERS = {  # lines end at "\n" only: a JSON string may hold other line separators
-    ".json": lambda path: json.loads(path.read_text(encoding="utf-8")),
-    ".jsonl": lambda path: [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()],
-    ".parquet": lambda path: parquet.read_table(path).to_pylist(),
-}
+def _json(path):
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path} is not json ({error}). Remedy: write JSON objects") from error
+    return rows if isinstance(rows, list) else []
 
 
 def _output(value):
-    """An absent output (null, NaN) is an empty one: the model said nothing."""
+    """Turn an absent output (null, NaN) into an empty one: the model said nothing."""
     return "" if value is None or (isinstance(value, float) and value != value) else value

@@ -1,6 +1,6 @@
-"""Scratch folders: beside the cached data sets, never in the temp folder, and swept after a kill.
+"""Scratch folders, which lie beside the cached data sets, not in the temp folder, and are swept after a kill.
 
-The temp folder is memory on many machines, and a model or a data set may fill it. The cache of `datasets` lies where
+On many machines the temp folder is in memory, and a model or a data set may fill it. The cache of `datasets` lies where
 large data are expected.
 """
 
@@ -22,7 +22,7 @@ def scratch_folder(purpose):
     Parameters
     ----------
     purpose : str
-        Part of the folder's name, for whoever finds it.
+        Part of the folder's name, to explain it.
 
     Yields
     ------
@@ -59,7 +59,7 @@ def _new_folder(purpose):
 
 
 def sweep(root):
-    """Remove the scratch folders of this machine's processes that are gone; another machine may share the cache."""
+    """Remove the scratch folders of processes that have ended; only this machine's, since others may share the cache."""
     for folder in root.glob(f"{_ours()}*"):
         owner = folder.name.removeprefix(_ours()).split(".")[0]
         if owner.isdigit() and not is_running(int(owner)):
@@ -71,12 +71,12 @@ def _ours():
 
 
 def _remove(folder, owner):
-    if os.getpid() == owner:  # a forked worker that exits must not take its parent's files along
+    if os.getpid() == owner:  # a forked worker that exits must not remove its parent's files
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_running(process):
-    """Whether there is a process of this id.
+    """Whether a process has this id.
 
     >>> is_running(os.getpid())
     True

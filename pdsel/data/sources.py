@@ -1,4 +1,4 @@
-"""The rated data sets that have a name: where on the hub they are, at which revision, under which licence."""
+"""The rated data sets that are known by name: their place on the hub, revision and licence."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ GZIPPED = {"train": ["train.jsonl.gz"], "validation": ["validation.jsonl.gz"]}
 
 
 def fetch(repository, files, revision, remedy):
-    """Files of a data set of the hub, from the local cache where they are there; paths on this machine.
+    """The paths of files of a data set on the hub, downloaded unless they are in the local cache.
 
     Raises
     ------
     ValueError
-        With the remedy, where the hub cannot be reached or does not grant the files.
+        With the remedy, if the hub cannot be reached or does not grant access to the files.
     """
     try:
         return [hf_hub_download(repository, file, repo_type="dataset", revision=revision) for file in files]
@@ -26,16 +26,16 @@ def fetch(repository, files, revision, remedy):
 
 @dataclass(frozen=True)
 class Source:
-    """A data set of the hub.
+    """A data set on the hub.
 
     Attributes
     ----------
     repository, revision : str
-        The revision is a commit, so that the data cannot change under a result.
+        The revision is a commit, so that the data behind a result cannot change.
     files : dict
         Split to file names.
     licence : str
-        As the hub's cards write it.
+        As it is written on the hub's cards.
     citation : str
         BibTeX.
     """
@@ -48,16 +48,16 @@ class Source:
 
     @property
     def homepage(self):
-        """Its page on the hub."""
+        """The page of the data set on the hub."""
         return f"https://huggingface.co/datasets/{self.repository}"
 
     def fetch(self, split, revision=None):
-        """The split's files on this machine, from the hub or its local cache.
+        """The paths of the files of a split, from the hub or its local cache.
 
         Raises
         ------
         ValueError
-            For an unknown split, or saying what to download where the hub cannot be reached.
+            For an unknown split, or if the hub cannot be reached; the message says what to download.
         """
         if split not in self.files:
             raise DataError(f"split={split!r}: {self.repository} has {list(self.files)}")
@@ -71,7 +71,7 @@ SOURCES = {
         repository="openbmb/UltraFeedback",
         revision="40b436560ca83a8dba36114c22ab3c66e43f6d5e",  # overall_score corrected (2023-12-29): 1 was stored as 10
         files={
-            "train": [  # TruthfulQA first: its prompts are removed, wherever else they occur
+            "train": [  # TruthfulQA comes first, since its prompts are removed from the others
                 "truthful_qa.jsonl",
                 "evol_instruct.jsonl",
                 "false_qa.jsonl",

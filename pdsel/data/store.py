@@ -1,4 +1,4 @@
-"""A store of computed cells: a cell is a value that takes minutes to compute, kept on disk under all that determines it.
+"""A store of computed cells: values that take minutes to compute, kept on disk under a key of everything that determines them.
 
 How a stopped run resumes, in the whole project: Snakemake runs a notebook only while its manifest, which is written last and
 holds the digests of what was read and written, is absent (`pdsel.artifacts`). A training that was killed goes on from its last
@@ -21,17 +21,11 @@ from textwrap import dedent
 
 import pandas as pd
 
-import pdsel
-from pdsel.artifacts import slug, writing
+from pdsel import __version__
+from pdsel.artifacts import LIBRARIES, slug, writing
 from pdsel.checks import DataError
 
-LIBRARIES = ["torch", "transformers", "trl", "numpy", "pandas"]  # whose versions may change a computed number
-ABOVE = {
-    "rules",
-    "experiments",
-    "pipeline",
-    "plots",
-}  # rooms of which only the modules named in `code` can change a cell
+PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -44,8 +38,7 @@ class Store:
     model : str, optional
         Digest of the model that the cells start from, see `pdsel.artifacts.model_digest`.
     code : sequence of functions
-        The functions of `pdsel.rules` or `pdsel.experiments` that compute the cells: the code of their modules is part of the
-        key, as is that of all rooms below. Comments, docstrings and layout are not.
+        The functions that compute the cells, see `code_digest`. Default: any change of pdsel's code makes new cells.
 
     Examples
     --------
@@ -93,7 +86,7 @@ class Store:
         key = {
             "settings": settings,
             "model": self.model,
-            "pdsel": pdsel.__version__,
+            "pdsel": __version__,
             "libraries": {library: version(library) for library in LIBRARIES},
             "code": code_digest(*self.code),
         }
@@ -136,33 +129,86 @@ def _with_suffix(path, suffix):
 
 
 @cache
-def code_digest(*functions):
-    """A digest of what the code does: of every module below the rules, and of the modules that the functions are in.
+def code_digest(*functions, package=PACKAGE):
+    """A digest of what the code of functions does: of their modules, and of all that these import from pdsel, and so on.
 
-    Comments, docstrings and layout do not change it. A function that was typed into a notebook counts by its source.
+    Comments, docstrings and layout do not change it. A function from outside pdsel, such as one typed into a notebook, may
+    call anything, so it counts together with all modules; so does no function at all.
     """
-    parts = [_digest_of_rooms_below()]
-    for function in functions:
-        original = inspect.unwrap(function)
-        file = getattr(inspect.getmodule(original), "__file__", None)
-        parts.append(_meaning(Path(file).read_text() if file else inspect.getsource(original)))
+    modules = _modules(package)
+    names, sources = {inspect.unwrap(function).__module__ for function in functions}, []
+    if functions and names <= modules.keys():
+        names = _imported_from(names, modules)
+    else:
+        names, sources = set(modules), [_source(function) for function in functions]
+    parts = [f"{name} {modules[name].meaning}" for name in sorted(names)]
+    parts += [_read(source).meaning for source in sources]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-@cache
-def _digest_of_rooms_below():
-    package = Path(pdsel.__file__).parent
-    names = sorted(str(file.relative_to(package)) for file in package.rglob("*.py"))
-    below = [name for name in names if Path(name).parts[0] not in ABOVE]
-    listing = [f"{name} {_meaning((package / name).read_text())}" for name in below]
-    return hashlib.sha256("\n".join(listing).encode()).hexdigest()
+def _source(function):
+    """The source of a function's module or, where that has no file, of the function itself."""
+    original = inspect.unwrap(function)
+    file = getattr(inspect.getmodule(original), "__file__", None)
+    return Path(file).read_text() if file else inspect.getsource(original)
+
+
+@dataclass(frozen=True)
+class _Module:
+    """A digest of what a module does, the dotted names that it imports, and where names are that it attaches lazily."""
+
+    meaning: str
+    imports: set
+    attached: dict
 
 
 @cache
-def _meaning(source):
-    """A digest of a module's syntax tree without its docstrings."""
+def _modules(package):
+    """All modules of pdsel by their dotted names."""
+    found = {}
+    for file in package.rglob("*.py"):
+        parts = ["pdsel", *file.relative_to(package).with_suffix("").parts]
+        found[".".join(parts).removesuffix(".__init__")] = _read(file.read_text())
+    return found
+
+
+@cache
+def _read(source):
     tree = ast.parse(dedent(source))
+    imports, attached = set(), {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+        elif isinstance(node, ast.Import):
+            imports |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imports |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.keyword) and node.arg == "submod_attrs":  # of `lazy_loader.attach`
+            homes = ast.literal_eval(node.value)
+            attached = {name: home for home, names in homes.items() for name in names}
+    return _Module(hashlib.sha256(ast.dump(tree).encode()).hexdigest(), imports, attached)
+
+
+def _imported_from(names, modules):
+    """The modules of these names, and all that they import, however indirectly.
+
+    The `__init__` of a room counts where something is imported from it, not where it only stands above a module.
+    """
+    waiting, reached = set(names), set()
+    while waiting:
+        name = waiting.pop()
+        if name not in reached:
+            reached.add(name)
+            waiting |= {_home(dotted, modules) for dotted in modules[name].imports} - {None}
+    return reached
+
+
+def _home(dotted, modules):
+    """The module of pdsel in which an imported name is; None for a name from elsewhere."""
+    above, _, name = dotted.rpartition(".")
+    if dotted in modules:
+        return dotted
+    if above not in modules:
+        return None
+    attached = modules[above].attached
+    return _home(f"{above}.{attached[name]}.{name}", modules) if name in attached else above

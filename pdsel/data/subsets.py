@@ -1,4 +1,4 @@
-"""Conflict levels: which pairs to leave out for an exact share of conflicting ones, and what levels the data can supply."""
+"""Subsets of prompts and pairs: exact conflict levels and what the data can supply, samples, and held-out pairs."""
 
 import hashlib
 
@@ -12,7 +12,7 @@ LEVELS = (0.1, 0.2, 0.3)  # the paper's shares of conflicting pairs
 
 
 def random_key(seed, name):
-    """A key to sort by at random: it belongs to `name`, so that the order of the rows does not matter.
+    """A key for sorting at random; it depends on `name`, so that the order of the rows does not matter.
 
     >>> random_key(0, "p1") == random_key(0, "p1") != random_key(1, "p1")
     True
@@ -21,7 +21,7 @@ def random_key(seed, name):
 
 
 def capacity(n_conflict, n_agree, level):
-    """How many pairs there can be of which exactly this share is conflicting, to rounding.
+    """The largest number of pairs of which exactly this share is conflicting, to rounding.
 
     >>> capacity(3, 7, 0.3), capacity(3, 7, 0.1), capacity(0, 7, 0.1)
     (10, 7, 0)
@@ -73,9 +73,9 @@ def subsample(table, conflict, size, seed):
 
 
 def at_level(pairs, *, conflict=None, size=None, seed=0):
-    """The pairs that are left when the conflict level and size are met, as `make_pairs` would leave them.
+    """Leave pairs out until the conflict level and size are met, as `make_pairs` does.
 
-    For pairs that were filtered after `make_pairs`: draw the level last, and it is exact.
+    Use it for pairs that were filtered after `make_pairs`: a level that is drawn last is exact.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def at_level(pairs, *, conflict=None, size=None, seed=0):
     Raises
     ------
     ValueError
-        Saying how many pairs the data can supply.
+        If the data cannot supply so many pairs; the message says how many they can.
 
     Examples
     --------
@@ -106,9 +106,9 @@ def at_level(pairs, *, conflict=None, size=None, seed=0):
 
 
 def sample_prompts(ratings, n, *, seed=0):
-    """`n` rows of a ratings table at random, in their order there; all where there are no more, or with `n=None`.
+    """Draw `n` rows at random and keep their order; return all rows if there are fewer, or with `n=None`.
 
-    A public file is sorted by source: its first rows are not a sample of it.
+    The first rows of a public file are not a sample of it, because the file is sorted by source.
 
     Examples
     --------
@@ -124,7 +124,7 @@ def sample_prompts(ratings, n, *, seed=0):
 
 
 def hold_out(pairs, n_prompts, *, seed=0):
-    """Split off all pairs of `n_prompts` prompts at random, for pairs that neither proxies nor policies are trained on.
+    """Split off all pairs of `n_prompts` random prompts, on which neither proxies nor policies are then trained.
 
     Parameters
     ----------
@@ -137,12 +137,12 @@ def hold_out(pairs, n_prompts, *, seed=0):
     Returns
     -------
     (datasets.Dataset, datasets.Dataset)
-        What is left to select from, and what is held out, each in the order of `pairs`.
+        The pairs to select from and the held-out pairs, both in the order of `pairs`.
 
     Raises
     ------
     ValueError
-        Where nothing would be left.
+        If no pair would be left.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def hold_out(pairs, n_prompts, *, seed=0):
 
 
 def fully_rated(pairs):
-    """The pairs whose responses are both rated on every aspect, without which PD(rati.) cannot be computed.
+    """The pairs of which both responses are rated on every aspect, as PD(rati.) requires.
 
     >>> from datasets import Dataset
     >>> gaps = [{"a": 1.0, "b": None}, {"a": 2.0, "b": -1.0}]
@@ -174,21 +174,21 @@ def fully_rated(pairs):
 
 
 def supply(pairs, *, levels=LEVELS):
-    """What these pairs can supply: their natural conflict, and at which size each conflict level can be had.
+    """The natural conflict of these pairs, and how many of them there can be at each conflict level.
 
     Parameters
     ----------
     pairs : datasets.Dataset
-        As they fall: `make_pairs(ratings)` without a conflict level or size, so that "all" says what it can be asked for.
+        All pairs of the data: `make_pairs(ratings)` without a conflict level or size.
     levels : sequence of float in [0, 1]
         Shares of conflicting pairs; the paper's are .1, .2 and .3.
 
     Returns
     -------
     pandas.DataFrame
-        A row per aspect (its part alone) and one for "all". `pairs`, how many of them are `conflicting`, and that as a
-        share, `conflict`; for each level the largest number of pairs, `size at 0.1`, and what share of the pairs that is,
-        `share at 0.1`.
+        A row per aspect (for its part alone) and one for "all". Columns: `pairs`; `conflicting`, the number of conflicting
+        pairs, and `conflict`, their share; for each level `size at 0.1`, the largest number of pairs, and `share at 0.1`, that
+        number as a share of `pairs`.
 
     Examples
     --------

@@ -2,5 +2,5 @@
 
 What may live here: loading models, reading texts with them (log-probabilities, rewards, features), TRL's trainers and our
 changes to them, a training run with its folder, checkpoints and errors, and processes under `accelerate launch`. Nothing
-here knows what PD, a rule or an experiment is: the engine gets pairs and numbers, and gives models and numbers.
+here knows about PD, rules or experiments: the engine takes pairs and numbers, and returns models and numbers.
 """

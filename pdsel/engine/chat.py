@@ -1,4 +1,4 @@
-"""Write pairs as chat messages, and drop the pairs that are too long for a model, once for all methods."""
+"""Turns pairs into chat messages, and drops pairs that are too long for a model, once for all methods."""
 
 import re
 
@@ -9,15 +9,15 @@ from pdsel.data.messages import as_answer
 from pdsel.engine.models import load_tokenizer, quiet
 from pdsel.engine.scoring import encode
 
-CHUNK = 1000  # rows that are held as text at once
-TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")  # stands between the turns of a conversation in HelpSteer2
+CHUNK = 1000  # rows whose texts are in memory at once
+TURN = re.compile(r"\s*<extra_id_1>(User|Assistant)\n")  # separates the turns of a conversation in HelpSteer2
 
 
 def as_messages(pairs, *, system=None):
-    """The pairs with plain strings turned into chat messages, for a model that was trained on chats.
+    """Turn the strings of pairs into chat messages, for a model that was trained on chats.
 
-    TRL and the scoring functions apply the tokenizer's template to messages, once; to strings they apply none. A text that
-    is a list of messages already is kept. A conversation in the notation of HelpSteer2 becomes one message for each turn.
+    TRL and the scoring functions apply the tokenizer's template to messages, once, and none to strings. Lists of messages stay
+    as they are. A conversation in HelpSteer2's notation becomes one message for each turn.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def as_messages(pairs, *, system=None):
 
 
 def token_counts(pairs, *, model):
-    """The number of tokens of prompt and response as the model reads them, with template and special tokens.
+    """Count the tokens of prompt and response as the model reads them, with template and special tokens.
 
     Parameters
     ----------
@@ -73,39 +73,33 @@ def token_counts(pairs, *, model):
     return pd.DataFrame(counts, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))
 
 
-def too_long(pairs, *, model, max_length):
-    """The ids of pairs with a side of more than `max_length` tokens, see `fitting`."""
-    counts = token_counts(pairs, model=model).max(axis=1)
-    return counts.index[counts > max_length]
-
-
 def fitting(pairs, *, model, max_length):
-    """The pairs of which both sides fit, and how many do not.
+    """The pairs whose sides both fit, and how many do not.
 
-    Trainers treat long texts differently: TRL's reward trainer drops a pair with a side over `max_length`, and its DPO
-    trainer cuts the side, so that the response has no end. Here such pairs are dropped before anything is scored, selected
-    or trained, so the pool is the same for every method.
+    TRL's trainers treat long texts differently: the reward trainer drops a pair with a side over `max_length`, and the DPO
+    trainer cuts the side, so that the response lacks its end. Dropping such pairs before anything is scored, selected or
+    trained gives every method the same pool.
 
     Parameters
     ----------
     pairs : datasets.Dataset
         Pairs table, of strings or of chat messages.
     model : str or list of str
-        Each model that will read the pairs (policy, proxies); a pair must fit all of them.
+        The models that will read the pairs (policy, proxies); a pair must fit all of them.
     max_length : int
-        Tokens of prompt and response together; give the same number to training and scoring. Proxies of kind "shared" read
-        the aspect's name, too: leave room for it.
+        Tokens of prompt and response together; give the same number to training and scoring. Leave room for the name of the
+        aspect, which proxies of kind "shared" read as well.
 
     Returns
     -------
     (datasets.Dataset, pandas.Series)
-        The pairs that fit, in their order; and `n` (pairs given), `over` (pairs dropped), `share` (of pairs dropped) and
+        The pairs that fit, in their order; and `n` (given pairs), `over` (dropped pairs), `share` (of dropped pairs) and
         `longest` (tokens of the longest side of any pair).
 
     Raises
     ------
     ValueError
-        If no pair fits, or for a bad pairs table.
+        If no pair fits, or for a pairs table that `check_pairs` refuses.
     """
     check_pairs(pairs)
     models = list(dict.fromkeys([model] if isinstance(model, str) else model))
@@ -125,7 +119,7 @@ def fitting(pairs, *, model, max_length):
 
 
 def conversation(text):
-    """The messages of a prompt: one, or several if it is a conversation in HelpSteer2's notation that ends with the user.
+    """The messages of a prompt: one, or several for a conversation in HelpSteer2's notation that ends with the user.
 
     >>> conversation("Hi\\n<extra_id_1>Assistant\\nHo!\\n<extra_id_1>User\\nWhy?")[1:]
     [{'role': 'assistant', 'content': 'Ho!'}, {'role': 'user', 'content': 'Why?'}]

@@ -1,4 +1,4 @@
-"""Errors of training that say which setting to change."""
+"""Errors of training, which say which setting to change."""
 
 import importlib.util
 import re
@@ -11,49 +11,50 @@ from safetensors import safe_open
 from pdsel.checks import DataError
 
 OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory", re.IGNORECASE)
-EIGHT_BIT = re.compile(r"8bit|bnb|paged|ademamix")  # names of optimisers that bitsandbytes provides
+EIGHT_BIT = re.compile(r"8bit|bnb|paged|ademamix")  # in the names of bitsandbytes' optimisers
 
 
 class TrainingError(RuntimeError):
     """A run that cannot go on; the message says what to do."""
 
 
-def memory_advice(
-    *,
-    batch_size=None,
-    processes=1,
-    gradient_accumulation_steps=1,
-    gradient_checkpointing=False,
-    bf16=False,
-    max_length=None,
-    lora_rank=None,
-    optim="adamw_torch",
-):
-    """What to change in a training that ran out of memory; the change that costs least comes first.
+def memory_advice(config, *, lora_rank=None):
+    """What to change in a training that ran out of memory, the cheapest change first.
 
-    The parameters are the values that the training ran with; `batch_size` is that of an optimiser step over all processes.
+    Parameters
+    ----------
+    config : dict
+        The fields of TRL's config for that training.
+    lora_rank : int, optional
 
-    >>> memory_advice(batch_size=8, gradient_accumulation_steps=8, bf16=True, max_length=64, lora_rank=8)[0]
+    Returns
+    -------
+    list of str
+
+    >>> config = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 8, "gradient_checkpointing": False,
+    ...           "bf16": True, "max_length": 64}
+    >>> memory_advice(config, lora_rank=8)[0]
     'gradient_checkpointing=True (now False): less memory for activations, about a third more time'
     """
-    rounds = gradient_accumulation_steps
-    per_device = batch_size // (processes * rounds) if batch_size else None
+    at_once, rounds = config["per_device_train_batch_size"], config["gradient_accumulation_steps"]
+    optim = config.get("optim", "adamw_torch")
     lines = []
-    if per_device is None or per_device > 1:
+    if at_once > 1:
         lines.append(
-            f"gradient_accumulation_steps={2 * rounds} (now {rounds}, {per_device or '?'} pairs at a time on a device): the "
-            "same result from half as many at a time"
+            f"gradient_accumulation_steps={2 * rounds} (now {rounds}, {at_once} pairs at a time on a device): the same result "
+            "from half as many at a time"
         )
-    if not gradient_checkpointing:
+    if not config["gradient_checkpointing"]:
         lines.append("gradient_checkpointing=True (now False): less memory for activations, about a third more time")
-    if not bf16:
+    if not config["bf16"]:
         lines.append("bf16=True (now False), where the device has it: half the memory for activations")
     if "8bit" not in str(optim) and lora_rank is None:
         lines.append(f"optim='adamw_8bit' (now {optim!r}), with bitsandbytes: a quarter of the optimiser's memory")
     if lora_rank is None:
         lines.append("lora_rank=16 (now None, which trains every weight): hardly any gradients and optimiser states")
     lines.append(
-        f"max_length (now {max_length}): lower, with pdsel.engine.chat.fitting, which drops the long pairs for all methods"
+        f"max_length (now {config['max_length']}): lower, with pdsel.engine.chat.fitting, which drops the long pairs for all "
+        "methods"
     )
     lines.append("accelerate='fsdp' or 'zero3': the weights and states split over several GPUs")
     return lines
@@ -61,7 +62,7 @@ def memory_advice(
 
 @contextmanager
 def explained(advice):
-    """Turn running out of memory into a `TrainingError` that lists `advice`, a list of str."""
+    """Turn an error about memory into a `TrainingError` that lists `advice`, a list of str."""
     try:
         yield
     except RuntimeError as error:  # torch.OutOfMemoryError is one
@@ -72,7 +73,7 @@ def explained(advice):
 
 
 def check_optimiser(name):
-    """Refuse an optimiser of bitsandbytes where that is not installed."""
+    """Refuse an optimiser of bitsandbytes if that package is not installed."""
     if name is not None and EIGHT_BIT.search(str(name)) and importlib.util.find_spec("bitsandbytes") is None:
         raise DataError(
             f"optim={name!r} needs bitsandbytes, which is not installed. Remedy: pip install bitsandbytes, or leave optim "
@@ -81,9 +82,9 @@ def check_optimiser(name):
 
 
 def check_weights(folder):
-    """Refuse saved weights that are not finite: a step may end in them while its loss was still finite.
+    """Refuse saved weights that are not finite, in which a step may end although its loss was finite.
 
-    The files are read, not the network: under ZeRO-3 and FSDP no process holds a whole weight.
+    The files are read, not the network, since under ZeRO-3 and FSDP no process holds a whole weight.
     """
     bad = []
     for file in sorted(Path(folder).glob("*.safetensors")):
@@ -94,13 +95,13 @@ def check_weights(folder):
 
 
 DIVERGED = (
-    "Nothing was saved. Remedy: lower learning_rate (a tenth is a good next try), lengthen the warm-up (warmup_steps), or "
-    "train in float32 (bf16=False); if it is the first step, look for broken texts or weights in the data and the start"
+    "Nothing was saved. Remedy: lower learning_rate (try a tenth of it), lengthen the warm-up (warmup_steps), or train in "
+    "float32 (bf16=False); if it was the first step, look for broken texts in the data and broken weights in the start"
 )
 
 
 class StopsAtNaN:
-    """For a trainer: the first loss that is not finite ends the run, before it reaches the weights."""
+    """Makes a trainer end the run at the first loss that is not finite, before it reaches the weights."""
 
     def training_step(self, *args, **kwargs):
         loss = super().training_step(*args, **kwargs)

@@ -1,10 +1,10 @@
-"""Training and scoring on several processes, from a notebook: `accelerate launch` on a job that lies in a folder.
+"""Training and scoring in several processes, from a notebook: `accelerate launch` runs a job that lies in a folder.
 
 A function marked `launchable` takes `accelerate=None` (this process), the path of an accelerate config, or the name of one
 shipped in `pdsel/engine/accelerate`: "ddp", "fsdp" and "zero3" for the GPUs of one machine, "cpu2" for two processes on its
-CPU. Its arguments are written into a scratch folder (tables as files, the rest as JSON), the job runs with its log shown,
-and what it returns is read back. Without MPI, `accelerate launch --cpu --num_processes 2` starts one process (accelerate
-1.15); the shipped "cpu2" starts two.
+CPU. Its arguments are written to a scratch folder (tables as files, the rest as JSON), the job runs and shows its log, and
+its result is read back. Without MPI, `accelerate launch --cpu --num_processes 2` starts only one process (accelerate 1.15);
+the shipped "cpu2" starts two.
 """
 
 import inspect
@@ -33,14 +33,14 @@ from pdsel.engine.errors import TrainingError
 from pdsel.engine.models import quiet
 
 CONFIGS = Path(__file__).parent / "accelerate"
-LAST_LINES = 30  # of the log, when a job fails without saying why
-WATCH = 2  # seconds between looks at who started the job
+LAST_LINES = 30  # of the log, shown when a job fails without an error of its own
+WATCH = 2  # seconds between checks that the process that started the job still runs
 
 
 def launchable(function):
-    """Let a function of Datasets, Series and plain values take `accelerate=`; with it the main process's result is returned.
+    """Let a function of Datasets, Series and plain values take `accelerate=`, and return the main process's result.
 
-    Every process calls the function with the same arguments; it must return a str or a DataFrame.
+    Every process calls the function with the same arguments. It must return a str or a DataFrame.
     """
 
     @wraps(function)
@@ -65,7 +65,7 @@ def launch(function, *args, config, **kwargs):
     Returns
     -------
     list
-        What each process returned, by rank.
+        The results of the processes, by rank.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def launch(function, *args, config, **kwargs):
     settings = yaml.safe_load(path.read_text())
     _check_machines(settings, path)
     count = settings.get("num_processes") or _gpus(path)
-    inspect.signature(function).bind(*args, **kwargs)  # a wrong argument is refused here, not on every process
+    inspect.signature(function).bind(*args, **kwargs)  # a wrong argument is refused here, not in every process
     with scratch_folder("job") as folder:
         job = {
             "module": function.__module__,
@@ -89,7 +89,7 @@ def launch(function, *args, config, **kwargs):
         command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(path)]
         command += ["--num_processes", str(count)]
         if settings.get("num_machines", 1) == 1 and "main_process_port" not in settings:
-            command += ["--main_process_port", "0"]  # a free one, so that jobs may run beside each other
+            command += ["--main_process_port", "0"]  # any free port, so that several jobs may run at once
         _run([*command, "-m", "pdsel.engine.launch", str(folder)], folder, cpu=bool(settings.get("use_cpu")))
         return [_read_result(folder, rank) for rank in range(count)]
 
@@ -97,24 +97,24 @@ def launch(function, *args, config, **kwargs):
 def _check_machines(settings, path):
     if settings.get("num_machines", 1) != 1:
         raise DataError(
-            f"accelerate: {path.name} has num_machines={settings['num_machines']}, and a job is started on this machine only. "
-            "Remedy: run `accelerate launch` with it on every machine, on a script that calls pdsel without accelerate="
+            f"accelerate: {path.name} has num_machines={settings['num_machines']}, but a job is started on this machine only. "
+            "Remedy: on every machine, run `accelerate launch` with it on a script that calls pdsel without accelerate="
         )
 
 
 def _gpus(path):
-    """How many GPUs there are to run on."""
+    """The number of GPUs to run on."""
     count = torch.cuda.device_count()
     if count < 2:
         raise DataError(
-            f"accelerate: {path.name} runs on all GPUs, and there are {count} here. Remedy: leave accelerate out for one GPU "
-            "or none, or use 'cpu2' to try two processes on the CPU"
+            f"accelerate: {path.name} runs on all GPUs, but there are {count} here. Remedy: leave accelerate out for "
+            "one GPU or none, or use 'cpu2' to try two processes on the CPU"
         )
     return count
 
 
 def find_config(config):
-    """The path of an accelerate config: one given, or one shipped under that name.
+    """The path of an accelerate config: `config` itself, or the shipped one of that name.
 
     >>> find_config("fsdp").name
     'fsdp.yaml'
@@ -129,7 +129,7 @@ def find_config(config):
 
 
 def _run(command, folder, *, cpu):
-    """Run the job with its log shown; stop all its processes whatever interrupts the wait."""
+    """Run the job and show its log; stop all its processes if anything interrupts the wait."""
     package = Path(__file__).parents[2]
     environment = (
         os.environ
@@ -179,8 +179,8 @@ def _write(value, path):
         return {"value": json.loads(json.dumps(value))}
     except TypeError as error:
         raise DataError(
-            f"accelerate: argument {path.name} is a {type(value).__name__}, which no other process can be given. Remedy: give "
-            "tables, strings, numbers, lists or dicts"
+            f"accelerate: argument {path.name} is a {type(value).__name__}, which cannot be passed to another process. "
+            "Remedy: give tables, strings, numbers, lists or dicts"
         ) from error
 
 
@@ -204,14 +204,14 @@ def _read_result(folder, rank):
 
 
 def end_with(owner):
-    """End this process once that of the given id is gone: a killed notebook leaves no job on the GPUs, nor in its folder."""
+    """End this process once its owner has ended, so that a killed notebook leaves no job running on the GPUs."""
     while is_running(owner):
         time.sleep(WATCH)
     os._exit(1)  # accelerate ends the others
 
 
 def main(folder):
-    """One process of a job: read it, run it, write what it returns, or the error."""
+    """Be one process of a job: read it, run it, and write its result or its error."""
     folder = Path(folder)
     job = json.loads((folder / "job.json").read_text())
     threading.Thread(target=end_with, args=[job["owner"]], daemon=True).start()

@@ -1,7 +1,7 @@
-"""Load models and tokenizers without noise; only safetensors are read, and no remote code runs.
+"""Loads models and tokenizers quietly; it reads only safetensors and runs no remote code.
 
-The device is found. On a CPU the order of floating-point sums depends on the number of threads, so equal bytes are
-promised for an equal `OMP_NUM_THREADS` only. `make run` and `make lab` set it; manifests record it.
+The device is found, not configured. On a CPU the order of floating-point sums depends on the number of threads, so equal
+bytes are promised only for an equal `OMP_NUM_THREADS`, which `make run` and `make lab` set and manifests record.
 """
 
 import os
@@ -21,9 +21,9 @@ from pdsel.notesworld.settings import model_path
 
 SAFE = {"use_safetensors": True, "trust_remote_code": False}
 
-# The turns of a chat for a model that brings no template of its own. The tags are plain text, which any tokenizer can
-# spell, and every turn ends with the model's own end-of-text token, so that a model trained on it stops where generation
-# stops. The text before an answer is a prefix of the text with the answer, as TRL wants it.
+# A chat template for models that bring none. Its tags are plain text, which any tokenizer can spell, and every turn ends
+# with the model's own end-of-text token, so that a model trained on it ends its answers where generation stops. The text
+# before an answer is a prefix of the text with the answer, as TRL requires.
 DEFAULT_TEMPLATE = (
     "{% for message in messages %}"
     "{{ '<|' + message['role'] + '|>\\n' + message['content'] + eos_token }}"
@@ -34,7 +34,7 @@ DEFAULT_TEMPLATE = (
 
 
 def device():
-    """CUDA (under a launcher, the GPU of this process), else MPS, else the CPU; `ACCELERATE_USE_CPU=true` forces the CPU.
+    """CUDA (under a launcher, this process's GPU), otherwise MPS or the CPU; `ACCELERATE_USE_CPU=true` forces the CPU.
 
     >>> device() in ("cuda", "mps", "cpu")
     True
@@ -52,7 +52,7 @@ def resolve(model):
     Raises
     ------
     ValueError
-        For a name that is neither a folder nor a hub id, and offline for a hub id that was never downloaded.
+        For a name that is neither a folder nor a hub id; and, offline, for a hub id that was never downloaded.
 
     >>> Path(resolve("notesworld")).name
     'base_model'
@@ -75,23 +75,23 @@ def resolve(model):
 
 
 def load_causal(model, *, dtype="auto"):
-    """A causal language model on the CPU; for `model` see `resolve`."""
+    """Load a causal language model onto the CPU; for `model` see `resolve`."""
     with quiet():
         return AutoModelForCausalLM.from_pretrained(resolve(model), dtype=dtype, **SAFE)
 
 
 def load_classifier(model, *, dtype="auto"):
-    """A scalar-reward classifier; a causal checkpoint gets a new head."""
+    """Load a scalar-reward classifier; a causal checkpoint gets a new head."""
     with quiet():
         return AutoModelForSequenceClassification.from_pretrained(resolve(model), num_labels=1, dtype=dtype, **SAFE)
 
 
 def load_tokenizer(model, **options):
-    """The tokenizer of a model, with a padding token and, if it can spell one, a chat template.
+    """Load the tokenizer of a model, with a padding token and, if it can spell the tags, a chat template.
 
-    A tokenizer without a template gets `DEFAULT_TEMPLATE`, after its beginning-of-text token if it puts one before plain
-    text; a policy trained from it is saved with the template. A tokenizer without characters for the template's tags, such
-    as that of the notes world, gets none, and chat messages are refused where they are first read.
+    A tokenizer without a template gets `DEFAULT_TEMPLATE`, preceded by a beginning-of-text token if plain text is, too;
+    policies are saved with the template. A tokenizer that cannot spell the tags, such as that of the notes world, gets none,
+    and chat messages are refused where they are first read.
     """
     tokenizer = AutoTokenizer.from_pretrained(resolve(model), trust_remote_code=False, **options)
     if tokenizer.pad_token is None:
@@ -109,11 +109,11 @@ def _spells(tokenizer, text):
 
 @contextmanager
 def quiet():
-    """Hide the libraries' bars and reports of small chores (loading, tokenizing, saving); restore them afterwards."""
+    """Hide the libraries' bars and messages about loading, tokenizing and saving; restore them afterwards."""
     verbosity = logging.get_verbosity()
     bars, maps = logging.is_progress_bar_enabled(), datasets.are_progress_bars_disabled()
-    chores = os.environ.get("TQDM_DISABLE")  # what TRL asks before it shows a bar
-    logging.set_verbosity_error()  # a new reward head is meant to be new
+    chores = os.environ.get("TQDM_DISABLE")  # TRL shows no bar where it is set
+    logging.set_verbosity_error()  # so that it does not warn of a new reward head, which is meant to be new
     logging.disable_progress_bar()
     datasets.disable_progress_bars()
     os.environ["TQDM_DISABLE"] = "1"

@@ -1,14 +1,12 @@
-"""Options of training are checked by name at the first door: a typo is refused before any text is read."""
+"""Checks the names of options at the first door, so that a typo is refused before any text is read."""
 
 import inspect
-from dataclasses import fields
 from difflib import get_close_matches
 from functools import wraps
 
 from pdsel.checks import DataError
 
-OURS = ["lora_rank", "save_steps", "accelerate"]  # of every training, beside the fields of TRL's config
-USUAL = {  # what other libraries call our options
+USUAL = {  # names that other libraries give to our options
     "lr": "learning_rate",
     "bs": "batch_size",
     "train_batch_size": "batch_size",
@@ -23,12 +21,14 @@ USUAL = {  # what other libraries call our options
 }
 
 
-def check_options(names, allowed):
-    """Refuse the first name that is not allowed, and say which one is nearest.
+def check_options(names, allowed, *, documented="pdsel.training"):
+    """Refuse the first name that is not allowed, and suggest the nearest one.
 
     Parameters
     ----------
     names, allowed : iterable of str
+    documented : str
+        Where the options are explained.
 
     Raises
     ------
@@ -45,30 +45,18 @@ def check_options(names, allowed):
         nearest = get_close_matches(name, allowed, n=1)
         if USUAL.get(name) in allowed:
             nearest = [USUAL[name]]
-        remedy = f"did you mean {nearest[0]}?" if nearest else "see pdsel.training for the options there are"
+        remedy = f"did you mean {nearest[0]}?" if nearest else f"see {documented} for the options there are"
         raise DataError(f"{name}: there is no such option. Remedy: {remedy}")
 
 
-def options_of(function, config_class):
-    """The keywords of a training function: its own, ours, and the fields of TRL's config.
+def trains_with(run_class):
+    """Decorate a training function so that its keywords are checked before it does anything.
 
-    >>> from trl import SFTConfig
-    >>> {"seed", "lora_rank", "warmup_steps"} <= options_of(lambda pairs, *, seed=0, **training: None, SFTConfig)
-    True
+    Its own parameters are allowed, the options of `run_class`, and `accelerate`; the function gets them as `.options`.
     """
-    own = {
-        name
-        for name, parameter in inspect.signature(function).parameters.items()
-        if parameter.kind.name != "VAR_KEYWORD"
-    }
-    return own | set(OURS) | {field.name for field in fields(config_class) if field.init}
-
-
-def trains_with(config_class):
-    """Decorate a training function so that its keywords are checked before it does anything; it gets `.options`."""
 
     def decorate(function):
-        allowed = options_of(function, config_class)
+        allowed = {*inspect.signature(function).parameters, *run_class.option_names(), "accelerate"}
 
         @wraps(function)
         def checked(*args, **options):

@@ -1,4 +1,4 @@
-"""The processes of a job and this one among them: `accelerate launch` starts several, anything else starts one."""
+"""The processes of a job: `accelerate launch` starts several, anything else starts one."""
 
 import os
 from datetime import timedelta
@@ -8,12 +8,12 @@ from accelerate.utils import broadcast_object_list
 
 from pdsel.engine.models import device
 
-# One process tokenizes, or merges adapters, for all. The ten minutes of torch are too few for large data and models.
+# Others wait while one process tokenizes or merges adapters. For large data and models, torch's ten minutes are too short.
 PATIENCE = timedelta(hours=4)
 
 
 def count():
-    """How many processes share the job.
+    """The number of processes that share the job.
 
     >>> count()
     1
@@ -32,19 +32,19 @@ def is_main():
 
 
 def join():
-    """Connect to the other processes, as each must before it waits or agrees. A process alone does nothing."""
+    """Connect to the other processes, if any; every process has to before it waits or agrees."""
     if count() > 1:
         PartialState(cpu=device() == "cpu", timeout=PATIENCE)
 
 
 def wait():
-    """Wait until every process has come here."""
+    """Wait until every process calls this."""
     if count() > 1:
         PartialState().wait_for_everyone()
 
 
 def agree(value):
-    """The value of the main process, in every process."""
+    """The main process's value, in every process."""
     shared = [value]
     if count() > 1:
         broadcast_object_list(shared, from_process=0)

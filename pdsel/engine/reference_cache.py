@@ -1,40 +1,20 @@
-"""Log-probabilities of the reference, kept on disk by content, so that methods on one pool compute them once."""
+"""Keeps the reference's log-probabilities on disk by content, so that methods on one pool compute them once."""
 
 import hashlib
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from transformers.utils import cached_file
 
-from pdsel.artifacts import digest, save_table
+from pdsel.artifacts import model_digest, save_table
 from pdsel.notesworld.settings import model_path
-
-PARTS = ("*.safetensors", "config.json", "tokenizer*", "*.jinja", "special_tokens_map.json")
-
-
-def model_content(model):
-    """The digest of a model's weights, configuration and tokenizer: of a local folder's files, or of a hub id's commit.
-
-    A commit also stands for files that are not downloaded yet, so a run's first try has the same key as those after it.
-
-    >>> from pdsel.notesworld import BASE_MODEL
-    >>> len(model_content(BASE_MODEL))
-    64
-    """
-    folder = Path(cached_file(model_path(str(model)), "config.json")).parent
-    if folder.parent.name == "snapshots":  # of huggingface_hub's cache
-        return hashlib.sha256(folder.name.encode()).hexdigest()
-    files = sorted({file for part in PARTS for file in folder.glob(part)})
-    listing = "\n".join(f"{file.name} {digest(file)}" for file in files)
-    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 class ReferenceCache:
-    """Log-probabilities of texts under one model, in Parquet files; files are added, never changed.
+    """Log-probabilities of texts under one model, in Parquet files that are added and never changed.
 
-    Every run adds a file of what it had to compute, whole or not at all, so that runs may share a folder at the same time.
-    A value depends on its batch by about 1e-6; the one found first is kept.
+    Every run adds a file with the values that it computed, whole or not at all, so that runs may share a folder at the same
+    time. The batch changes a value by about 1e-6; the value in the first file is used.
 
     Parameters
     ----------
@@ -42,16 +22,16 @@ class ReferenceCache:
     model : str
         Path or hub id of the reference.
     precision : str
-        Of the arithmetic, such as "float32"; values of another precision are kept apart.
+        Of the arithmetic, such as "float32"; values of other precisions are kept apart.
     """
 
     def __init__(self, folder, model, precision):
-        name = hashlib.sha256(f"{model_content(model)} {precision}".encode()).hexdigest()[:32]
+        name = hashlib.sha256(f"{model_digest(model_path(str(model)))} {precision}".encode()).hexdigest()[:32]
         self.folder = Path(folder) / name
 
     def read(self):
         """All values, as a dict of text key to log-probability."""
-        files = sorted(self.folder.glob("*.parquet"), reverse=True)  # of two values that of the first file is kept
+        files = sorted(self.folder.glob("*.parquet"), reverse=True)  # so that the first file wins
         tables = [pd.read_parquet(file) for file in files]
         values = {}
         for table in tables:
@@ -65,7 +45,7 @@ class ReferenceCache:
 
 
 def text_key(prompt_ids, response_ids, max_length):
-    """The digest of a text as the model reads it: its ids, cut at `max_length`, and where the response starts.
+    """A digest of a text as the model reads it: its ids, cut at `max_length`, and where the response starts.
 
     >>> text_key([1, 2], [3, 4], 3) == text_key([1, 2], [3, 5], 3) != text_key([1], [2, 3], 3)
     True

@@ -1,11 +1,11 @@
-"""The folder of a training run: it is whole or it is not there, whatever kills the run.
+"""The folder of a training run, which is whole or absent, whatever kills the run.
 
-A run trains into a scratch folder beside its `output_dir` and takes the name at the very end. What lay there before is
-first renamed, then the new folder is renamed, and only then is the old one deleted. So one of the two is whole at any
-moment, and the next call puts back what a kill between the two renames left aside.
+A run writes to a scratch folder beside its `output_dir`, which gets the name at the very end: the old folder is renamed, then
+the new one, and only then is the old one deleted. So one of the two is whole at any moment, and the next call repairs what
+a kill between the two renames left.
 
-Checkpoints to resume from lie beside the output, too. A checkpoint holds pickles of tensors (optimiser, random state).
-Only a run's own are ever read, and transformers reads them with `weights_only=True`, which executes nothing.
+Checkpoints lie beside the output, too. A checkpoint holds pickles of tensors (optimiser, random state). A run reads only
+its own checkpoints, and transformers reads them with `weights_only=True`, which executes nothing.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ from pdsel.engine import processes
 from pdsel.engine.errors import TrainingError
 from pdsel.engine.models import quiet
 
-RECORD = "training.json"  # is written last, so a folder that holds it is a finished run
+RECORD = "training.json"  # is written last, so a folder with this file is a finished run
 
 
 @contextmanager
 def run_folder(output_dir):
-    """A scratch folder that becomes `output_dir` when the body succeeds.
+    """Yield a scratch folder that becomes `output_dir` when the body succeeds.
 
     Parameters
     ----------
@@ -47,17 +47,17 @@ def run_folder(output_dir):
     Raises
     ------
     ValueError
-        Before the body runs, if `output_dir` holds something else than one finished run.
+        Before the body runs, if `output_dir` holds anything but one finished run.
     TrainingError
-        If the finished folder cannot take its name. The message says where it lies; it is not deleted.
+        If the finished folder cannot get its name. It is not deleted, and the message says where it lies.
     """
     processes.join()
     final = Path(output_dir).resolve()
     refuse_other_files(final)
     owner = processes.agree(os.getpid())
-    scratch = _named(final, owner, "partial")  # a killed run's orphan may still write into a folder of its own
+    scratch = _named(final, owner, "partial")  # the orphan of a killed run may still write to its own
     if (scratch / RECORD).exists():
-        raise DataError(f"{scratch} holds a finished training that could not take its name. Remedy: move it first")
+        raise DataError(f"{scratch} holds a finished training that could not get its name. Remedy: move it first")
     if processes.is_main():
         mend(final)
         _sweep(final)
@@ -78,7 +78,7 @@ def run_folder(output_dir):
 
 
 def refuse_other_files(folder):
-    """Refuse a folder that a run would replace although something else lies in it.
+    """Refuse a folder that holds anything but one finished run, since a run replaces its whole folder.
 
     Raises
     ------
@@ -102,9 +102,9 @@ def refuse_other_files(folder):
 
 
 def mend(final):
-    """Complete what a run that was killed between its two renames began: the finished folder takes its name.
+    """Complete the renames of a killed run: the finished folder gets its name.
 
-    Where the new folder is not to be found, the old one gets its name back.
+    If there is no new folder, the old one gets its name back.
     """
     if final.exists():
         return
@@ -116,7 +116,7 @@ def mend(final):
 
 
 def _sweep(final):
-    """Remove what killed runs left beside `final`, except finished runs that never got the name."""
+    """Remove what killed runs left beside `final`, except finished runs that never got their name."""
     unfinished = [folder for folder in _left_behind(final, "partial") if not (folder / RECORD).exists()]
     for folder in unfinished:
         shutil.rmtree(folder, ignore_errors=True)
@@ -126,7 +126,7 @@ def _sweep(final):
 
 
 def _take_name(scratch, final):
-    """Rename the finished scratch folder to `final`; delete what was there last of all."""
+    """Rename the finished scratch folder to `final`, and then delete what was there before."""
     aside = _named(final, os.getpid(), "replaced")
     try:
         if final.exists():
@@ -147,7 +147,7 @@ def _named(final, owner, state):
 
 
 def _left_behind(final, state):
-    """The folders of this state beside `final` whose process is gone."""
+    """The folders in this state beside `final` whose process has ended."""
     found = []
     for folder in sorted(final.parent.glob(f"{escape(final.name)}.*.{state}")):
         owner = folder.name.split(".")[-2]
@@ -157,14 +157,14 @@ def _left_behind(final, state):
 
 
 def checkpoints(output_dir, key):
-    """The folder of a run's checkpoints and the last whole one in it, or `None`; those of other settings are removed.
+    """The folder of a run's checkpoints, and the last whole one or `None`; checkpoints of other settings are removed.
 
     Parameters
     ----------
     output_dir : str or Path
         The checkpoints lie beside it, in `<output_dir>.checkpoints/<key>`.
     key : str
-        Digest of settings, data and start: a run resumes only from its own.
+        Digest of settings, data and start: a run resumes only from its own checkpoints.
 
     Returns
     -------
@@ -188,7 +188,7 @@ def _checkpoint_folder(final):
 
 
 def _is_whole(checkpoint):
-    """Whether a kill left nothing out: the main process writes the state after everything else."""
+    """Whether a checkpoint is complete: the main process writes the state last."""
     try:
         json.loads((checkpoint / "trainer_state.json").read_text())
     except (FileNotFoundError, ValueError):
@@ -197,7 +197,7 @@ def _is_whole(checkpoint):
 
 
 def run_key(parts, *tables):
-    """Digest of plain values and tables; a table may be `None`."""
+    """A digest of plain values and tables; a table may be `None`."""
     sha = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
     for table in tables:
         for row in table if table is not None else ["none"]:
@@ -207,7 +207,7 @@ def run_key(parts, *tables):
 
 @contextmanager
 def untouched_generators():
-    """Trainers seed the global random generators; afterwards these are as they were."""
+    """Restore the global random generators, which trainers seed."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - it is the global state that is kept
     gpus = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
@@ -220,7 +220,7 @@ def untouched_generators():
 
 @contextmanager
 def quiet_libraries():
-    """No bars of the libraries' chores, and no warning that only TRL could act on."""
+    """Hide the libraries' bars, and a warning that only TRL could act on."""
     with warnings.catch_warnings(), quiet():
         # TRL 1.16 still says gradient_checkpointing where transformers 5.2x says activation_checkpointing
         warnings.filterwarnings("ignore", message=".*gradient_checkpointing", category=FutureWarning)

@@ -1,4 +1,4 @@
-"""One reward model for all aspects: the prompt names the aspect that it should judge by."""
+"""One reward model for all aspects, whose prompts name the aspect to judge by."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from pdsel.engine.models import load_causal, load_tokenizer, quiet
 
 
 def name_aspect(prompt, aspect):
-    """The prompt with the aspect's name in front of it; a string or a list of chat messages.
+    """The prompt with the aspect's name in front of it, as a string or a list of chat messages.
 
     >>> name_aspect("Why is the sky blue?", "honesty")
     'honesty\\nWhy is the sky blue?'
@@ -23,14 +23,14 @@ def name_aspect(prompt, aspect):
 
 
 def named_pairs(pairs):
-    """The pairs table with prompts that name the aspect of their pair."""
+    """The pairs, with prompts that name the aspect of the pair."""
     prompts = [name_aspect(prompt, aspect) for prompt, aspect in zip(pairs["prompt"], pairs["aspect"], strict=True)]
     with quiet():
         return pairs.remove_columns("prompt").add_column("prompt", prompts)
 
 
 def named_start(model, aspects, folder, *, seed=0):
-    """A model whose tokenizer knows the aspects' names: the start of the training, and its reference.
+    """A model whose tokenizer knows the names of the aspects: the start of the training and its reference.
 
     Parameters
     ----------
@@ -38,14 +38,14 @@ def named_start(model, aspects, folder, *, seed=0):
         Path or hub id.
     aspects : list of str
     folder : str or Path
-        Where a copy is written if names must be added.
+        Where a copy is written if names have to be added.
     seed : int
         For the vectors of the new words.
 
     Returns
     -------
     str
-        `model` itself if its tokenizer can spell every name; else `folder`, a copy with the names added to the vocabulary
+        `model` itself if its tokenizer can spell every name; otherwise `folder`, a copy with the names added to the vocabulary
         (a tokenizer of whole words knows none of them).
     """
     tokenizer = load_tokenizer(model)

@@ -1,11 +1,11 @@
-"""One training run: its settings, what it saves and what it records."""
+"""A training run: its settings, what it saves and what it records."""
 
 import json
 import math
 import os
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import ClassVar
@@ -18,60 +18,77 @@ from transformers import AutoConfig, PrinterCallback, TrainerCallback
 from transformers.integrations import unset_hf_deepspeed_config
 from trl import DPOConfig, RewardConfig, SFTConfig
 
+from pdsel.artifacts import model_digest
 from pdsel.checks import DataError
 from pdsel.engine import processes
 from pdsel.engine.errors import check_optimiser, check_weights, explained, memory_advice
 from pdsel.engine.losses import LOSSES
 from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer, resolve
-from pdsel.engine.reference_cache import ReferenceCache, model_content
+from pdsel.engine.reference_cache import ReferenceCache
 from pdsel.engine.run_folder import RECORD, checkpoints, quiet_libraries, run_folder, run_key, untouched_generators
 from pdsel.engine.trainers import MarginTrainer, OffsetCollator, OffsetTrainer, ResponseTrainer
 
-LOG_POINTS = 40  # points on a loss curve; the first is always step 1
-MASTER = torch.float32  # of weights that are trained; on a GPU autocast to bf16 does the arithmetic
-SECONDS = "pdsel_seconds.json"  # in a checkpoint: what was spent before it
+LOG_POINTS = 40  # on a loss curve, which starts at step 1
+MASTER = torch.float32  # the type of trained weights; on a GPU, autocast computes in bf16
+SECONDS = "pdsel_seconds.json"  # in a checkpoint: the time spent before it
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingRun:
-    """Train a model on `data` and write `output_dir`: what SFT, DPO and reward training share.
+    """What SFT, DPO and reward training share: train a model on `data` and write `output_dir`.
+
+    `pdsel.training` explains the options.
 
     Parameters
     ----------
-    data, held_out : datasets.Dataset
+    data : datasets.Dataset
         With the trainer's columns.
-    model : str
-        The model to start from: a path, a hub id or "notesworld".
-    output_dir : str or Path
-    training : dict
-        `seed, learning_rate, batch_size, epochs, max_length`, and fields of `config_class`.
-    lora_rank, save_steps : int, optional
-        See `pdsel.training`.
+    trl : dict
+        Other fields of `config_class`; they override ours.
     """
 
     data: Dataset
     model: str
     output_dir: str | Path
-    training: dict
-    held_out: Dataset | None = None
+    seed: int = 0
+    learning_rate: float = 1e-3
+    batch_size: int = 32
+    epochs: float = 1
+    max_length: int | None = 1024
+    gradient_accumulation_steps: int = 1
     lora_rank: int | None = None
     save_steps: int | None = None
+    trl: dict = field(default_factory=dict)
 
     trainer_class: ClassVar[type]
     config_class: ClassVar[type]
+    held_out: ClassVar = None  # a field of trainings on pairs
+
+    @classmethod
+    def of(cls, data, *, model, **options):
+        """A run with these options, which may be fields of TRL's config."""
+        own = {option.name for option in fields(cls)}
+        trl = {name: value for name, value in options.items() if name not in own}
+        options = {name: value for name, value in options.items() if name in own}
+        return cls(data=data, model=resolve(model), trl=trl, **options)
+
+    @classmethod
+    def option_names(cls):
+        """The names of our options and of the fields of TRL's config."""
+        ours = {option.name for option in fields(cls)} - {"data", "trl"}
+        return ours | {option.name for option in fields(cls.config_class) if option.init}
 
     def run(self):
-        """Train, save and record; returns `output_dir` as a str."""
-        self.model = resolve(self.model)
-        check_optimiser(self.training.get("optim"))
-        options = self.options()
-        advice = memory_advice(**self.memory_values(options))
+        """Train, save and record; return `output_dir` as a str."""
+        check_optimiser(self.trl.get("optim"))
+        config = self.config()
+        advice = memory_advice(config, lora_rank=self.lora_rank)
         with run_folder(self.output_dir) as folder, untouched_generators(), quiet_libraries(), explained(advice):
             home, last = folder, None
             if self.save_steps is not None:
-                home, last = checkpoints(self.output_dir, self.key(options))
-                options |= {"save_strategy": "steps", "save_steps": self.save_steps, "save_total_limit": 1}
-            trainer = self.trainer(options | {"output_dir": str(home)})
+                home, last = checkpoints(self.output_dir, self.key(config))
+                config |= {"save_strategy": "steps", "save_steps": self.save_steps, "save_total_limit": 1}
+            trainer = self.trainer(config | {"output_dir": str(home)})
             record = self.train(trainer, last)
             self.save(trainer, folder)
             if processes.is_main():
@@ -79,34 +96,72 @@ class TrainingRun:
                 Path(folder, RECORD).write_text(json.dumps(record, indent=1))
         return str(self.output_dir)
 
-    def options(self):
-        """The fields of the trainer's config."""
-        options = arguments(len(self.data), **self.training)
-        if "eval_steps" in self.training:
-            options["eval_strategy"] = "steps"
-        if self.lora_rank is not None and os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
-            # ZeRO-3 with adapters needs it; TRL 1.16 sets it under a name that transformers 5.2x does not read any more
-            options = {"gradient_checkpointing_kwargs": {"use_reentrant": True}} | options
-        return options
+    def config(self):
+        """The fields of TRL's config.
 
-    def memory_values(self, options):
-        """What `memory_advice` needs to know of the run."""
-        names = ["gradient_accumulation_steps", "gradient_checkpointing", "bf16", "max_length"]
-        return {name: options[name] for name in names} | {
-            "optim": self.training.get("optim", "adamw_torch"),
-            "batch_size": self.training["batch_size"],
-            "processes": processes.count(),
-            "lora_rank": self.lora_rank,
+        An optimiser step takes `batch_size` examples, whatever the number of processes and rounds of accumulation.
+
+        Raises
+        ------
+        ValueError
+            If the product of processes and rounds does not divide `batch_size`.
+        """
+        parts = processes.count() * self.gradient_accumulation_steps
+        if self.batch_size % parts or self.batch_size < parts:
+            raise DataError(
+                f"batch_size={self.batch_size} is not divisible by {processes.count()} processes x "
+                f"gradient_accumulation_steps={self.gradient_accumulation_steps}: it is the number of pairs of an optimiser "
+                f"step over all of them. Remedy: a multiple of {parts}"
+            )
+        steps = math.ceil(len(self.data) / self.batch_size) * self.epochs
+        where = device()
+        gpu = where.startswith("cuda")
+        config = {
+            "seed": self.seed,
+            "learning_rate": self.learning_rate,
+            "per_device_train_batch_size": self.batch_size // parts,
+            "per_device_eval_batch_size": self.batch_size // parts,
+            "gradient_accumulation_steps": self.gradient_accumulation_steps,
+            "num_train_epochs": self.epochs,
+            "max_length": self.max_length,
+            "lr_scheduler_type": "cosine",
+            # a fraction of all steps
+            "warmup_steps": 0.1,
+            "use_cpu": where == "cpu",
+            # TRL's own default, True, is refused on a CPU
+            "bf16": gpu and torch.cuda.is_bf16_supported(including_emulation=False),
+            # takes a third more time and saves much memory, which only a GPU is short of
+            "gradient_checkpointing": gpu,
+            "logging_steps": max(1, int(steps) // LOG_POINTS),
+            "logging_first_step": True,
+            # a loss that is not finite ends the run and is not averaged away
+            "logging_nan_inf_filter": False,
+            # checkpoints are kept only with `save_steps`
+            "save_strategy": "no",
+            "report_to": "none",
+            # the record counts tokens
+            "include_num_input_tokens_seen": "non_padding",
+            # `_Bar` shows the progress
+            "disable_tqdm": True,
+            "dataloader_pin_memory": gpu,
+            # every parameter is used, and looking for unused ones costs a pass over the graph
+            "ddp_find_unused_parameters": False,
         }
+        if "eval_steps" in self.trl:
+            config["eval_strategy"] = "steps"
+        if self.lora_rank is not None and os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
+            # ZeRO-3 with adapters needs it; TRL 1.16 sets it under a name that transformers 5.2x no longer reads
+            config["gradient_checkpointing_kwargs"] = {"use_reentrant": True}
+        return config | self.trl
 
-    def key(self, options):
-        """The digest that tells whether a checkpoint belongs to this run."""
-        parts = [self.trainer_class.__name__, model_content(self.model), options, self.lora_rank, processes.count()]
+    def key(self, config):
+        """A digest of the run, by which its checkpoints are found."""
+        parts = [self.trainer_class.__name__, model_digest(self.model), config, self.lora_rank, processes.count()]
         return run_key(parts, self.data, self.held_out)
 
-    def trainer(self, options):
-        """TRL's trainer with the model loaded."""
-        args = on_one_gpu(self.config_class(**options))  # before the model: ZeRO-3 shards it while it loads
+    def trainer(self, config):
+        """TRL's trainer, with the model loaded."""
+        args = on_one_gpu(self.config_class(**config))  # before the model: ZeRO-3 shards it while it loads
         frozen = self.lora_rank is not None and args.bf16  # weights that are not trained need no master copy
         net = self.load(self.model, torch.bfloat16 if frozen else MASTER)
         tokenizer = load_tokenizer(self.model)
@@ -132,7 +187,7 @@ class TrainingRun:
         return {}
 
     def train(self, trainer, last):
-        """Train from the checkpoint `last`, or from the start; returns what `training.json` records."""
+        """Train from the checkpoint `last`, or from the start; return the record for `training.json`."""
         spent = json.loads((last / SECONDS).read_text()) if last and (last / SECONDS).exists() else 0.0
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(_Bar(f"training {Path(self.output_dir).name}"))
@@ -155,15 +210,15 @@ class TrainingRun:
         return {"n_given": len(self.data), "n_used": len(trainer.train_dataset)}
 
     def save(self, trainer, folder):
-        """Write a plain model in the type of its start, and check its weights.
+        """Write a plain model, and check its weights.
 
-        Adapters are merged into float32 weights of the start read anew, because under FSDP and ZeRO-3 no process holds the
-        whole model. What bf16 arithmetic has trained is saved in the start's own type.
+        Adapters are merged into float32 weights that are read again from the start, because under FSDP and ZeRO-3 no process
+        holds the whole model. A model trained in bf16 arithmetic is saved in the type of its start.
 
         Raises
         ------
         TrainingError
-            If a weight that is saved is not finite.
+            If a saved weight is not finite.
         """
         trainer.save_model(str(folder))
         if not processes.is_main():
@@ -174,7 +229,7 @@ class TrainingRun:
         if trainer.args.bf16:
             dtype = AutoConfig.from_pretrained(self.model, trust_remote_code=False).dtype or MASTER
         if adapted or dtype != MASTER:
-            unset_hf_deepspeed_config()  # this process alone reads the model now, whole
+            unset_hf_deepspeed_config()  # now this process alone reads the whole model
             self._rewrite(folder, adapted, dtype)
         check_weights(folder)
 
@@ -190,7 +245,7 @@ class TrainingRun:
         net.save_pretrained(str(folder))
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ResponseRun(TrainingRun):
     """Supervised fine-tuning; `data` has `prompt` and `completion`."""
 
@@ -198,7 +253,7 @@ class ResponseRun(TrainingRun):
     config_class: ClassVar = SFTConfig
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class OffsetRun(TrainingRun):
     """DPO with `-log sigma(scale * M + offset)`, or with a loss of `pdsel.engine.losses`; `data` has an `offset` beside the
     texts, and a `scale` where every pair has its own.
@@ -206,12 +261,21 @@ class OffsetRun(TrainingRun):
     `loss` holds the `name` of the loss and its options.
     """
 
+    learning_rate: float = 3e-4
+    beta: float = 0.1
     scale: float = 1
     loss: dict | None = None
+    held_out: Dataset | None = None
     reference_cache: str | Path | None = None
 
     trainer_class: ClassVar = OffsetTrainer
     config_class: ClassVar = DPOConfig
+
+    def config(self):
+        own = {"beta": self.scale * self.beta, "precompute_ref_log_probs": True, "remove_unused_columns": False}
+        if device() == "cpu":  # a GPU computes the reference on as many pairs at once as it trains on, which fit there
+            own["precompute_ref_batch_size"] = 4 * self.batch_size
+        return super().config() | own | self.trl
 
     def trainer_options(self, args, tokenizer):
         precision = "bf16" if args.bf16 else "float32"
@@ -219,7 +283,7 @@ class OffsetRun(TrainingRun):
         named = LOSSES[self.loss["name"]] if self.loss else None
         collator = OffsetCollator(
             pad_token_id=tokenizer.pad_token_id,
-            max_length=self.training["max_length"],
+            max_length=self.max_length,
             down_samples=bool(named and named.down_samples),
         )
         own = {"data_collator": collator, "scale": self.scale, "reference": cache}
@@ -231,104 +295,52 @@ class OffsetRun(TrainingRun):
         return super().key(options | {"loss": self.loss})
 
     def counts(self, trainer):
-        """TRL drops prompts that fill `max_length` and truncates the rest; count both, and pairs that became identical."""
+        """Also count the pairs that TRL truncates, and those that are identical afterwards."""
         truncated = identical = 0
         for row in trainer.train_dataset.select_columns(["prompt_ids", "chosen_ids", "rejected_ids"]):
-            room = self.training["max_length"] - len(row["prompt_ids"])
+            room = self.max_length - len(row["prompt_ids"])
             truncated += max(len(row["chosen_ids"]), len(row["rejected_ids"])) > room
             identical += row["chosen_ids"][:room] == row["rejected_ids"][:room]
         return super().counts(trainer) | {"n_truncated": truncated, "n_identical": identical}
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RewardRun(TrainingRun):
     """A Bradley-Terry classifier with `-log sigma(r_w - r_l - margin)`; `data` has a `margin` beside the texts."""
+
+    held_out: Dataset | None = None
 
     trainer_class: ClassVar = MarginTrainer
     config_class: ClassVar = RewardConfig
 
     def load(self, path, dtype):
-        torch.manual_seed(self.training["seed"])  # the new head is drawn before the trainer seeds anything
+        torch.manual_seed(self.seed)  # the new head is drawn before the trainer seeds anything
         classifier = load_classifier(path, dtype=dtype)
         classifier.config.pad_token_id = load_tokenizer(path).pad_token_id
         return classifier
 
 
 def on_one_gpu(args):
-    """The arguments, for one GPU where one process sees several: torch's DataParallel, which TRL refuses, is never used."""
+    """Use one GPU if this process sees several, since TRL refuses torch's DataParallel."""
     if args.n_gpu > 1:
         warnings.warn(
-            f"{args.n_gpu} GPUs are visible to this process, and one of them trains. accelerate='ddp' (or 'fsdp', 'zero3') "
-            "uses all; CUDA_VISIBLE_DEVICES says which one",
+            f"{args.n_gpu} GPUs are visible to this process, but only one of them trains. accelerate='ddp' (or 'fsdp', "
+            "'zero3') uses all; CUDA_VISIBLE_DEVICES chooses one",
             stacklevel=2,
         )
-        args._n_gpu = 1  # asked for above, so that transformers has counted already, and does so once
+        args._n_gpu = 1  # transformers counts the GPUs once, when `args.n_gpu` is first read, as above
     return args
 
 
 def _train_in_float32(net):
-    """A reward head beside frozen weights is loaded in their 16 bits, in which small steps vanish; adapters are float32."""
+    """Make all trained weights float32: a reward head is loaded in the 16 bits of the frozen ones, where small steps vanish."""
     for weight in net.parameters():
         if weight.requires_grad:
             weight.data = weight.data.to(MASTER)
 
 
-def arguments(n, *, seed, learning_rate, batch_size, epochs, max_length, gradient_accumulation_steps=1, **training):
-    """The settings that all our runs share, as fields of a TRL config; `training` wins.
-
-    `batch_size` pairs make an optimiser step, whatever the number of processes and rounds of accumulation.
-
-    Raises
-    ------
-    ValueError
-        If processes times rounds do not divide `batch_size`.
-    """
-    parts = processes.count() * gradient_accumulation_steps
-    if batch_size % parts or batch_size < parts:
-        raise DataError(
-            f"batch_size={batch_size} is not divisible by {processes.count()} processes x gradient_accumulation_steps="
-            f"{gradient_accumulation_steps}: it is the number of pairs of an optimiser step over all of them. Remedy: a "
-            f"multiple of {parts}"
-        )
-    steps = math.ceil(n / batch_size) * epochs
-    where = device()
-    gpu = where.startswith("cuda")
-    defaults = {
-        "seed": seed,
-        "learning_rate": learning_rate,
-        "per_device_train_batch_size": batch_size // parts,
-        "per_device_eval_batch_size": batch_size // parts,
-        "gradient_accumulation_steps": gradient_accumulation_steps,
-        "num_train_epochs": epochs,
-        "max_length": max_length,
-        "lr_scheduler_type": "cosine",
-        # a fraction of all steps
-        "warmup_steps": 0.1,
-        "use_cpu": where == "cpu",
-        # TRL's own default, True, is refused on a CPU
-        "bf16": gpu and torch.cuda.is_bf16_supported(including_emulation=False),
-        # a third more time for much less memory, which only a GPU is short of
-        "gradient_checkpointing": gpu,
-        "logging_steps": max(1, int(steps) // LOG_POINTS),
-        "logging_first_step": True,
-        # a loss that is not finite ends the run; no average takes its place
-        "logging_nan_inf_filter": False,
-        # a run keeps checkpoints only when `save_steps` asks for them
-        "save_strategy": "no",
-        "report_to": "none",
-        # the record counts tokens
-        "include_num_input_tokens_seen": "non_padding",
-        # `_Bar` shows the progress
-        "disable_tqdm": True,
-        "dataloader_pin_memory": gpu,
-        # no parameter is unused: looking for one costs a pass over the graph
-        "ddp_find_unused_parameters": False,
-    }
-    return defaults | training
-
-
 def _lora(rank, net):
-    """Adapters on every linear layer but the output; a new reward head is trained whole."""
+    """Adapters on every linear layer but the output; a new reward head is trained as a whole."""
     if rank is None:
         return None
     head = {"task_type": "CAUSAL_LM"}
@@ -338,7 +350,7 @@ def _lora(rank, net):
 
 
 class _Bar(TrainerCallback):
-    """One progress bar a run, with the loss, instead of a table that grows by a row a logged step."""
+    """Shows one progress bar with the loss, instead of a table with a row for each logged step."""
 
     def __init__(self, label):
         self.label, self.bar = label, None
@@ -359,7 +371,7 @@ class _Bar(TrainerCallback):
 
 
 class _Checkpoints(TrainerCallback):
-    """A logged point at every checkpoint, so that a resumed curve is the uninterrupted one; and the seconds before it."""
+    """Logs a point at every checkpoint, so that a resumed run has the same curve, and keeps the time spent before it."""
 
     def __init__(self, spent):
         self.spent, self.start = spent, time.perf_counter()

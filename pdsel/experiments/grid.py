@@ -29,9 +29,7 @@ from pdsel.pairs import flip_labels
 from pdsel.ratings import prompt_id
 from pdsel.rules import RULES, needs, score
 from pdsel.rules.alternatives import ALTERNATIVES, train_alternative, train_plan
-from pdsel.rules.built import build
 from pdsel.rules.methods import FULL
-from pdsel.rules.signals import aspect_models
 from pdsel.rules.store import Signals, pairs_for
 from pdsel.selection import select
 from pdsel.training import train_dmpo, training_log
@@ -288,9 +286,7 @@ def stored_cell(cell, folder):
 
 
 def _store(folder):
-    rules = [rule.score for rule in RULES.values()]
-    code = (policy_cell, make_world, pairs_for, score, build, train_alternative, aspect_models, *rules)
-    return Store(folder, model=base_digest("notesworld"), code=code)
+    return Store(folder, model=base_digest("notesworld"), code=(policy_cell,))
 
 
 def _determined_by(cell):

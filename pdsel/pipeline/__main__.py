@@ -49,7 +49,7 @@ def main(arguments=None):
         return 1
 
 
-# Each command imports what it needs: `plan` must not wait for what `base` loads.
+# Each command imports what it needs, so that `plan` does not wait for what `base` loads.
 def _run(given):
     from pdsel.pipeline.run import run
 

@@ -1,4 +1,4 @@
-"""Rebuild the shipped models: `python -m pdsel.pipeline base [folder]`, minutes on two cores.
+"""Rebuilds the shipped models: `python -m pdsel.pipeline base [folder]`, minutes on two cores.
 
 The recipe is a small Llama that starts from random weights and is fine-tuned on 128 000 prompt-response pairs of the *base*
 split, in 2 000 steps of 64 pairs. Policies start from the larger one of `SHAPES`, proxies from the smaller.
@@ -69,7 +69,7 @@ def untrained_model(tokenizer, *, hidden=64, layers=3, heads=4, seed=SEED):
 
 
 def responder_demonstrations(n, *, n_prompts=PROMPTS, seed=SEED):
-    """`n` responses by random responders to prompts of the base split."""
+    """`n` responses of random responders to prompts of the base split."""
     rng = np.random.default_rng([seed, 303])
     cast = draw_responders()
     prompts = draw_prompts(n_prompts, split="base", seed=seed)
@@ -110,7 +110,7 @@ def build(output_dir, *, examples=EXAMPLES, batch_size=64, learning_rate=2e-3, s
 def fidelity(model, *, n=1000, seed=SEED):
     """Gold aspects and utility of the responders, of the model at temperature 1, and of its greedy outputs.
 
-    Prompts are of the *select* split, which the model is never trained on.
+    The prompts are from the *select* split, on which the model is never trained.
     """
     rng = np.random.default_rng([seed, 505])
     cast = draw_responders()
@@ -124,7 +124,7 @@ def fidelity(model, *, n=1000, seed=SEED):
 
 
 def write_card(output_dir, **recipe):
-    """The model card, with the measured fidelity."""
+    """Write the model card, with the measured fidelity."""
     table = fidelity(output_dir).round(3).drop(columns="characters").rename_axis("").reset_index()
     settings = "\n".join(f"- {name}: {value:g}" for name, value in recipe.items())
     card = CARD.format(settings=settings, table=markdown(table), parameters=_n_parameters(output_dir))

@@ -1,8 +1,8 @@
-"""Is a run what the committed reference is? Stage by stage: data, margins, kept ids, outcomes.
+"""Compares a run with the committed reference, stage by stage: data, margins, kept ids, outcomes.
 
-`python -m pdsel.pipeline compare mini` prints it (`make compare`). Tables are compared by their bytes and, where these
-differ, by their values; seconds, machines and commits do not count. What else may explain a difference is named: settings,
-versions of libraries, device, threads.
+`python -m pdsel.pipeline compare mini` prints the comparison (`make compare`). Tables are compared by their bytes and, if these
+differ, by their values; seconds, machines and commits do not count. The report names what else may explain a difference:
+settings, versions of libraries, device, threads.
 """
 
 import json
@@ -14,6 +14,7 @@ import pandas as pd
 
 from pdsel.artifacts import digest, load_table
 from pdsel.checks import DataError
+from pdsel.evaluation import interval
 
 DATA = {".csv", ".parquet"}
 KEYS = {"cell"}  # names of computed cells: they change with the version of the code
@@ -22,16 +23,16 @@ METRIC = "win_rate"
 
 @dataclass
 class Comparison:
-    """What differs between a run and its reference; `str` of it is the report.
+    """What differs between a run and its reference; `str` gives the report.
 
     Attributes
     ----------
     n_files : int
-        Tables that the reference lists.
+        The number of tables that the reference lists.
     files : list of tuple
-        Stage, file and problem of each table that differs, in the order of the stages.
+        Stage, file and problem of each differing table, in the order of the stages.
     kept : pandas.Series
-        Method to the share of kept ids that both have (Jaccard index); methods that keep all pairs compare all pairs.
+        Method to the Jaccard index of the kept ids of both; for methods that keep all pairs, of all pairs.
     win_rates : pandas.DataFrame
         `reference, low, high, run` in percent, a row per conflict level and method.
     made_with : list of str
@@ -65,15 +66,15 @@ class Comparison:
             lines = [f"Not reproduced: {first} differs first; {found}."]
         lines += [f"  {stage}: {file} {problem}" for stage, file, problem in self.files]
         for method, share in self.kept[self.kept < 1].items():
-            lines.append(f"  {method}: {100 * share:.1f} % of the kept ids of both are in both")
+            lines.append(f"  {method}: {100 * share:.1f} % of the ids that either kept are in both")
         for (conflict, method), row in self.win_rates[self.win_rates["run"] != self.win_rates["reference"]].iterrows():
             place = "inside" if row["low"] <= row["run"] <= row["high"] else "OUTSIDE"
+            expected = interval(row["reference"], row["low"], row["high"])
             lines.append(
-                f"  {method} at {conflict:.0%} conflict: {row['reference']:.1f} -> {row['run']:.1f} %, "
-                f"{place} the reference's interval [{row['low']:.1f}, {row['high']:.1f}]"
+                f"  {method} at {conflict:.0%} conflict: {row['run']:.1f} %, {place} the reference's {expected} %"
             )
         if self.made_with:
-            lines.append(f"Made with other settings or circumstances: {'; '.join(self.made_with)}.")
+            lines.append(f"Settings or circumstances that differ: {'; '.join(self.made_with)}.")
         return "\n".join(lines)
 
 
@@ -83,7 +84,7 @@ def compare(run, reference):
     Raises
     ------
     DataError
-        If one of them holds no finished run, or a file that cannot be read.
+        If one of them holds no finished run or an unreadable file.
     """
     made, expected = _stages(run), _stages(reference)
     files = [difference for name in expected for difference in _differences(name, run, reference, made, expected)]
@@ -97,7 +98,7 @@ def compare(run, reference):
 
 
 def kept_ids(results):
-    """The ids that each method of a results folder trains on, as sets; a method that trains on all pairs has their digest."""
+    """The ids that each method of a results folder trains on, as sets; for a method that trains on all pairs, their digest."""
     results, kept = Path(results), {}
     for path in sorted(results.glob("*/kept.csv")):
         for method, ids in load_table(path).groupby("method")["pair_id"]:
@@ -144,7 +145,7 @@ def _stages(results):
     results = Path(results)
     paths = [*results.glob("*/manifests/*.json"), *results.glob("manifests/*.json")]
     if not paths:
-        raise DataError(f"{results} holds no finished stage. Remedy: `make run` makes a run, git has the references")
+        raise DataError(f"{results} holds no finished stage. Remedy: `make run` makes a run; the references are in git")
     paths = sorted(paths, key=lambda path: (path.stem, path))
     return {path.parent.parent.relative_to(results) / path.stem: _readable(_manifest, path) for path in paths}
 
@@ -169,7 +170,7 @@ def _tables(manifest):
 
 
 def _differences(name, run, reference, made, expected):
-    """The tables of one stage that differ: stage, file, problem."""
+    """Stage, file and problem of each table of a stage that differs."""
     if name not in made:
         return [(str(name), "", "was not run")]
     folders = Path(run, name.parent), Path(reference, name.parent)
@@ -182,7 +183,7 @@ def _differences(name, run, reference, made, expected):
 
 
 def _problem(file, folders, manifests):
-    """How a run's table differs from the reference's; None if it does not."""
+    """How a table differs from the reference's; None if it does not."""
     ours, theirs = (folder / file for folder in folders)
     if theirs.exists() and not ours.exists():
         return "is missing"
@@ -195,7 +196,7 @@ def _problem(file, folders, manifests):
 
 
 def _digest(path, outputs):
-    """Of the file as it is now; of one that is not committed, as its manifest says."""
+    """The digest of a file, or of an uncommitted file from its manifest."""
     if path.exists():
         return digest(path)
     return next((value for name, value in outputs.items() if path.match(name)), None)
@@ -221,7 +222,7 @@ def _distance(ours, theirs):
 
 
 def _circumstances(made, expected):
-    """Settings, versions, device and threads that differ between two runs, each said once."""
+    """Settings, versions, device and threads that differ between two runs, each listed once."""
     found = {}  # what differs: the stages in which it does
     for name, theirs in expected.items():
         if name not in made:
@@ -239,11 +240,11 @@ def _circumstances(made, expected):
 
 
 def _changes(before, after):
-    """The entries that both have with other values, as text."""
+    """The entries whose values differ, as text."""
     names = [name for name in before if name in after and before[name] != after[name]]
     return [f"{name} {_short(before[name])} -> {_short(after[name])}" for name in names]
 
 
 def _short(value):
-    """A value as text; of a digest the first twelve digits."""
+    """A value as text; a digest by its first twelve digits."""
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{28,}\b", r"\1", str(value))

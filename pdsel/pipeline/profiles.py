@@ -1,4 +1,4 @@
-"""Profiles: one YAML file with a section per notebook, checked against what the notebooks declare before anything runs."""
+"""Profiles: YAML files with a section per notebook, checked against the notebooks' parameters before anything runs."""
 
 import ast
 from pathlib import Path
@@ -10,12 +10,12 @@ from pdsel.checks import DataError, refuse
 PROFILES = Path(__file__).parents[2] / "notebooks" / "profiles"
 GRID = "grid"  # the section that spans the runs: conflict levels, seeds, methods
 GRID_KEYS = {"conflicts", "seeds", "methods"}
-RUNNING = {"hardware", "resources"}  # what the runs get: read by `make plan` and by the Snakefile
-EXTENDS = "extends"  # the profile whose sections these add to, key by key
+RUNNING = {"hardware", "resources"}  # of the runs, read by `make plan` and by the Snakefile
+EXTENDS = "extends"  # another profile, to whose sections these are added, key by key
 
 
 def find_profile(name):
-    """The file of a profile: a name of one in `notebooks/profiles`, or the path of one elsewhere, which ends with `.yaml`.
+    """The file of a profile, given the name of one in `notebooks/profiles`, or the path of a `.yaml` file elsewhere.
 
     >>> find_profile("mini").name, find_profile("my/own.yaml").as_posix()
     ('mini.yaml', 'my/own.yaml')
@@ -37,24 +37,24 @@ def find_profile(name):
 
 
 def load_profile(path, *, notebooks=None):
-    """The profile, with every key checked.
+    """Load a profile and check every key.
 
     Parameters
     ----------
     path : str or Path
         A YAML file, such as `notebooks/profiles/mini.yaml`.
     notebooks : str or Path, optional
-        The folder of the notebooks that its sections are for; default: the one that holds the profiles' folder.
+        The folder of the notebooks; default: the one that holds the profiles' folder.
 
     Returns
     -------
     dict
-        `{"grid": {...}, "<notebook>": {parameter: value}}`, and `hardware` and `resources` where the file has them.
+        `{"grid": {...}, "<notebook>": {parameter: value}}`, and `hardware` and `resources` if the file has them.
 
     Raises
     ------
     ValueError
-        If the file is missing, a section is not a notebook's, a key is not a parameter of its notebook (papermill would
+        If the file is missing, a section does not name a notebook, a key is not a parameter of its notebook (papermill would
         only warn), or profiles extend each other in a circle.
     """
     path = Path(path)
@@ -76,7 +76,7 @@ def load_profile(path, *, notebooks=None):
 
 
 def _read(path, above=()):
-    """The sections of a file, added to those of the profile that it extends; `above` are the files that extend this one."""
+    """The sections of a file, added to those of the profile that it extends; the files of `above` extend this one."""
     if path in above:
         circle = " extends ".join(file.stem for file in [*above[above.index(path) :], path])
         raise DataError(f"profile {circle}. Remedy: extend another profile, or none")

@@ -1,4 +1,4 @@
-"""`make run`: the graph of notebooks, the main table as soon as it is there, and the comparison with the reference."""
+"""`make run`: the graph of notebooks, the main table as soon as it is ready, and the comparison with the reference."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ from pdsel.pipeline.compare import compare
 from pdsel.pipeline.profiles import find_profile, load_profile
 
 LOCK = Path(".snakemake", "make-run.lock")
-TARGETS = ("table", "all")  # the main table first, then what it does not need
+TARGETS = ("table", "all")  # the main table first, then the rest
 
 
 def run(profile, *, cores="all", gpu_jobs=1, targets=TARGETS, arguments=()):
@@ -23,16 +23,16 @@ def run(profile, *, cores="all", gpu_jobs=1, targets=TARGETS, arguments=()):
     profile : str
         The name of a file in `notebooks/profiles`, or the path of one.
     cores : str or int
-        How many Snakemake may use.
+        The number of cores that Snakemake may use.
     gpu_jobs : int
-        How many jobs that need a GPU run at once.
+        The number of jobs that may use a GPU at once.
     targets : sequence of str
         Rules or files to make, one after the other.
     arguments : sequence of str
-        Further arguments for Snakemake, such as `--dry-run`.
+        More arguments for Snakemake, such as `--dry-run`.
     """
     path = find_profile(profile)
-    load_profile(path, notebooks="notebooks")  # a mistake in it is said in one line, before Snakemake starts
+    load_profile(path, notebooks="notebooks")  # reports a mistake in one line, before Snakemake starts
     results = Path("results", "local", path.stem)
     lock = _lock()
     for target in targets:
@@ -55,7 +55,7 @@ def run(profile, *, cores="all", gpu_jobs=1, targets=TARGETS, arguments=()):
 
 
 def report(name):
-    """Print how a run compares with the reference; returns whether it is the same."""
+    """Print the comparison of a run with the reference; return whether they are the same."""
     run_folder, reference = Path("results", "local", name), Path("results", name)
     if not reference.is_dir():
         print(f"Nothing to compare with: there is no reference {reference}.")
@@ -70,7 +70,7 @@ def report(name):
 
 
 def publish(name):
-    """Make the finished run of a profile the reference: everything of it but its `local` folders."""
+    """Make the finished run of a profile the reference, without its `local` folders."""
     run_folder, reference = Path("results", "local", name), Path("results", name)
     if not (run_folder / "manifest.json").exists():
         raise DataError(f"{run_folder} holds no finished run. Remedy: make run PROFILE={name}")
@@ -83,27 +83,29 @@ def publish(name):
 
 
 def _lock():
-    """Hold a lock that no second run in this folder can have.
+    """Take a lock, so that no second run starts in this folder.
 
-    The system lets it go when the program ends, however it ends, so nothing needs unlocking after a kill.
+    The system releases it when the program ends, even by a kill.
     """
     LOCK.parent.mkdir(exist_ok=True)
     lock = open(LOCK, "w")  # noqa: SIM115 - held until the program ends
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise DataError("make run is already at work in this folder: wait for it, or stop it first") from None
+        raise DataError("make run is already running in this folder: wait for it, or stop it first") from None
     except OSError as error:
-        print(f"This file system has no locks ({error}): start no second make run in this folder.", file=sys.stderr)
+        print(
+            f"This file system has no locks ({error}): do not start a second make run in this folder.", file=sys.stderr
+        )
     return lock
 
 
 def _finish(command, lock):
-    """The exit status of a command, which holds the lock as well: it may outlive this program."""
+    """Run a command and return its exit status; it holds the lock as well, since it may outlive this program."""
     process = subprocess.Popen(command, pass_fds=[lock.fileno()])
     try:
         return process.wait()
     except KeyboardInterrupt:
-        process.wait()  # Snakemake was interrupted, too, and stops its jobs
+        process.wait()  # the interrupt reaches Snakemake, too, which stops its jobs
         print("\nStopped. The same command resumes.", file=sys.stderr)
         return os.EX_TEMPFAIL

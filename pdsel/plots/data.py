@@ -11,7 +11,7 @@ from pdsel.plots.style import BLUE, GREEN, GREY, KINDS, ORANGE, spaced
 
 
 def plot_agreement(agreement):
-    """Heat map: of the response pairs that two aspects both rank, the share that they rank the same way.
+    """Heat map: the share of response pairs that two aspects rank the same way, of those that both rank.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def plot_length(gaps):
 
 
 def _length_title(means):
-    """What the mean length gaps of the aspects (a Series) say.
+    """A title for the mean length gaps of the aspects, a Series.
 
     >>> _length_title(pd.Series({"helpfulness": 2.0, "honesty": -1.0}))
     'helpfulness labels favour length, honesty brevity'
@@ -115,7 +115,7 @@ def plot_proxies(quality, *, against="the raters"):
     quality : pandas.DataFrame
         `aspect`, `kind` and `accuracy` in [0, 1].
     against : str
-        Whose opinion counts as right, for the label of the axis.
+        Whose opinion counts as right; it is named on the axis.
     """
     figure, axes = plt.subplots(figsize=(7, 3.2))
     shown = quality.assign(aspect=quality["aspect"].map(spaced), accuracy=100 * quality["accuracy"])
@@ -167,7 +167,7 @@ def plot_divergence(scores, cut):
     Parameters
     ----------
     scores : pandas.DataFrame
-        `PD`, a row per pair; with a column `gold_wrong` (bool) the bars also show which labels are wrong.
+        `PD`, a row per pair. With a column `gold_wrong` (bool), the bars also show which labels are wrong.
     cut : float
         The largest PD that is kept.
     """
@@ -199,7 +199,7 @@ def plot_divergence(scores, cut):
 
 
 def plot_overlap(kept):
-    """Heat map: of the pairs that the row's rule keeps, the share that the column's rule keeps too.
+    """Heat map: the share of the pairs kept by the row's rule that the column's rule also keeps.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ RATES = ["win_rate", "length_controlled_win_rate"]
 
 
 def plot_win_rates(metrics):
-    """Dots with 95 % intervals, best method on top: the win rate against SFT, and as a hollow dot at equal length.
+    """Dots with 95 % intervals, best method on top: the win rate against SFT, and a hollow dot for equal length.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def plot_win_rates(metrics):
 
 
 def plot_frontier(metrics):
-    """Win rate and length-controlled win rate against the mean length of the outputs: is winning bought with length?"""
+    """Win rate and length-controlled win rate against the mean length of outputs: is winning bought with length?"""
     table = metrics.pivot(index="method", columns="metric", values=["value", "low", "high"])
     length = table["value", "characters"]
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharex=True, sharey=True)
@@ -65,7 +65,7 @@ def plot_frontier(metrics):
 
 
 def plot_aspects(metrics, aspects, methods=("SFT", "RAND", "ALL", "PD", "PD(high)")):
-    """Bars: gold quality per aspect, for a few methods (more would not be readable)."""
+    """Bars: gold quality by aspect, for a few methods, since more would not be readable."""
     shown = metrics[metrics["metric"].isin(aspects) & metrics["method"].isin(methods)]
     order = shown.groupby("method")["value"].mean().sort_values(ascending=False).index
     figure, axes = plt.subplots(figsize=(9, 3.6))
@@ -88,7 +88,7 @@ def plot_aspects(metrics, aspects, methods=("SFT", "RAND", "ALL", "PD", "PD(high
 
 
 def plot_head_to_head(table, strengths):
-    """Heat map: how often the row's method beats the column's, best first; beside it the strengths on one scale."""
+    """Heat map: how often the row's method beats the column's, best first; beside it, the strengths on one scale."""
     order = strengths.index
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 0.42 * len(order) + 1.6), width_ratios=[2, 1])
     sns.heatmap(

@@ -9,7 +9,7 @@ from pdsel.plots.style import BLUE, GREY, LINES, ORANGE, color_of, draw_interval
 
 
 def _line(axes, estimates, x, method):
-    """A method's line with its band, over the column `x`."""
+    """Draw a method's line with its band, over the column `x`."""
     estimates = estimates.sort_values(x)
     color = color_of(method, LINES)
     axes.plot(estimates[x], estimates["value"], color=color, marker="o", label=method)
@@ -17,7 +17,7 @@ def _line(axes, estimates, x, method):
 
 
 def _name_ends(axes, means, x):
-    """Each line's name at its right end, moved apart where two would overlap, and no further than needed."""
+    """Write each line's name at its right end; names that would overlap are moved apart, no further than needed."""
     ends = means.sort_values(x).groupby("method")["value"].last().sort_values()
     steps = 0.055 * np.ptp(axes.get_ylim()) * np.arange(len(ends))
     places = isotonic_regression(ends.to_numpy() - steps).x + steps
@@ -91,7 +91,7 @@ def plot_dumbbells(means, names, title):
     means : pandas.DataFrame
         `method, condition, value, low, high`.
     names : (str, str)
-        The two conditions, the earlier first, as the legend names them.
+        The two conditions for the legend, the earlier one first.
     title : str
     """
     first, second = (means[means["condition"] == name].set_index("method") for name in names)
@@ -107,7 +107,7 @@ def plot_dumbbells(means, names, title):
 
 
 def plot_sensitivity(changes, margin):
-    """Dots: what one changed setting does to PD's win rate, with the band that we call no difference.
+    """Dots: how one changed setting changes PD's win rate, with the band of changes that hardly matter.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def plot_settings(means):
 
 
 def plot_kept_overlap(table):
-    """Heat map: the pairs that two kept sets share, for rules and for other seeds of the proxies.
+    """Heat map: the share of pairs that two kept sets have in common, for rules and for other seeds of the proxies.
 
     Parameters
     ----------

@@ -24,9 +24,9 @@ def plot_human_agreement(table, *, mean, share=0.3):
     Parameters
     ----------
     table : pandas.DataFrame
-        From `pdsel.experiments.human_ratings.agreement_table`. A column `data` names the file where several are stacked.
+        From `pdsel.experiments.human_ratings.agreement_table`. If several are stacked, a column `data` names the file.
     mean : str
-        The label whose rows are the means over all labels: the large dots. The small dots are single aspects as labels.
+        The label of the rows that are means over all labels, shown as large dots. Small dots are single aspects as labels.
     share : float
         One of the shares in the table.
     """
@@ -55,7 +55,7 @@ def plot_human_agreement(table, *, mean, share=0.3):
 
 
 def _draw_rule(axis, row, estimates, mean):
-    """A large dot with its interval and its number for the mean over labels, small dots below it for single aspects."""
+    """Draw a large dot with interval and number for the mean over labels, and small dots below it for single aspects."""
     color = RULE_COLORS[estimates["rule"].iloc[0]]
     over_labels = estimates[estimates["label"] == mean].iloc[0]
     single = estimates.loc[estimates["label"] != mean, "value"]
@@ -66,7 +66,7 @@ def _draw_rule(axis, row, estimates, mean):
 
 
 def plot_human_shares(table, *, mean):
-    """Lines with 95 % bands: how often the judge confirms the kept labels, against the share that is kept.
+    """Lines with 95 % bands: how often the judge confirms the kept labels, against the kept share.
 
     `table` and `mean` are those of `plot_human_agreement`.
     """
@@ -88,7 +88,7 @@ def plot_human_shares(table, *, mean):
 
 
 def _panels(table):
-    """A figure, and a list of (panel, rows of the table): one panel for every file and judge."""
+    """A figure and a list of (panel, rows of the table), with a panel for every file and judge."""
     table = table if "data" in table else table.assign(data="")
     groups = list(table.groupby(["data", "reference"], sort=False))
     size = (2.8 + 2.9 * len(groups), 3.8)
@@ -99,7 +99,7 @@ def _panels(table):
 
 
 def _finding(table, mean):
-    """What PD(rati.) gains over all labels, where the gain is larger than chance explains."""
+    """The title: what PD(rati.) gains over all labels, if chance does not explain it."""
     gains = table[(table["rule"] == "PD(rati.)") & (table["label"] == mean)]
     sure = gains["gain_low"] > 0
     if not sure.any():

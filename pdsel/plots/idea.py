@@ -5,7 +5,7 @@ import numpy as np
 
 from pdsel.plots.style import BLUE, GREY, ORANGE, spaced
 
-WIDE_ENOUGH = 0.22  # a margin whose bar has room for a name
+WIDE_ENOUGH = 0.22  # the margin of a bar that has room for a name
 
 
 def plot_idea(margins, aspect, divergence, cut):
@@ -42,7 +42,7 @@ def plot_idea(margins, aspect, divergence, cut):
 
 
 def _draw_opinions(axes, row, margins):
-    """Bars from 0 to either side, one after the other: agreement with the label to the left, contradiction to the right."""
+    """Draw bars from 0 to either side, one after the other: agreement with the label left, contradiction right."""
     ends = {BLUE: 0.0, ORANGE: 0.0}
     for name, margin in margins.items():
         color = BLUE if margin > 0 else ORANGE
@@ -61,7 +61,7 @@ def plot_bound_intervals(lowest, highest, ours):
     lowest, highest : array-like, shape (subsets,)
         Ends of each selection's mean loss in nats, see `pdsel.theory.interval_bounds`.
     ours : int
-        The position of the selection with the most negative PD.
+        The position of the selection of the most negative PD.
     """
     lowest, highest = np.asarray(lowest), np.asarray(highest)
     order = np.argsort(highest, kind="stable")
@@ -86,7 +86,7 @@ def plot_bound_intervals(lowest, highest, ours):
 
 
 def plot_spread(games):
-    """Lines: what spread margins cost, with and without the paper's condition.
+    """Lines: what margins that spread cost, with and without the paper's condition.
 
     Parameters
     ----------

@@ -7,15 +7,17 @@ from scipy.cluster.hierarchy import dendrogram
 
 from pdsel.plots.style import BLUE, COLORS, GREY, LIGHT, MIDDLE, ORANGE, draw_intervals, name_points
 
-FAMILY = 50  # percent of pairs; two kept sets that share more are alike, and only their number is written
-MOSTLY_RIGHT = "#b8c9de"  # a rule without a colour of its own that keeps fewer wrong labels than there are in all pairs
+FAMILY = 50  # percent of pairs; the number is written for two kept sets that share at least so many
+MOSTLY_RIGHT = (
+    "#b8c9de"  # for rules without a colour of their own that keep a smaller share of wrong labels than all pairs
+)
 
 
 def plot_rule_overlap(similarity, tree):
     """Dendrogram of the rules and, in its order, the share of pairs that any two kept sets have in common.
 
-    Numbers from `FAMILY` on are written, since they show families. The rest is colour, drawn as one image, so that an SVG
-    of 36 rules stays small.
+    Numbers of at least `FAMILY` are written, since they show families. The rest is colour, in one image, so that an SVG of 36
+    rules stays small.
 
     Parameters
     ----------
@@ -57,7 +59,7 @@ def plot_rule_overlap(similarity, tree):
 
 
 def plot_rule_quality(quality):
-    """Bars: the wrong labels among the pairs that each rule keeps; a line shows those among all pairs.
+    """Bars: the share of wrong labels among the pairs that each rule keeps; a line shows it for all pairs.
 
     Parameters
     ----------
@@ -147,7 +149,7 @@ def plot_league_grid(grid):
 
 
 def _league_panel(axes, win_rates, span):
-    """The heat map of one conflict level: rules x shares, with a dash where nothing was run."""
+    """Draw the heat map of one conflict level: rules by shares, with a dash for what was not run."""
     sns.heatmap(
         win_rates,
         annot=True,
@@ -168,7 +170,7 @@ def _league_panel(axes, win_rates, span):
 def plot_rule_costs(table):
     """Dots: what a rule gives against what its signals cost.
 
-    PD and RAND are named, and every rule that no cheaper rule equals. PD(rati.) is left out: its cost is raters.
+    PD, RAND and every rule that no cheaper rule equals are named. PD(rati.) is left out, since its cost is the raters'.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ import seaborn as sns
 
 from pdsel.plots.style import BLUE, GREY, KINDS, ORANGE, spaced
 
-REACH = 6  # how many standard errors a histogram shows on either side
+REACH = 6  # standard errors that a histogram shows on either side
 
 
 def plot_proxy_grid(means):
@@ -45,7 +45,7 @@ def plot_proxy_grid(means):
 
 
 def plot_length_study(means):
-    """Dots: how far the proxies of each mitigation are from the truth in following length, a panel per kind.
+    """Dots: how far each mitigation's proxies are from the truth in following length, a panel per kind.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def plot_failures(means):
 
 
 def plot_weights(moved):
-    """Lines: what the kept set is made of as the weight of one aspect grows.
+    """Lines: how the kept set changes as the weight of one aspect grows.
 
     Parameters
     ----------

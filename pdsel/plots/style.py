@@ -1,4 +1,4 @@
-"""How every figure looks: the house's colours, dots with intervals, names beside points; and how a figure is saved."""
+"""The look of all figures: colours, dots with intervals, names beside points; and how a figure is saved."""
 
 import seaborn as sns
 
@@ -8,9 +8,9 @@ BLUE, ORANGE, GREY, GREEN, PURPLE = "#3465a4", "#d9822b", "#9a9a9a", "#4e9a06", 
 PALE_BLUE, PALE_GREEN, RED = "#7fa6d6", "#8ae234", "#a40000"
 DARK, MIDDLE, PALE, LIGHT = "#444444", "#777777", "#c8c8c8", "#eeeeee"  # greys
 COLORS = {"PD": BLUE, "PD(rati.)": PALE_BLUE, "PD(high)": RED, "ALL": DARK, "SFT": PALE, "RAND": GREY}
-LINES = COLORS | {"RAF": ORANGE, "DMPO": PURPLE, "OVA": GREEN, "AVG": PALE_GREEN}  # where lines have to be told apart
+LINES = COLORS | {"RAF": ORANGE, "DMPO": PURPLE, "OVA": GREEN, "AVG": PALE_GREEN}  # for lines that cross
 KINDS = {"probe": GREEN, "implicit": BLUE, "shared": PURPLE, "classifier": ORANGE}  # of proxies
-# Where a name stands beside its point: offset in points, horizontal and vertical alignment; tried in this order.
+# The sides of a point on which its name may be, tried in this order: offset in points, horizontal and vertical alignment.
 SIDES = {
     (8, 0): ("left", "center"),
     (-8, 0): ("right", "center"),
@@ -20,7 +20,7 @@ SIDES = {
 
 
 def use_style():
-    """One look for all figures."""
+    """Give all figures one look."""
     sns.set_theme(
         style="whitegrid",
         context="notebook",
@@ -38,7 +38,7 @@ def use_style():
 
 
 def save_figure(figure, path):
-    """Write `path` as PNG and SVG (same name), free of dates so that equal figures are equal files."""
+    """Write a figure as `path`.png and `path`.svg, without dates, so that equal figures are equal files."""
     for suffix, metadata in [("png", {"Software": None}), ("svg", {"Date": None})]:
         with writing(f"{path}.{suffix}") as scratch:
             figure.savefig(scratch, format=suffix, metadata=metadata, dpi=150, bbox_inches="tight")
@@ -46,7 +46,7 @@ def save_figure(figure, path):
 
 
 def spaced(name):
-    """An aspect's name as it is read.
+    """An aspect's name with spaces, for people.
 
     >>> spaced("instruction_following")
     'instruction following'
@@ -55,12 +55,12 @@ def spaced(name):
 
 
 def color_of(method, colors=COLORS):
-    """The method's colour, or a grey if it has none of its own."""
+    """The method's colour, or grey if it has none."""
     return colors.get(method, MIDDLE)
 
 
 def draw_intervals(axes, estimates, rows, *, width=2, size=45, alpha=0.5, **style):
-    """A dot per estimate and a horizontal bar for its interval.
+    """Draw a dot for each estimate and a horizontal bar for its interval.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ def draw_intervals(axes, estimates, rows, *, width=2, size=45, alpha=0.5, **styl
     estimates : pandas.DataFrame or Series
         `value`, `low` and `high`.
     rows : array-like or float
-        Where each estimate stands on the vertical axis.
+        The place of each estimate on the vertical axis.
     width, size, alpha : float
         The width of the bar and the area of the dot, in points, and the opacity of the bar.
     **style
@@ -88,7 +88,7 @@ def name_points(axes, points, nameless=()):
     points : dict
         Name to (x, y).
     nameless : iterable of (x, y)
-        Further points that no name may cover.
+        Other points that no name may cover.
     """
     renderer = axes.figure.canvas.get_renderer()
     shown = axes.transData.transform([*points.values(), *nameless])

@@ -1,4 +1,4 @@
-"""A judge's answers on disk: each is there from the moment it came, whatever happens next."""
+"""A judge's answers on disk, where each is stored as soon as it comes, whatever happens next."""
 
 import hashlib
 import json
@@ -11,24 +11,25 @@ from pdsel.checks import DataError
 
 
 def canonical(body):
-    """A request's body as the bytes that are sent, the same for equal bodies.
+    """A request's body as the bytes that are sent, which are the same for equal bodies.
 
     >>> canonical({"model": "judge", "max_tokens": 1})
     b'{"max_tokens":1,"model":"judge"}'
     """
-    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()  # ASCII: half a surrogate pair passes too
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()  # ASCII can hold half a surrogate pair
 
 
 def answer_key(base_url, body):
-    """SHA-256 of everything that determines an answer: the endpoint, since a model's name may mean another model
-    elsewhere, and all that is sent to it. The API key is no part of either."""
+    """SHA-256 of everything that determines an answer: the endpoint, since a model's name may mean another model elsewhere,
+    and all that is sent to it. The API key is part of neither.
+    """
     return hashlib.sha256(canonical({"base_url": base_url, "body": body})).hexdigest()
 
 
 class AnswerCache:
-    """Answers by key in one SQLite file, which threads and processes of a machine may share.
+    """Answers by key in an SQLite file, which the threads and processes of a machine may share.
 
-    An answer is committed when it is stored, so a killed run loses only the answers that were under way.
+    Each answer is committed at once, so a killed run loses only the answers to requests under way.
     """
 
     def __init__(self, connection):
@@ -37,7 +38,7 @@ class AnswerCache:
     @classmethod
     @contextmanager
     def open(cls, path):
-        """The cache at `path`, made if it is not there."""
+        """Open the cache at `path`, which is made if it does not exist."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -48,7 +49,9 @@ class AnswerCache:
                 connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
                 yield cls(connection)
         except sqlite3.Error as error:
-            raise DataError(f"cache {path}: {error}. Remedy: give another path, or see to this file") from error
+            raise DataError(
+                f"cache {path}: {error}. Remedy: give another path, or repair or delete this file"
+            ) from error
 
     def load(self, keys):
         """The stored answers among `keys`."""
@@ -57,6 +60,6 @@ class AnswerCache:
         return {key: json.loads(row[0]) for key, row in rows.items() if row}
 
     def store(self, key, answer):
-        """Keep an answer; of two to the same question the later one."""
+        """Store an answer; a later answer to the same question replaces it."""
         with self._lock:
             self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(answer)))

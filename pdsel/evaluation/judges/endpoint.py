@@ -1,7 +1,7 @@
-"""Questions to an OpenAI-compatible chat endpoint: many at once, at a pace, and again where the reply is unusable.
+"""Asks an OpenAI-compatible chat endpoint many questions at once, at a pace, and again if a reply is unusable.
 
-The `openai` client connects, waits and retries. What is left here is what it does not know: a pace, the end of all
-questions at the first hopeless error, models that refuse to give log-probabilities, and a key that is never shown.
+The `openai` client connects, waits and retries. This module adds what the client lacks: a pace, an end to all questions at
+the first hopeless error, models that refuse to give log-probabilities, and a key that is never shown.
 """
 
 import json
@@ -13,24 +13,25 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import openai
 from tqdm.auto import tqdm
 
 from pdsel.checks import DataError
 from pdsel.evaluation.judges.cache import canonical
 from pdsel.evaluation.judges.key import EnvironmentKey
 
-DOWN_AFTER = 10  # failed questions in a row, all retries included: the endpoint is down, the other questions wait
-LONGEST_WAIT = 60  # seconds before an unusable reply is asked for again
-NEEDS_A_KEY = ("api.openai.com",)  # hosts that answer nobody without a key
+DOWN_AFTER = 10  # questions that fail in a row, after all retries: the endpoint is down, and no other question is asked
+LONGEST_WAIT = 60  # seconds before a question with an unusable reply is asked again
+NEEDS_A_KEY = ("api.openai.com",)  # hosts that answer only with a key
 
 
 class JudgeError(DataError):
-    """The judge's endpoint cannot be used, or left questions without an answer."""
+    """The judge's endpoint cannot be used, or did not answer some questions."""
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """How an endpoint is asked. None of it changes an answer; `LLMJudge` explains the fields."""
+    """How an endpoint is asked, which changes no answer; `LLMJudge` explains the fields."""
 
     key_variable: str = "OPENAI_API_KEY"
     concurrency: int = 8
@@ -41,44 +42,28 @@ class Traffic:
 
 
 class Fault(Exception):
-    """A question has no usable reply, and the question itself may be the reason.
+    """A question has no usable reply.
 
     Parameters
     ----------
     kind : str
         Faults are counted by it.
     said : str
-        What the endpoint said; it is shortened.
+        What the endpoint said, shortened; or the remedy, if the settings are the cause.
+    cause : {"question", "endpoint", "settings", "logprobs"}
+        The question itself, perhaps; the endpoint, whatever the question; the settings, so that every other question would
+        meet the same fault; or the request for log-probabilities.
     again : int
-        How often it is worth asking once more.
+        How often the question is worth asking again.
     """
 
-    def __init__(self, kind, said="", *, again=0):
+    def __init__(self, kind, said="", *, cause="question", again=0):
         super().__init__(kind, said)
-        self.kind, self.said, self.again = kind, " ".join(said.split())[:200], again
-
-
-class Outage(Fault):
-    """The endpoint failed, whatever the question was."""
-
-
-class Fatal(Fault):
-    """Every further question would meet the same fault; `said` is the remedy."""
-
-
-class Unreadable(Fault):
-    """The reply is whole but names no answer, as a refusal does."""
-
-    def __init__(self, said):
-        super().__init__("unreadable answer", said, again=2)
-
-
-class LogprobsRefused(Fault):
-    """The endpoint refuses a request that asks for log-probabilities."""
+        self.kind, self.said, self.cause, self.again = kind, " ".join(said.split())[:200], cause, again
 
 
 class Stopped(Exception):
-    """A request was not sent, because all questions have been stopped."""
+    """A request was not sent because no more questions are asked."""
 
 
 class Endpoint:
@@ -87,7 +72,7 @@ class Endpoint:
     Parameters
     ----------
     base_url : str
-        The address that `/chat/completions` follows.
+        The address before `/chat/completions`.
     traffic : Traffic
     """
 
@@ -95,7 +80,7 @@ class Endpoint:
         self.base_url, self.traffic = _checked_url(base_url), traffic
         self.key = EnvironmentKey(traffic.key_variable)
         self.pace = Pace(traffic.requests_per_minute) if traffic.requests_per_minute else None
-        self.gives_logprobs = True  # until the endpoint says otherwise
+        self.gives_logprobs = True  # until the endpoint refuses
         self.counts, self._lock = Counter(), threading.Lock()
 
     def ask_all(self, bodies, accept):
@@ -106,7 +91,7 @@ class Endpoint:
         bodies : dict
             Key to the body of the request.
         accept : callable
-            `accept(key, reply)` gets each reply as it comes, from several threads, and may raise a `Fault` about it.
+            `accept(key, reply)` is called with each reply as it comes, from several threads, and may raise a `Fault`.
 
         Returns
         -------
@@ -116,7 +101,7 @@ class Endpoint:
         Raises
         ------
         JudgeError
-            At the first fault that every question would meet. Nothing is sent without a key where one is needed.
+            At the first fault that every question would meet; before any request if a key is needed and missing.
         """
         self._check_key()
         faults, failed_in_a_row, stop = {}, 0, threading.Event()
@@ -125,21 +110,21 @@ class Endpoint:
             try:
                 for future in tqdm(as_completed(futures), total=len(futures), desc="judging", leave=False):
                     fault = future.result()
-                    if isinstance(fault, Fatal):
-                        raise JudgeError(f"endpoint {self.base_url}: {fault.kind}. Remedy: {fault.said}")
-                    if fault is not None:
-                        faults[futures[future]] = fault
-                    failed_in_a_row = failed_in_a_row + 1 if isinstance(fault, Outage) else 0
+                    failed_in_a_row = failed_in_a_row + 1 if fault and fault.cause == "endpoint" else 0
                     if failed_in_a_row == DOWN_AFTER:
                         stop.set()
-            except BaseException:  # an interrupt too: what is under way may end, nothing else begins
+                    if fault and fault.cause == "settings":
+                        raise JudgeError(f"endpoint {self.base_url}: {fault.kind}. Remedy: {fault.said}")
+                    if fault:
+                        faults[futures[future]] = fault
+            except BaseException:  # also an interrupt: requests under way may end, but no other begins
                 stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise
         return faults
 
     def _check_key(self):
-        """An unusable or missing key is found before any request is sent."""
+        """Refuse an unusable or missing key before any request is sent."""
         if not self.key.read() and urlsplit(self.base_url).hostname in NEEDS_A_KEY:
             raise JudgeError(
                 f"endpoint {self.base_url}: the environment variable {self.key.variable} is not set. Remedy: "
@@ -148,7 +133,6 @@ class Endpoint:
 
     def _client(self, stop):
         """An `openai` client that waits for its slot before every request, retries included."""
-        import openai  # here, since it takes a second to import and only this judge needs it
 
         def before_request(request):
             if self.pace:
@@ -168,7 +152,7 @@ class Endpoint:
         )
 
     def _ask(self, client, body, key, accept, stop):
-        """Ask one question until its reply is usable; the last `Fault` if none is."""
+        """Ask one question until its reply is usable; returns the last `Fault` if none is."""
         times = Counter()
         while True:
             try:
@@ -177,7 +161,7 @@ class Endpoint:
             except Fault as raised:
                 fault = raised
             times[fault.kind] += 1
-            if isinstance(fault, Fatal):
+            if fault.cause == "settings":
                 stop.set()
             if times[fault.kind] > fault.again:
                 return fault
@@ -188,58 +172,18 @@ class Endpoint:
         if not self.gives_logprobs:
             body = {name: value for name, value in body.items() if name not in ("logprobs", "top_logprobs")}
         text, fault = self._post(client, body)
-        if fault is None:
-            return self._read(text)
-        if isinstance(fault, LogprobsRefused) and "logprobs" in body:
-            self.gives_logprobs = False  # some models refuse the request instead of leaving them out
+        if fault and fault.cause == "logprobs" and "logprobs" in body:
+            self.gives_logprobs = False  # some models refuse the request instead of omitting them
             return self._reply(client, body)
-        raise fault
-
-    def _post(self, client, body):
-        """The reply's text and `None`, or `None` and the `Fault` that came instead.
-
-        The fault is returned and not raised here: an exception raised while another one is handled refers to it, and
-        through it to the request, whose headers hold the key.
-        """
-        import openai  # here for the reason above
-
-        try:
-            # The same bytes that the cache's key is made of, so that nothing else can determine the answer.
-            text = client.post("/chat/completions", cast_to=str, content=canonical(body))
-        except Stopped:
-            return None, Fault("not asked", f"the endpoint failed {DOWN_AFTER} times in a row")
-        except openai.APITimeoutError:
-            return None, Outage("timeout", f"no reply within {self.traffic.timeout} s")
-        except openai.APIConnectionError as error:
-            reason = error.__cause__
-            return None, Outage("connection failed", f"{type(reason).__name__}: {reason}")
-        except openai.APIStatusError as error:
-            return None, self._fault_of(error.status_code, self.key.hide(error.response.text))
-        return self.key.hide(text), None
-
-    def _fault_of(self, status, text):
-        if status in (400, 403, 422) and "logprob" in text.lower():
-            return LogprobsRefused(f"HTTP {status}", _message(text))
-        if status in (401, 403):
-            state = "is not accepted" if self.key.read() else "is not set"
-            return Fatal(
-                f"HTTP {status}, the key in the environment variable {self.key.variable} {state}",
-                f"set {self.key.variable} to a key of this endpoint that may use the model, where this runs",
-            )
-        if status == 404:
-            return Fatal("HTTP 404", "check the model's name, and that base_url ends where /chat/completions follows")
-        if status in (408, 409, 425, 429) or status >= 500:
-            return Outage(f"HTTP {status}", _message(text))
-        return Fault(f"HTTP {status}", _message(text))
-
-    def _read(self, text):
+        if fault:
+            raise fault
         try:
             reply = json.loads(text)
             choice, usage = reply["choices"][0], reply.get("usage") or {}
             content = choice["message"].get("content") or choice["message"].get("refusal")
             tokens = {name: int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")}
         except (ValueError, LookupError, TypeError, AttributeError):
-            raise Outage("malformed reply", text, again=self.traffic.retries) from None
+            raise Fault("malformed reply", text, cause="endpoint", again=self.traffic.retries) from None
         self._count(**tokens, without_usage=int(not usage))
         return {
             "content": content if isinstance(content, str) else None,
@@ -249,13 +193,48 @@ class Endpoint:
             "usage": tokens,
         }
 
+    def _post(self, client, body):
+        """The reply's text and `None`, or `None` and the `Fault` that came instead.
+
+        The fault is returned and not raised here: an exception raised while another one is handled refers to it, and
+        through it to the request, whose headers hold the key.
+        """
+        try:
+            # The bytes from which the cache's key is made, so that nothing else can determine the answer.
+            text = client.post("/chat/completions", cast_to=str, content=canonical(body))
+        except Stopped:
+            return None, Fault("not asked", f"the endpoint failed {DOWN_AFTER} times in a row")
+        except openai.APITimeoutError:
+            return None, Fault("timeout", f"no reply within {self.traffic.timeout} s", cause="endpoint")
+        except openai.APIConnectionError as error:
+            reason = error.__cause__
+            return None, Fault("connection failed", f"{type(reason).__name__}: {reason}", cause="endpoint")
+        except openai.APIStatusError as error:
+            return None, self._fault_of(error.status_code, self.key.hide(error.response.text))
+        return self.key.hide(text), None
+
+    def _fault_of(self, status, text):
+        kind, said, cause = f"HTTP {status}", _message(text), "question"
+        if status in (400, 403, 422) and "logprob" in text.lower():
+            cause = "logprobs"
+        elif status in (401, 403):
+            state = "is not accepted" if self.key.read() else "is not set"
+            kind += f", the key in the environment variable {self.key.variable} {state}"
+            said = f"set {self.key.variable} to a key of this endpoint that may use the model, where this runs"
+            cause = "settings"
+        elif status == 404:
+            said, cause = "check the model's name, and that base_url ends where /chat/completions follows", "settings"
+        elif status in (408, 409, 425, 429) or status >= 500:
+            cause = "endpoint"
+        return Fault(kind, said, cause=cause)
+
     def _count(self, **numbers):
         with self._lock:
             self.counts.update(numbers)
 
 
 class Pace:
-    """Slots at equal distances, for at most so many requests a minute.
+    """Assigns slots at equal distances, for at most `per_minute` requests a minute.
 
     >>> pace = Pace(120)
     >>> [pace.reserve(now) for now in (0.0, 0.0, 0.25, 9.0)]  # seconds to wait
@@ -266,7 +245,7 @@ class Pace:
         self.distance, self._free, self._lock = 60 / per_minute, -math.inf, threading.Lock()
 
     def reserve(self, now):
-        """Take the next slot; returns the seconds until it comes."""
+        """Take the next slot; return the seconds until then."""
         with self._lock:
             slot = max(now, self._free)
             self._free = slot + self.distance
@@ -278,13 +257,13 @@ def _checked_url(base_url):
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
         raise DataError(
             "base_url: has to be http(s)://host/path without a password or query. Remedy: give an address such as "
-            "'http://localhost:8000/v1', and a key by its environment variable"
+            "'http://localhost:8000/v1', and put the key into its environment variable"
         )
     return base_url.rstrip("/")
 
 
 def _message(text):
-    """What an error reply says: the field of OpenAI's errors if there is one, else the whole text."""
+    """The message of an error reply: from the field that OpenAI's errors have, otherwise the whole text."""
     try:
         return str(json.loads(text)["error"]["message"])
     except (ValueError, LookupError, TypeError):
@@ -292,7 +271,7 @@ def _message(text):
 
 
 def _top_logprobs(choice):
-    """(token, log-probability) of the most probable first tokens, or `None` if the endpoint gives none."""
+    """The (token, log-probability) of the most probable first tokens; `None` if the endpoint does not give them."""
     try:
         top = choice["logprobs"]["content"][0]["top_logprobs"]
         pairs = [[entry["token"], float(entry["logprob"])] for entry in top]

@@ -6,7 +6,7 @@ import re
 
 from pdsel.checks import DataError
 
-PLACEHOLDER = 8  # characters; what is shorter is no secret, and hiding it would garble ordinary text
+PLACEHOLDER = 8  # characters; anything shorter is not a secret, and hiding it would garble ordinary text
 
 
 class EnvironmentKey:
@@ -19,7 +19,7 @@ class EnvironmentKey:
     """
 
     def __init__(self, variable):
-        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", variable):  # perhaps the key itself, so the message does not show it
+        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", variable):  # it may be the key itself, so the message does not show it
             raise DataError(
                 "key_variable: is not the name of an environment variable. Remedy: give a name such as "
                 "'OPENAI_API_KEY', and the key to the environment alone"
@@ -29,8 +29,8 @@ class EnvironmentKey:
     def read(self):
         """The key, or "" if the variable is not set."""
         key = os.environ.get(self.variable, "").strip()
-        if not re.fullmatch(r"[!-~]*", key):  # the transport's own error would print the key
-            del key  # and a verbose traceback would print this variable
+        if not re.fullmatch(r"[!-~]*", key):  # an error of the transport would print the key
+            del key  # a verbose traceback would print this variable
             raise DataError(
                 f"environment variable {self.variable}: has characters that no key has (blanks, line breaks, "
                 "non-ASCII). Remedy: set it to the key alone"
@@ -38,7 +38,7 @@ class EnvironmentKey:
         return key
 
     def hide(self, text):
-        """The text without the key, in case the endpoint repeats it."""
+        """The text without the key, which the endpoint may repeat."""
         key = self.read()
         if len(key) >= PLACEHOLDER:
             for form in (key, json.dumps(key)[1:-1], key.replace("/", r"\/")):

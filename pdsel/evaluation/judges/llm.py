@@ -1,4 +1,4 @@
-"""A language model as the judge, through any OpenAI-compatible endpoint: vLLM, llama.cpp, the commercial ones."""
+"""A language model as the judge, at any OpenAI-compatible endpoint: vLLM, llama.cpp or a commercial one."""
 
 from collections import Counter
 from dataclasses import dataclass, fields
@@ -10,7 +10,7 @@ import pandas as pd
 from pdsel.checks import DataError, refuse, some
 from pdsel.data.messages import is_text, text_of
 from pdsel.evaluation.judges.cache import AnswerCache, answer_key
-from pdsel.evaluation.judges.endpoint import Endpoint, JudgeError, Traffic, Unreadable
+from pdsel.evaluation.judges.endpoint import Endpoint, Fault, JudgeError, Traffic
 from pdsel.evaluation.judges.prompt import TEMPLATE, check_template, fill, load_template, read_answer
 
 __all__ = ["JudgeError", "LLMJudge", "load_template"]
@@ -18,7 +18,7 @@ __all__ = ["JudgeError", "LLMJudge", "load_template"]
 
 @dataclass(frozen=True)
 class Request:
-    """What is sent beside the messages. All of it may change an answer, so all of it is in the cache's key."""
+    """What is sent with the messages. It may change an answer, so it is part of the cache's key."""
 
     temperature: float | None = 0.0
     max_tokens: int | None = 8
@@ -44,42 +44,42 @@ class Request:
 class LLMJudge:
     """Ask a language model which of two answers is better, in AlpacaEval's scheme and in both orders.
 
-    The model is told to name one of two identifiers, `m` or `M`. Where the endpoint gives log-probabilities, the
-    preference is P(m) / (P(m) + P(M)) of the first token, else it is 1 or 0 by the name in the text. AlpacaEval shows each
-    pair in one random order; here every pair is asked in both orders and the two are averaged, so that a taste for the
-    first place cancels. Identical outputs are a draw, .5, and ask nothing.
+    The model has to name one of two identifiers, `m` or `M`. If the endpoint gives log-probabilities, the preference is
+    P(m) / (P(m) + P(M)) of the first token, otherwise 1 or 0 by the name in the text. AlpacaEval shows each pair in one random
+    order; here every pair is shown in both orders and the two answers are averaged, so that a taste for the first place
+    cancels. Identical outputs are a draw, .5, without a question.
 
-    Every readable answer is stored the moment it comes, under a hash of all that determines it: the endpoint's address and
-    the whole body (model, messages, temperature, ...). An interrupted run goes on where it stopped, and a second run makes
-    no request. Faults are not stored. Log-probabilities that an endpoint refuses to give are not asked for again.
+    Every readable answer is stored at once, under a hash of everything that determines it: the endpoint's address and the
+    whole body (model, messages, temperature, ...). An interrupted run continues where it stopped, and a second run makes no
+    request. Faults are not stored. If an endpoint refuses to give log-probabilities, it is not asked for them again.
 
     Parameters
     ----------
     model : str
-        The name that the endpoint gives the model.
+        The endpoint's name for the model.
     base_url : str
-        The address that `/chat/completions` follows, such as "http://localhost:8000/v1". It is sent the key: use https
-        for another machine.
+        The address before `/chat/completions`, such as "http://localhost:8000/v1". The key is sent to it, so use https for
+        another machine.
     cache : str or Path
-        An SQLite file, made if it is not there; on a disk of this machine if several processes share it.
+        An SQLite file, which is made if it does not exist. If several processes share it, it has to be on a local disk.
     template : list of dict, optional
-        Chat messages with the placeholders `{instruction}`, `{output_1}` and `{output_2}`; ours by default. With
-        `load_template` it can be AlpacaEval's own, for numbers that compare with its leaderboard.
+        Chat messages with the placeholders `{instruction}`, `{output_1}` and `{output_2}`; ours by default. `load_template`
+        reads AlpacaEval's own, for numbers that are comparable with its leaderboard.
     price_per_million : float or (float, float), optional
         The price of a million tokens, or of a million (prompt, completion) tokens, for `usage`.
     missing : {"raise", "nan"}
-        What to do when questions stay without an answer: raise at the end, or give NaN at these positions. `win_rate`
-        refuses NaN: drop these prompts for every model and report how many there were.
+        What to do if some questions get no answer: raise at the end, or give NaN at these positions. `win_rate` refuses NaN:
+        drop these prompts for every model and report how many there were.
     **options
-        What is sent beside the messages (a new value makes a new question):
+        What is sent with the messages (a new value makes a new question):
 
         temperature, max_tokens : float and int, or None; 0.0 and 8
-            Sent unless `None`. The log-probabilities are those of the first token, so a model that thinks aloud first is
-            read by its text. Where they depend on the temperature it has to be 1, which is what AlpacaEval sends.
-        top_logprobs : int or None; 5, as AlpacaEval takes
-            The number of tokens whose log-probabilities are asked for. `None` asks for none.
+            Sent unless `None`. Log-probabilities are those of the first token, so a model that thinks aloud first is judged
+            by its text. If they depend on the temperature, it has to be 1, which AlpacaEval sends.
+        top_logprobs : int or None; 5, as in AlpacaEval
+            The number of tokens whose log-probabilities are requested; `None` requests none.
         fields : dict
-            Further fields, such as `{"seed": 0}`, `{"max_completion_tokens": 1}` or vLLM's
+            Other fields, such as `{"seed": 0}`, `{"max_completion_tokens": 1}` or vLLM's
             `{"chat_template_kwargs": {"enable_thinking": False}}`.
 
         How it is asked (no answer depends on it):
@@ -87,17 +87,17 @@ class LLMJudge:
         key_variable : str; "OPENAI_API_KEY"
             The environment variable that holds the API key, read at each request. A local server needs none.
         concurrency : int; 8
-            The number of requests under way at once.
+            The number of simultaneous requests.
         requests_per_minute : float, optional
-            At most this many requests begin in a minute, at equal distances.
+            The most requests that begin in a minute, at equal distances.
         retries : int; 6
             How often a question is asked again after a timeout, a broken connection, HTTP 408, 409, 429 or 5xx (the
-            `openai` client waits for half a second, doubled up to eight, or as long as Retry-After says), or a malformed
-            reply. An unreadable answer, such as a refusal, is asked for again at most twice.
+            `openai` client waits half a second, doubled up to eight, or as long as Retry-After says), or a malformed reply.
+            After an unreadable answer, such as a refusal, it is asked again at most twice.
         timeout : float; 60
             Seconds without any byte of the reply.
         backoff : float; 1.0
-            Seconds before a malformed or unreadable reply is asked for again, doubled each time up to a minute.
+            Seconds before a question is asked again after a malformed or unreadable reply, doubled each time up to a minute.
 
     Examples
     --------
@@ -128,19 +128,19 @@ class LLMJudge:
         Returns
         -------
         numpy.ndarray, shape (n,)
-            In [0, 1]; swapping outputs and baselines gives 1 minus it, from the cache. One order alone would carry the judge's
-            taste for a place, so a position with only one answer is missing.
+            In [0, 1]; swapping outputs and baselines gives 1 minus it, from the cache. One order alone would reflect the
+            judge's taste for a place, so a prompt with only one answer counts as missing.
 
         Raises
         ------
         JudgeError
-            If the endpoint cannot be used, or (`missing="raise"`) questions stay without an answer. What was answered is kept.
+            If the endpoint cannot be used, or with `missing="raise"` if questions get no answer. Answers that came are kept.
         """
         table = self.both_orders(prompts, outputs, baseline_outputs)
         return table[["listed_first", "listed_second"]].mean(axis=1, skipna=False).to_numpy(float)
 
     def both_orders(self, prompts, outputs, baseline_outputs):
-        """The same by order, to see how much the place decides.
+        """The preference in each order, which shows how much the place matters.
 
         Parameters
         ----------
@@ -150,8 +150,8 @@ class LLMJudge:
         Returns
         -------
         pandas.DataFrame
-            A row per prompt. `listed_first`, `listed_second`: how probably *our* output wins when it is shown first or second.
-            `read`: "logprobs"; "parsed" if at least one order was; "identical" outputs; "missing" if at least one order is.
+            A row per prompt. `listed_first`, `listed_second`: how probably *our* output wins if it is shown first or second.
+            `read`: "logprobs"; "parsed" if at least one answer was; "identical" outputs; "missing" if at least one answer is.
         """
         questions = self._questions(prompts, outputs, baseline_outputs)
         bodies = {key: body for pair in questions for key, body in pair.items()}  # equal questions are asked once
@@ -164,14 +164,14 @@ class LLMJudge:
         return table
 
     def usage(self):
-        """What this object asked so far.
+        """What this object has asked so far.
 
         Returns
         -------
         dict
-            `requests` made, retries included; `from_cache`, questions answered from there; `prompt_tokens` and
-            `completion_tokens` of all replies; `without_usage`, replies that did not say and count 0; `cost` of these tokens,
-            `None` without a price.
+            `requests`, with retries; `from_cache`, questions answered from the cache; `prompt_tokens` and
+            `completion_tokens` of all replies; `without_usage`, replies that did not report tokens and count as 0; `cost` of
+            these tokens, `None` without a price.
         """
         names = ("prompt_tokens", "completion_tokens", "without_usage")
         counts = {name: self.endpoint.counts[name] for name in names}
@@ -182,7 +182,7 @@ class LLMJudge:
         return {"requests": self.endpoint.counts["requests"], "from_cache": self._from_cache, **counts, "cost": cost}
 
     def _questions(self, prompts, outputs, baseline_outputs):
-        """For each prompt the requests in both orders, key to body; none for identical outputs."""
+        """The requests for each prompt in both orders, key to body; none for identical outputs."""
         sides = {"prompts": list(prompts), "outputs": list(outputs), "baseline_outputs": list(baseline_outputs)}
         if len({len(texts) for texts in sides.values()}) > 1:
             found = ", ".join(f"{len(texts)} {name}" for name, texts in sides.items())
@@ -196,14 +196,14 @@ class LLMJudge:
         return [{answer_key(self.endpoint.base_url, body): body for body in pair} for pair in bodies]
 
     def _answers(self, bodies):
-        """Answers and faults by key; asks what the cache does not hold."""
+        """The answers and the faults by key; questions that the cache cannot answer are asked."""
         with AnswerCache.open(self.cache) as cache:
             answers = cache.load(bodies)
             self._from_cache += len(answers)
 
             def accept(key, answer):
                 if np.isnan(read_answer(answer)[0]):
-                    raise Unreadable(answer["content"] or "nothing")
+                    raise Fault("unreadable answer", answer["content"] or "nothing", again=2)  # such as a refusal
                 cache.store(key, answer)
                 answers[key] = answer
 
@@ -215,14 +215,14 @@ class LLMJudge:
         said = {fault.kind: fault.said for fault in faults.values()}
         reasons = ", ".join(f"{count} x {kind} (such as: {said[kind]})" for kind, count in kinds.most_common())
         return JudgeError(
-            f"judge {self.model}: no answer at positions: {some(positions)}, because: {reasons}. Remedy: call again, the "
-            f"answers that came are in {self.cache} and only the others are asked; or missing='nan' leaves NaN there, to "
-            "drop and report"
+            f"judge {self.model}: no answer at positions: {some(positions)}, because: {reasons}. Remedy: call again, which "
+            f"asks only the missing questions, as {self.cache} keeps the other answers; or use missing='nan' and drop and "
+            "report these prompts"
         )
 
 
 def _sorted_options(options, *groups):
-    """One object of each dataclass in `groups`, made of the options that are its fields; others are refused."""
+    """Sort options into one object of each dataclass in `groups`, by the names of its fields; refuse other names."""
     names = {group: {field.name for field in fields(group)} for group in groups}
     known = sorted(set().union(*names.values()))
     unknown = [name for name in options if name not in known]
@@ -231,7 +231,7 @@ def _sorted_options(options, *groups):
 
 
 def _row(*orders):
-    """A prompt's preferences for our output, shown first and second, and the less exact way they were read."""
+    """The preferences for our output if it is shown first and second, and the less exact way in which they were read."""
     if not orders:
         return 0.5, 0.5, "identical"
     (first, how_first), (second, how_second) = orders

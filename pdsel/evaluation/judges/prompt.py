@@ -1,4 +1,4 @@
-"""What the LLM judge is asked, and how its answer is read: AlpacaEval's scheme."""
+"""The question to an LLM judge, and how its answer is read, in AlpacaEval's scheme."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,10 @@ from scipy.special import expit
 
 from pdsel.checks import DataError, refuse
 
-FIRST, SECOND = "m", "M"  # AlpacaEval's names: one token each in common vocabularies, and neither sounds better
+FIRST, SECOND = (
+    "m",
+    "M",
+)  # AlpacaEval's names, which are single tokens in common vocabularies, and neither sounds better
 PLACEHOLDERS = ("instruction", "output_1", "output_2")
 TEMPLATE = [
     {
@@ -41,16 +44,16 @@ _NAMED = re.compile(r"(?<![\w'’])[mM](?![\w'’])")  # the m of "I'm sorry" is
 
 
 def load_template(path):
-    """A ChatML text file as chat messages, such as the prompts that alpaca_eval ships.
+    """Read chat messages from a ChatML text file, such as a prompt that alpaca_eval ships.
 
-    Our own wording is the default. Numbers that compare with AlpacaEval's leaderboard need exactly its prompt,
+    Our own wording is the default. Numbers that are comparable with AlpacaEval's leaderboard need exactly its prompt,
     `alpaca_eval/evaluators_configs/alpaca_eval_clf_gpt4_turbo/alpaca_eval_clf.txt` of an installed alpaca_eval, and the
-    leaderboard's judge. The prompt has to name its models `m` (`output_1`) and `M` (`output_2`), as that one does.
+    leaderboard's judge. A prompt has to name its models `m` (`output_1`) and `M` (`output_2`), as that one does.
 
     Parameters
     ----------
     path : str or Path
-        Parts such as `<|im_start|>user`, a line break, the text, `<|im_end|>`. In the text stand the placeholders
+        Consists of parts such as `<|im_start|>user`, a line break, the text, `<|im_end|>`. The texts contain the placeholders
         `{instruction}`, `{output_1}` and `{output_2}`; other braces are left alone. Blanks around a text are dropped.
 
     Returns
@@ -67,18 +70,18 @@ def load_template(path):
 
 
 def check_template(template):
-    """The template, if each placeholder stands in it exactly once; a `DataError` that names the others if not."""
+    """Return the template if it has each placeholder exactly once; raise a `DataError` that names the others if not."""
     if isinstance(template, str):
-        raise DataError("template: is a text. Remedy: give chat messages, or load_template(path) of a ChatML file")
+        raise DataError("template: is a text. Remedy: give chat messages, such as load_template(path) of a ChatML file")
     text = "\n".join(message["content"] for message in template)
     counts = {"{" + name + "}": text.count("{" + name + "}") for name in PLACEHOLDERS}
     wrong = [f"{name} ({count} times)" for name, count in counts.items() if count != 1]
-    refuse(wrong, "template: placeholder", "does not stand in it exactly once", "write each of them once")
+    refuse(wrong, "template: placeholder", "does not occur exactly once", "write each of them once")
     return template
 
 
 def fill(template, instruction, output_1, output_2):
-    """The template's messages with the texts in place, in one pass: braces inside a text are just braces.
+    """The template's messages with the texts filled in, in one pass, so that braces inside a text are just braces.
 
     >>> fill([{"role": "user", "content": "{instruction}: {output_1} or {output_2}?"}], "Pick", "{output_2}", "b")
     [{'role': 'user', 'content': 'Pick: {output_2} or b?'}]
@@ -91,11 +94,11 @@ def fill(template, instruction, output_1, output_2):
 
 
 def read_answer(answer):
-    """How probably the judge prefers the answer listed first, and from what that was read.
+    """How probably the judge prefers the answer listed first, and how that was read.
 
     With log-probabilities of the first token it is P(m) / (P(m) + P(M)), where a name that is not among the most
-    probable tokens counts 0. Without them, or with neither name among them, it is 1 or 0 by the first m or M that stands
-    alone in the text.
+    probable tokens counts as 0. Without them, or if neither name is among them, it is 1 or 0 by the first m or M that is a
+    word of its own in the text.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
-"""Judges that are reward models: a sequence classifier, local or from the hub, or a proxy that `fit_proxy` trained."""
+"""Judges that are reward models: a sequence classifier, local or from the hub, or a proxy from `fit_proxy`."""
 
 import warnings
+from functools import cache
 
 import numpy as np
 from scipy.special import expit
@@ -8,7 +9,7 @@ from transformers import AutoModelForSequenceClassification
 
 from pdsel.checks import DataError, refuse
 from pdsel.data.messages import as_answer
-from pdsel.engine.models import SAFE, device, load_tokenizer, quiet
+from pdsel.engine.models import SAFE, load_tokenizer, quiet
 from pdsel.engine.scoring import BATCH_TOKENS, encode, response_lengths, score_texts
 from pdsel.proxies import REWARDS
 
@@ -16,24 +17,24 @@ from pdsel.proxies import REWARDS
 def reward_judge(model, *, max_length=None, batch_tokens=BATCH_TOKENS):
     """A judge from a scalar reward model r: it prefers the output with probability sigmoid(r(x, y) - r(x, y_baseline)).
 
-    That is Bradley-Terry, by which such models are trained. A judge should not have been trained on the pairs whose
-    selection it judges.
+    This is the Bradley-Terry model, by which reward models are trained. A judge should not have been trained on the pairs
+    whose selection it judges.
 
     Parameters
     ----------
     model : str
-        Path or hub id of a sequence classifier with one label: safetensors, no remote code. Loaded once, here.
+        Path or hub id of a sequence classifier with one label, in safetensors and without remote code. It is loaded once.
     max_length : int, optional
-        In tokens; longer texts are cut at their end, with a warning. Default: as many as the model has positions for.
+        In tokens; longer texts are cut at their end, with a warning. Default: the number of the model's positions.
     batch_tokens : int
-        Padded tokens a batch; memory, not results, depends on it.
+        Padded tokens in a batch; it changes memory, not results.
 
     Returns
     -------
     callable
         `judge(prompts, outputs, baseline_outputs)`, an array of probabilities, shape (n,). Outputs are strings. Prompts
-        are strings, and run into the output as in a proxy's training; or chat messages, which the tokenizer's template
-        writes out: give these to a reward model that was trained on chats.
+        are strings, which the output follows directly, as in a proxy's training; or chat messages for a reward model that was
+        trained on chats, to which the tokenizer's template is applied.
 
     Raises
     ------
@@ -45,24 +46,23 @@ def reward_judge(model, *, max_length=None, batch_tokens=BATCH_TOKENS):
     >>> from pdsel.notesworld import BASE_MODEL
     >>> reward_judge(BASE_MODEL)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    pdsel.checks.DataError: ...: weights missing from the checkpoint: 1 (first: score.weight). Remedy: ...
+    pdsel.checks.DataError: ...: weights are missing from the checkpoint: 1 (first: score.weight). Remedy: ...
     """
-    net = _load_reward(model).to(device())
-    tokenizer = load_tokenizer(model)
-    most = max_length or getattr(net.config.get_text_config(), "max_position_embeddings", None)
+    load, tokenizer = cache(_load_reward), load_tokenizer(model)
+    most = max_length or getattr(load(model).config.get_text_config(), "max_position_embeddings", None)
 
     def score(net, ids, mask, n_prompt):
         return net(input_ids=ids, attention_mask=mask).logits[:, 0].float()
 
     def rewards(prompts, responses):
         _warn_of_cuts(tokenizer, prompts, responses, most)
-        return score_texts(lambda _: net, model, prompts, responses, score, most, batch_tokens)
+        return score_texts(load, model, prompts, responses, score, most, batch_tokens)
 
     return _judge(rewards)
 
 
 def proxy_judge(proxy):
-    """A judge from a fitted proxy of any kind, by its own reward: what the proxy's aspect alone would say.
+    """A judge from a fitted proxy of any kind, which judges by the proxy's aspect alone.
 
     Parameters
     ----------
@@ -105,12 +105,12 @@ def _judge(rewards):
 
 
 def _as_response(prompt, output):
-    """The output as the prompt's kind wants it: a string, or the assistant's message."""
+    """The output in the form of its prompt: a string, or the assistant's message."""
     return output if isinstance(prompt, str) else as_answer(output)
 
 
 def _load_reward(model):
-    """A scalar classifier as it was saved: a head that the library would make up is refused."""
+    """Load a scalar classifier; refuse a checkpoint without a head, for which the library would make one up."""
     with quiet():
         net, info = AutoModelForSequenceClassification.from_pretrained(
             model, dtype="auto", output_loading_info=True, **SAFE
@@ -118,12 +118,12 @@ def _load_reward(model):
     refuse(
         sorted(info["missing_keys"]),
         f"{model}: weights",
-        "missing from the checkpoint",
-        "give a trained reward model: a head made up at random judges at random",
+        "are missing from the checkpoint",
+        "give a trained reward model: a random head judges at random",
     )
     if net.config.num_labels != 1:
         raise DataError(
-            f"{model}: {net.config.num_labels} labels, where a reward is one number. Remedy: give a reward model, "
+            f"{model}: has {net.config.num_labels} labels, but a reward is one number. Remedy: give a reward model, "
             "trained with num_labels=1"
         )
     return net.eval()
@@ -135,7 +135,7 @@ def _warn_of_cuts(tokenizer, prompts, responses, most):
     n_cut = sum(len(ids) > most for ids, _ in encode(tokenizer, prompts, responses))
     if n_cut:
         warnings.warn(
-            f"{n_cut} of {len(prompts)} texts (either side) are longer than {most} tokens and judged by their first "
+            f"{n_cut} of {len(prompts)} texts (of both sides) are longer than {most} tokens and are judged by their first "
             f"{most}: raise max_length if the model can read more",
             stacklevel=4,
         )
