@@ -77,7 +77,7 @@ def train_sft(pairs, *, model, output_dir, seed=0, **training):
 
 @trains_with(OffsetRun)
 @launchable
-def train_with_offset(pairs, offsets, *, model, output_dir, scale=1, loss=None, held_out=None, **training):
+def train_with_offset(pairs, offsets, *, model, output_dir, held_out=None, **training):
     """DPO with the loss `-log sigma(scale * M + offset)`, which is DPO at (1, 0), DMPO at (kappa, PD), or has a length penalty.
 
     TRL computes it exactly: its beta is set to `scale * beta`, and the reference log-probability of the chosen response is
@@ -88,14 +88,12 @@ def train_with_offset(pairs, offsets, *, model, output_dir, scale=1, loss=None, 
     pairs : datasets.Dataset
     offsets : sequence of float
         Aligned with `pairs`.
-    scale : float, or sequence of float
-        One factor of the margin, or one for each of `pairs`; then the loss is "scaled" of `pdsel.engine.losses`.
-    loss : dict, optional
-        Another loss in the place of `-log sigma`: the `name` of one of `pdsel.engine.losses.LOSSES`, and its options.
     model, output_dir, held_out, **training
-        See the module. `beta=0.1` is an option as well.
+        See the module. `beta=0.1` is an option as well, and so are `scale=1`, one factor of the margin or a sequence with one
+        for each of `pairs` (then the loss is "scaled" of `pdsel.engine.losses`), and `loss`, a dict that names another of
+        these losses and has its options.
     """
-    columns = {"offset": offsets}
+    columns, scale, loss = {"offset": offsets}, training.pop("scale", 1), training.pop("loss", None)
     if not isinstance(scale, Real):
         columns, scale, loss = columns | {"scale": scale}, 1, loss or {"name": "scaled"}
     _check_loss(loss, columns)

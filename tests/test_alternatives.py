@@ -169,7 +169,7 @@ def test_MERGE_is_the_mean_of_the_weights(few, models, tmp_path):
                 weight.add_(by)
         moved.save_pretrained(path)
         load_tokenizer(BASE_MODEL).save_pretrained(path)
-    signals = {"aspect_models": models}
+    signals = {"aspect_policies": models}
     merged = train_alternative("MERGE", few, signals, model=BASE_MODEL, output_dir=tmp_path / "merged", max_steps=9)
     for name, weight in load_causal(merged).state_dict().items():
         torch.testing.assert_close(weight, start.state_dict()[name] + 0.125)
@@ -246,7 +246,7 @@ def test_plain_sigmoid_ignores_smoothing_and_robust_does_not(few, tmp_path, plai
     margin = 0.1 * margins_after_a_step(few, plan, tmp_path / "one", 0.1)
     expected = (0.9 * np.logaddexp(0, -margin) - 0.1 * np.logaddexp(0, margin)).mean() / 0.8
     assert logged(few, plan, tmp_path / "robust")[1] == pytest.approx(expected, abs=2e-4)
-    assert abs(expected - plain[1]) > 1e-3
+    assert abs(expected - plain[1]) > 5e-4
 
 
 def token_logps(few, model):
@@ -351,7 +351,7 @@ def test_DrDPO_is_the_soft_minimum_of_the_losses(few, tmp_path, plain):
     losses = nll(0.1 * margins_after_a_step(few, plan, tmp_path / "one", 0.1))
     expected = [np.log(2), -np.log(np.exp(-losses).mean())]
     assert logged(few, plan, tmp_path / "two") == pytest.approx(expected, abs=2e-4)
-    assert expected[1] < losses.mean() - 1e-3
+    assert expected[1] < losses.mean() - 5e-4
 
 
 def mean_nll(tokens):

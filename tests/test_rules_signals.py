@@ -1,6 +1,7 @@
 """Signals: what each is, that they are computed once, and the rules that build pairs from samples."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,9 +15,9 @@ from pdsel.engine.models import load_causal, load_tokenizer
 from pdsel.engine.scoring import response_logps
 from pdsel.experiments.grid_plan import METHODS
 from pdsel.notesworld import BASE_MODEL
-from pdsel.notesworld.settings import BALANCED
+from pdsel.notesworld.settings import PROXIES, PROXY_BASE
 from pdsel.pairs import make_pairs
-from pdsel.proxies import fit_proxies, score_margins
+from pdsel.proxies import fit_proxies, load_proxy, score_margins
 from pdsel.ratings import load_ratings
 from pdsel.rules import signals as measured
 from pdsel.rules.built import BUILT, _accepted, build
@@ -48,21 +49,21 @@ def test_every_rule_can_be_computed_and_its_cost_is_told(signals):
     seconds = rules.describe(signals)["seconds"]
     assert seconds["RAND"] == 0 and (seconds.drop(["RAND", "PD(rati.)"]) > 0).all()
     assert seconds["DM-ADD"] > seconds["RAF"] and seconds["DM-ADD"] > seconds["margin(implicit)"]
-    parts = ["pooled", "pooled_rewards", "pooled_model", "reference_logps"]
+    parts = ["pooled", "pooled_rewards", "pooled_model"]
     assert seconds["RAF"] == pytest.approx(sum(signals._known[name].seconds for name in parts))
 
 
 def test_F5_pd_is_one_method_everywhere():
     """The league's PD, the grid's and what DMPO reads have proxies of one setting; only what is named otherwise differs."""
-    assert measured.PROXIES is BALANCED
-    same = [name for name, changes in METHODS.items() if changes.get("proxies") is BALANCED]
+    assert measured.PROXIES == PROXIES | {"model": PROXY_BASE}
+    same = [name for name, changes in METHODS.items() if changes.get("proxies") is PROXIES]
     assert same == ["DMPO", "PD", "PD(high)"]
     other = [name for name, changes in METHODS.items() if changes.get("rule") == "PD"]
     assert other == [name for name in other if name.startswith("PD(")] and "PD" not in other
 
 
 def test_margins_are_those_of_the_grids_proxies(signals, few):
-    mine = score_margins(few, fit_proxies(few, model=BASE_MODEL, seed=0, **BALANCED))
+    mine = score_margins(few, fit_proxies(few, model=PROXY_BASE, seed=0, **PROXIES))
     pd.testing.assert_frame_equal(signals["margins"], mine, check_exact=True)
 
 
@@ -117,7 +118,7 @@ def test_the_base_model_is_read_once_for_all_keys(few, tmp_path, monkeypatch):
     signals = Signals(few, base=BASE_MODEL, folder=tmp_path)
     for name in SIGNALS:
         signals._settings(name)
-    assert digests == [BASE_MODEL]
+    assert sorted(digests) == sorted([BASE_MODEL, PROXY_BASE])
 
 
 def test_every_signal_of_a_rule_asks_for_at_least_what_its_inputs_do():
@@ -157,11 +158,14 @@ def test_samples_and_folders_may_be_given(few, signals, tmp_path):
     ids = sorted(set(small["prompt_id"])) * 2
     rows = pd.Index(ids, name="prompt_id")
     samples = pd.DataFrame({"prompt": "tell", "response": [f"home cave {n}" for n in range(len(ids))]}, index=rows)
-    given = {"samples": samples, "sample_logps": pd.Series(-1.0, index=rows), "pooled_model": signals["pooled_model"]}
+    given = {"samples": samples, "pooled_model": signals["pooled_model"]}
     rewards = Signals(small, base=BASE_MODEL, folder=tmp_path, **given)["sample_rewards"]
-    other = Signals(small, base=BASE_MODEL, folder=tmp_path, **given | {"sample_logps": given["sample_logps"] - 10})
-    beta = measured.POOLED_REWARD.get("beta", 0.1)
-    assert (other["sample_rewards"] - rewards).to_numpy() == pytest.approx(np.full(len(ids), 10 * beta))
+    proxy = load_proxy(Path(signals["pooled_model"], "pooled"))
+    asked = list(samples["prompt"]), list(samples["response"])
+    expected = proxy.beta * (response_logps(proxy.path, *asked) - response_logps(PROXY_BASE, *asked))
+    assert rewards.to_numpy() == pytest.approx(expected)
+    again = Signals(small, base=BASE_MODEL, folder=tmp_path, **given | {"samples": samples.assign(response="home lake")})
+    assert (again["sample_rewards"].to_numpy() != rewards.to_numpy()).any()
 
 
 def test_log_probabilities_ignore_padding_and_the_prompt(signals, few):

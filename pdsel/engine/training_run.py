@@ -291,8 +291,8 @@ class OffsetRun(TrainingRun):
             own["pair_loss"] = partial(named.function, **{k: v for k, v in self.loss.items() if k != "name"})
         return own
 
-    def key(self, options):
-        return super().key(options | {"loss": self.loss})
+    def key(self, config):
+        return super().key(config | {"loss": self.loss})
 
     def counts(self, trainer):
         """Also count the pairs that TRL truncates, and those that are identical afterwards."""
