@@ -47,8 +47,8 @@ OFFLINE := HF_HUB_OFFLINE=1
 RUN_OFFLINE := $(if $(filter mini smoke toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu lab reference results lint clean \
-  clean-runs notesworld-base lock
+.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate lab reference results lint \
+  clean clean-runs notesworld-base lock
 
 help:  ## this text
 	@echo 'Targets'
@@ -107,6 +107,9 @@ bench: env  ## time and weigh PD at up to ten million pairs, reading 64 000 rate
 
 bench-gpu: env  ## measure scoring and DPO of a 1B-parameter Llama on a CUDA GPU, beside TRL's defaults (minutes)
 	$(OFFLINE) TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench.throughput results/gpu
+
+calibrate: env  ## simulate how often comparisons get a star by chance, and how often true differences do (minutes, one core)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pdsel.experiments.calibration results/calibration
 
 # One thread, as in the jobs of `make run`: the same sums, so the same bytes.
 lab: env  ## open JupyterLab

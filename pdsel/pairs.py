@@ -267,7 +267,7 @@ def relabel(pairs, by="overall"):
     untied = np.flatnonzero(gaps)
     if not len(untied):
         raise DataError(f"{gap_of[by]}: all {len(pairs)} pairs are ties. Remedy: relabel by the other rating")
-    return _with_labels_turned(pairs.select(untied), gaps[untied] < 0)
+    return with_labels_turned(pairs.select(untied), gaps[untied] < 0)
 
 
 def flip_labels(pairs, share, *, seed=0):
@@ -280,10 +280,10 @@ def flip_labels(pairs, share, *, seed=0):
     """
     order = sorted(pairs["pair_id"], key=lambda name: random_key(f"flip {seed}", name))
     flipped = set(order[: round(share * len(order))])
-    return _with_labels_turned(pairs, [name in flipped for name in pairs["pair_id"]])
+    return with_labels_turned(pairs, [name in flipped for name in pairs["pair_id"]])
 
 
-def _with_labels_turned(pairs, turned):
+def with_labels_turned(pairs, turned):
     """The pairs, with chosen and rejected swapped where `turned`, sorted by their new ids.
 
     Of pairs that have become equal, the last stays.

@@ -37,16 +37,20 @@ what to change; `ValueError` for settings and data that cannot work.
 """
 
 import json
+from numbers import Real
 from pathlib import Path
 
 from datasets import Dataset
 
+from pdsel.checks import DataError
 from pdsel.engine.launch import launchable
+from pdsel.engine.losses import LOSSES
 from pdsel.engine.options import check_options, trains_with
 from pdsel.engine.training_run import OffsetRun, ResponseRun, RewardRun
 from pdsel.pairs import check_pairs
 
 TRAINING_COLUMNS = ["prompt", "chosen", "rejected"]
+NEUTRAL = {"offset": 0.0, "scale": 1.0, "margin": 0.0}  # of held-out pairs: plain DPO, plain Bradley-Terry
 
 
 @trains_with(ResponseRun)
@@ -85,11 +89,17 @@ def train_with_offset(pairs, offsets, *, model, output_dir, held_out=None, **tra
     offsets : sequence of float
         Aligned with `pairs`.
     model, output_dir, held_out, **training
-        See the module. `beta=0.1` and `scale=1` are options as well.
+        See the module. `beta=0.1` is an option as well, and so are `scale=1`, one factor of the margin or a sequence with one
+        for each of `pairs` (then the loss is "scaled" of `pdsel.engine.losses`), and `loss`, a dict that names another of
+        these losses and has its options.
     """
-    data = _with_column(pairs, "offset", offsets)
-    held_out = _held_out(held_out, "offset")
-    return OffsetRun.of(data, model=model, output_dir=output_dir, held_out=held_out, **training).run()
+    columns, scale, loss = {"offset": offsets}, training.pop("scale", 1), training.pop("loss", None)
+    if not isinstance(scale, Real):
+        columns, scale, loss = columns | {"scale": scale}, 1, loss or {"name": "scaled"}
+    _check_loss(loss, columns)
+    data, held_out = _with_columns(pairs, columns), _held_out(held_out, columns)
+    options = {"model": model, "output_dir": output_dir, "scale": scale, "loss": loss, "held_out": held_out}
+    return OffsetRun.of(data, **options, **training).run()
 
 
 def train_dpo(pairs, *, model, output_dir, seed=0, beta=0.1, **training):
@@ -172,20 +182,33 @@ def train_reward(pairs, margins, *, model, output_dir, held_out=None, **training
     model, output_dir, held_out, **training
         See the module; a causal checkpoint gets a new scalar head.
     """
-    data = _with_column(pairs, "margin", margins)
-    held_out = _held_out(held_out, "margin")
+    data = _with_columns(pairs, {"margin": margins})
+    held_out = _held_out(held_out, ["margin"])
     return RewardRun.of(data, model=model, output_dir=output_dir, held_out=held_out, **training).run()
 
 
-def _with_column(pairs, name, values):
-    return pairs.select_columns(TRAINING_COLUMNS).add_column(name, [float(value) for value in values])
+def _with_columns(pairs, columns):
+    table = pairs.select_columns(TRAINING_COLUMNS)
+    for name, values in columns.items():
+        table = table.add_column(name, [float(value) for value in values])
+    return table
 
 
-def _held_out(pairs, column):
+def _held_out(pairs, columns):
     if pairs is None:
         return None
     check_pairs(pairs)
-    return _with_column(pairs, column, [0.0] * len(pairs))
+    return _with_columns(pairs, {name: [NEUTRAL[name]] * len(pairs) for name in columns})
+
+
+def _check_loss(loss, columns):
+    """Refuse a loss that nobody knows, and scales for one that does not read them."""
+    if loss is None:
+        return
+    if loss["name"] not in LOSSES:
+        raise DataError(f"loss={loss['name']!r}: use one of {list(LOSSES)}")
+    if "scale" in columns and loss["name"] != "scaled":
+        raise DataError(f"loss={loss['name']!r} reads no scale of each pair. Remedy: one number, or no other loss")
 
 
 def training_log(path):

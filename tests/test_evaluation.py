@@ -9,11 +9,15 @@ from scipy.special import expit
 
 from pdsel.evaluation import (
     Estimate,
+    apart,
     bootstrap_mean,
     from_alpaca_eval,
     interval,
     length_controlled_win_rate,
+    lengths_apart,
+    means,
     measure,
+    scored,
     win_rate,
     winning_score,
     winning_scores,
@@ -160,6 +164,55 @@ def test_measure_over_seeds_widens_to_what_seeds_do():
     width = (table["high"] - table["low"])[(table["metric"] == "win_rate")].to_numpy()
     assert width[0] == 0 and width[1] > 3 * width[2]  # SFT draws with itself; PD differs between seeds; ALL does not
     assert "2 seeds" in table["variant"].iloc[-1]
+
+
+@pytest.mark.parametrize(
+    ("longer", "shorter", "said"),
+    [
+        (10, 10, ""),
+        (9, 91, "only 9 % longer"),
+        (91, 9, "only 9 % shorter"),
+        (100, 0, "only 0 % shorter"),
+        (5, 5, "only 5 % longer, only 5 % shorter"),
+        (0, 0, ""),
+    ],
+)
+def test_lengths_overlap_where_a_tenth_is_on_either_side(longer, shorter, said):
+    """Of 100 prompts; where all outputs are equally long there is nothing to control for."""
+    ours = np.array([60] * longer + [40] * shorter + [50] * (100 - longer - shorter))
+    assert lengths_apart(ours, np.full(100, 50)) == said
+    other_side = {"longer": "shorter", "shorter": "longer"}
+    mirrored = [
+        part.replace(word, other_side[word]) for part in said.split(", ") for word in other_side if word in part
+    ]
+    assert sorted(lengths_apart(np.full(100, 50), ours).split(", ")) == sorted(mirrored or [""])
+
+
+def test_no_win_rate_at_equal_length_where_lengths_lie_apart():
+    """One function decides: the column is NaN, the table is blank and says why, and other methods keep their numbers."""
+    outcomes = outcomes_of(["PD", "ALL", "RAF"])
+    short = outcomes.assign(characters=outcomes["characters"].where(outcomes["method"] != "PD", 30))
+    short.loc[short["method"] == "PD", "characters"] += np.arange(40) % 3
+    assert apart(short).to_dict() == {"SFT": "", "PD": "only 0 % longer", "ALL": "", "RAF": ""}
+    blank = scored(short).groupby("method")["length_controlled_win_rate"].agg(lambda values: values.isna().all())
+    assert blank.to_dict() == {"SFT": False, "PD": True, "ALL": False, "RAF": False}
+    table = measure(short).set_index(["method", "metric"])
+    row = table.loc[("PD", "length_controlled_win_rate")]
+    assert row[["value", "low", "high"]].isna().all() and row["variant"] == "only 0 % longer"
+    before = measure(outcomes).set_index(["method", "metric"])
+    assert table.loc[("PD", "win_rate"), "value"] == before.loc[("PD", "win_rate"), "value"]
+    assert table["value"].isna().sum() == 1
+
+
+def test_seeds_are_taken_together_when_lengths_are_compared():
+    one = outcomes_of(["PD", "ALL"])
+    other = one.assign(characters=np.where(one["method"] == "PD", 200 + np.arange(len(one)) % 7, one["characters"]))
+    both = pd.concat([one.assign(seed=0), other.assign(seed=1)], ignore_index=True)
+    assert apart(one)["PD"] == "" and apart(other)["PD"] == "only 0 % shorter" and apart(both)["PD"] == ""
+    apart_in_both = pd.concat([other.assign(seed=seed) for seed in (0, 1)], ignore_index=True)
+    prompts = scored(apart_in_both)
+    found = means(prompts, ["method"], "length_controlled_win_rate").set_index("method")["value"]
+    assert np.isnan(found["PD"]) and found["SFT"] == 50 and found.notna().sum() == 2
 
 
 def test_methods_in_any_order_measure_the_same():

@@ -13,26 +13,36 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
+from scipy import stats
 
 from pdsel.artifacts import digest
 from pdsel.evaluation import Estimate, means
 from pdsel.experiments import grid
 from pdsel.experiments import grid_plan as plan
 from pdsel.experiments.claims import (
-    MARGIN,
+    CHOSEN,
     at,
     by_condition,
+    claim_rows,
     estimate,
     evaluate_claims,
+    follow_ups,
     harder,
-    joint_verdict,
     minus,
     paired,
     paper_claims,
     reasons,
-    verdict,
+    with_chosen_share,
 )
-from pdsel.experiments.grid_tables import conflict_rows, is_grid, load_families, load_grid, save_grid
+from pdsel.experiments.grid_tables import (
+    conflict_rows,
+    is_grid,
+    load_families,
+    load_grid,
+    rates_by_conflict,
+    save_grid,
+)
+from pdsel.experiments.verdicts import MARGIN, TOO_FEW, joint_verdict, simultaneous, verdict, verdict_over_seeds
 from pdsel.notesworld.settings import DPO, SHARE
 from pdsel.rules.methods import FULL, SELECTED
 from pdsel.selection import random_scores, select
@@ -202,7 +212,7 @@ STRENGTH = {
     "ALL": 70,
     "RAND": 66,
     "PD(rati.)": 70,
-    "DMPO": 74,
+    "DMPO": 75,
     "RAF": 72,
     "PD": 80,
     "PD(high)": 40,
@@ -212,17 +222,20 @@ STRENGTH = {
 }
 
 
+FIVE = [0, 1, 2, 3, 4]
+
+
 def made_up(strength=STRENGTH, n=60, noise=0.5):
     """Outcomes of every cell of the plan with known win rates: conflict hurts ALL, and the best share is .3."""
     rng = np.random.default_rng(0)
     studies = {
-        "methods": plan.methods([0, 1, 2]),
-        "shares": plan.shares([0, 1, 2]),
-        "sensitivity": plan.sensitivity([0, 1, 2], "base"),
-        "follow-ups": plan.followups([0, 1, 2]),
-        "equal steps": plan.equal_steps([0, 1, 2]),
-        "sizes": plan.sizes([0, 1, 2]),
-        "gentler": plan.gentler([0, 1, 2]),
+        "methods": plan.methods(FIVE),
+        "shares": plan.shares(FIVE),
+        "sensitivity": plan.sensitivity(FIVE, "base"),
+        "follow-ups": plan.followups(FIVE),
+        "equal steps": plan.equal_steps(FIVE),
+        "sizes": plan.sizes(FIVE),
+        "gentler": plan.gentler(FIVE),
     }
     frames = []
     for study, cells in studies.items():
@@ -243,35 +256,107 @@ def made_up(strength=STRENGTH, n=60, noise=0.5):
                     seed=cell.seed,
                     conflict=cell.conflict,
                     share=cell.share,
+                    steps=75 if cell.max_steps > 0 else round(75 * cell.share),
                 )
             )
     return pd.concat(frames, ignore_index=True)
 
 
+def verdicts_at(page, conflict):
+    """The verdict of every claim at a level, in the order of the page."""
+    return claim_rows(page).query("conflict == @conflict").set_index("claim")["verdict"]
+
+
 def test_all_claims_hold_where_they_are_true():
     page = evaluate_claims(made_up())
-    assert len(page) == 10
-    assert page["verdict"].tolist() == ["holds"] * 10
-    assert page["seeds"].tolist() == [3] * 10
+    rows = claim_rows(page)
+    assert rows.groupby("conflict").size().to_dict() == {"10 %": 9, "10 %, 30 %": 1, "30 %": 9}
+    assert set(verdicts_at(page, "30 %")) == set(verdicts_at(page, "10 %, 30 %")) == {"holds"}
+    # At 10 % neither other shares nor other settings were run.
+    assert verdicts_at(page, "10 %").tolist() == ["holds"] * 7 + ["not run"] * 2
+
+
+def test_a_claim_names_share_steps_seeds_level_and_test():
+    rows = claim_rows(evaluate_claims(made_up())).set_index(["claim", "conflict"])
+    whole = rows.loc[("PD's 30 % of the data is at least as good as all of it", "30 %")]
+    assert whole["trained on"] == "PD: 30 %, 22 steps; ALL: 100 %, 75 steps"
+    assert (whole["test"], whole["seeds"]) == ("at least within 2 points", 5)
+    assert rows.loc[("PD beats a random share of the same size", "10 %"), "test"] == "above"
+    settings = rows.loc[("Proxy size, p_r, gamma and rho hardly matter", "30 %")]
+    assert settings["test"] == "all same within 2 points, 95 % each; fails by one, Bonferroni over 8"
+    assert settings["trained on"] == "PD: 30 %, 22 steps"
+    between = rows.loc[("DMPO lies between ALL and PD", "30 %"), "trained on"]
+    assert between == "PD: 30 %, 22 steps; DMPO, ALL: 100 %, 75 steps"
+    across = rows.loc[("Conflict hurts ALL, not PD", "10 %, 30 %"), "test"]
+    assert across == "all above, at least within 2 points, 95 % each; fails by one, Bonferroni over 2"
 
 
 def test_a_claim_says_on_how_many_seeds_it_rests():
-    """Five seeds of the methods and three of the changed settings: a claim about both rests on three."""
+    """Five seeds of the methods and three of the changed settings: a claim about both rests on three, and has no verdict."""
     outcomes = made_up()
-    outcomes = outcomes[(outcomes["study"] != "sensitivity") | (outcomes["seed"] < 2)]
-    seeds = evaluate_claims(outcomes).set_index("claim")["seeds"]
-    assert seeds["PD beats filtering by one pooled reward"] == 3
-    assert seeds["Proxy size, p_r, gamma and rho hardly matter"] == 2
+    outcomes = outcomes[(outcomes["study"] != "sensitivity") | (outcomes["seed"] < 3)]
+    rows = claim_rows(evaluate_claims(outcomes)).query("conflict == '30 %'").set_index("claim")
+    assert rows.loc["PD beats filtering by one pooled reward", ["seeds", "verdict"]].tolist() == [5, "holds"]
+    few = rows.loc["Proxy size, p_r, gamma and rho hardly matter"]
+    assert few["seeds"] == 3 and few["verdict"] == TOO_FEW and few["estimate"].count("[") == 8
     outcomes = outcomes[(outcomes["study"] != "equal steps") | (outcomes["seed"] == 0)]
-    assert by_condition(outcomes).set_index("training")["seeds"].to_dict()["as many steps as ALL"] == 1
+    harder_row = by_condition(outcomes).set_index("training").loc["as many steps as ALL"]
+    assert harder_row["seeds"] == 1 and harder_row["PD - RAND: above"].endswith(TOO_FEW)
 
 
 def test_claims_fall_where_they_are_false():
     strength = STRENGTH | {"RAND": 85, "ALL": 90, "PD(high)": 55, "PD(nl)": 80, "DMPO": 95}
-    page = evaluate_claims(made_up(strength)).set_index("claim")["verdict"]
+    page = verdicts_at(evaluate_claims(made_up(strength)), "30 %")
     falls = [sentence for sentence, said in page.items() if said == "does not hold"]
     assert [text.split()[0] for text in falls] == ["PD", "PD's", "The", "DMPO", "There"]
     assert page["PD gains from length mitigation"] == "inconclusive"
+
+
+def test_one_setting_among_eight_fails_only_beyond_all_intervals():
+    """A part that is outside by its own interval alone leaves the claim open: eight were tried."""
+    outcomes = made_up()
+    changed = outcomes["setting"] == "gamma 1"
+    by_seed = outcomes["seed"].map(dict(zip(FIVE, [-3.2, -5.0, -6.0, -7.0, -8.8], strict=True)))
+    outcomes.loc[changed, "win_rate"] += by_seed[changed]
+    page = evaluate_claims(outcomes)
+    part = page[(page["part"] == "gamma 1") & (page["conflict"] == "30 %")].iloc[0]
+    assert part["high"] < -MARGIN < part["all_high"] and part["part_verdict"] == "inconclusive"
+    assert part["verdict"] == "inconclusive"
+
+
+def test_ten_percent_relative_is_of_the_excess_over_a_draw():
+    """A method at 60 gains 10 over a draw, so PD must be above 61."""
+    for pd_strength, said in [(60.5, "does not hold"), (61.0, "inconclusive"), (61.5, "holds")]:
+        strength = STRENGTH | {"PD": pd_strength, "OVA": 60, "AVG": 60}
+        page = verdicts_at(evaluate_claims(made_up(strength)), "30 %")
+        assert page["PD beats relabelling everything, by 10 % of what that gains over a draw"] == said
+
+
+def test_no_seed_chooses_the_share_that_it_is_tested_at():
+    """By hand: of three seeds, seed 0 alone prefers .5, so the others choose .3 for it, and with it they choose .5."""
+    rates = {0: {0.3: 60, 0.5: 80}, 1: {0.3: 70, 0.5: 60}, 2: {0.3: 70, 0.5: 60}}
+    rows = [
+        {"seed": seed, "share": share, "win_rate": rate} for seed, of in rates.items() for share, rate in of.items()
+    ]
+    outcomes = pd.DataFrame(rows).assign(study="shares", method="PD", conflict=0.3, prompt_id="a")
+    chosen = with_chosen_share(outcomes).query("study == @CHOSEN").set_index("seed")
+    assert chosen["share"].to_dict() == {0: 0.3, 1: 0.5, 2: 0.5}
+    assert chosen["win_rate"].mean() == 60 < outcomes.groupby("share")["win_rate"].mean().max()
+    assert CHOSEN == "chosen share" and with_chosen_share(outcomes[outcomes["seed"] == 0])["study"].eq("shares").all()
+
+
+def test_a_best_share_among_equal_ones_is_no_finding():
+    """All shares are alike and seeds noisy: the highest of many means must not look like a best share."""
+    rng = np.random.default_rng(0)
+    gains = []
+    for _ in range(200):
+        rates = pd.DataFrame({"share": plan.SHARES * 5, "seed": np.repeat(FIVE, 5), "win_rate": rng.normal(60, 3, 25)})
+        outcomes = rates.assign(study="shares", method="PD", conflict=0.3, prompt_id="a")
+        mean = with_chosen_share(outcomes).groupby("study")["win_rate"].mean()
+        best = rates[rates["share"] > 0.1].groupby("share")["win_rate"].mean().max()
+        gains.append((mean[CHOSEN] - 60, best - 60))
+    chosen_elsewhere, chosen_here = np.mean(gains, axis=0)
+    assert abs(chosen_elsewhere) < 0.3 < 1 < chosen_here
 
 
 def test_follow_ups_say_what_the_outcomes_say():
@@ -287,7 +372,11 @@ def test_follow_ups_say_what_the_outcomes_say():
     )
     overlap = pd.DataFrame({"PD": {"RAF": 0.25}})
     why = reasons(outcomes, cells, facts, overlap)
-    assert set(why) <= {claim.sentence for claim in paper_claims(0.3)}
+    assert set(why) <= {claim.sentence for claim in paper_claims()}
+    page = evaluate_claims(made_up(STRENGTH | {"RAF": 80}))
+    first = follow_ups(page, why).splitlines()[0]
+    said = "(at 10 %: inconclusive; at 30 %: inconclusive). One reward"
+    assert first.startswith(f"- *PD beats filtering by one pooled reward* {said}")
     assert "12.0 % of RAF's" in why["PD beats filtering by one pooled reward"]
     assert "share 25 % of the pairs" in why["PD beats filtering by one pooled reward"]
     conflict = why["Conflict hurts ALL, not PD"]
@@ -298,9 +387,13 @@ def test_follow_ups_say_what_the_outcomes_say():
 def test_what_pd_gains_under_each_way_of_training():
     table = by_condition(made_up()).set_index("training")
     assert len(table) == 6 and set(table["PD"]) <= {"79.9", "80.0", "80.1"}
-    assert all(text.startswith(("+13.", "+14.")) and text.endswith("] holds") for text in table["PD - RAND"])
+    assert all(text.startswith(("+13.", "+14.")) and text.endswith("] holds") for text in table["PD - RAND: above"])
+    assert table["trained on"].iloc[0] == "PD, RAND, RAF: 30 %, 22 steps; ALL: 100 %, 75 steps"
+    assert (table["seeds"] == 5).all() and "PD - ALL: at least within 2 points" in table
     worse = by_condition(made_up(STRENGTH | {"RAND": 90})).set_index("training")
-    assert all(text.endswith("] does not hold") for text in worse["PD - RAND"])
+    assert all(text.endswith("] does not hold") for text in worse["PD - RAND: above"])
+    outcomes = made_up()
+    assert len(by_condition(outcomes[outcomes["study"] != "gentler"])) == 3, "what was not run has no row"
 
 
 def test_the_cost_of_training_harder_is_read_off_the_aspects():
@@ -352,7 +445,27 @@ def test_verdicts(test, low, high, said):
     assert verdict(Estimate((low + high) / 2, 1.0, low, high, "by hand", 10), test) == said
 
 
+def test_a_verdict_needs_five_seeds():
+    found = Estimate(5.0, 1.0, 3.0, 7.0, "by hand", 10)
+    assert [verdict_over_seeds(found, "above", seeds) for seeds in (1, 4, 5)] == [TOO_FEW, TOO_FEW, "holds"]
+
+
+def test_simultaneous_intervals_are_bonferronis_over_the_seeds():
+    found = Estimate(-6.0, 1.5, -9.9, -2.1, "by hand", 500)
+    wider = simultaneous(found, parts=8, seeds=3)
+    assert wider.high - wider.value == pytest.approx(1.5 * stats.t.ppf(1 - 0.05 / 16, 2))
+    assert verdict(found, "same") == "does not hold" and verdict(found, "same", wider) == "inconclusive"
+    assert simultaneous(found, parts=1, seeds=3) == found == simultaneous(found, parts=8, seeds=1)
+
+
+def test_a_part_holds_by_its_own_interval():
+    """That all parts hold needs no correction: the wider interval only decides whether one fails."""
+    found = Estimate(5.0, 1.0, 1.0, 9.0, "by hand", 500)
+    assert verdict(found, "above", simultaneous(found, parts=8, seeds=5)) == "holds"
+
+
 def test_one_part_that_fails_decides_and_all_must_hold():
+    assert joint_verdict(["holds", TOO_FEW, "inconclusive"]) == TOO_FEW
     assert joint_verdict(["holds", "holds"]) == "holds"
     assert joint_verdict(["holds", "inconclusive"]) == "inconclusive"
     assert joint_verdict(["holds", "inconclusive", "does not hold"]) == "does not hold"
@@ -360,19 +473,35 @@ def test_one_part_that_fails_decides_and_all_must_hold():
 
 def test_every_claim_names_policies_of_the_plan():
     known = {"methods": plan.methods([0]), "shares": plan.shares([0]), "sensitivity": plan.sensitivity([0], "base")}
-    planned = {(study, cell.method) for study, cells in known.items() for _, cell in cells}
-    for claim in paper_claims(0.3):
+    planned = {(study, cell.method) for study, cells in known.items() for _, cell in cells} | {(CHOSEN, "PD")}
+    for claim in paper_claims():
         for part in claim.parts:
             assert {(where["study"], where["method"]) for _, where in part.terms} <= planned
 
 
-def test_table_2_has_the_papers_numbers_beside_ours():
-    rows = pd.DataFrame(
-        {"method": ["PD", "PD", "AVG", "AVG"], "conflict": [0.1, 0.3] * 2, "value": 50.0, "low": 49.0, "high": 51.0}
+def test_table_2_has_the_papers_numbers_of_the_same_level_beside_ours():
+    rng = np.random.default_rng(0)
+    frames = []
+    for method in ("SFT", "PD", "AVG", "RAF"):
+        for seed in (0, 1):
+            for conflict in (0.1, 0.2, 0.3, 0.25):
+                frame = pd.DataFrame({"prompt_id": range(40), "preference": rng.random(40)})
+                longer = rng.integers(-5, 6, 40) if method != "RAF" else rng.integers(-5, 0, 40)
+                characters = 50 + (longer if method != "SFT" else 0)
+                frames.append(
+                    frame.assign(method=method, seed=seed, conflict=conflict, characters=characters, win_rate=0.0)
+                )
+    rates = rates_by_conflict(pd.concat(frames, ignore_index=True))
+    table = conflict_rows(rates).set_index("method")
+    assert table.loc["PD", "10 %"].endswith("; paper: LC 26.11") and table.loc["PD", "30 %"].endswith(
+        "; paper: LC 24.71"
     )
-    table = conflict_rows(rows, rows)
-    assert table["paper: LC"].tolist() == ["26.11, 25.17, 24.71", ""]
-    assert table["10 %"][0] == "50.0 [49.0, 51.0]; LC 50.0 [49.0, 51.0]"
+    assert "paper" not in table.loc["AVG", "10 %"] + table.loc["PD", "25 %"]
+    assert table.loc["RAF", "20 %"].endswith("; LC – (only 0 % longer); paper: LC 22.62")
+    row = rates.query("method == 'PD' and metric == 'win_rate' and conflict == .1").iloc[0]
+    assert table.loc["PD", "10 %"].startswith(f"{row['value']:.1f} [{row['low']:.1f}, ") and row["blank"] == ""
+    blank = rates.query("method == 'RAF' and metric == 'length_controlled_win_rate'")
+    assert blank["value"].isna().all() and set(blank["blank"]) == {"only 0 % longer"} and (rates["seeds"] == 2).all()
 
 
 ROOT = Path(__file__).parent.parent

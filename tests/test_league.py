@@ -41,7 +41,8 @@ PINNED = "7d383cd6c9d1262b"  # computed before any rule but the paper's could be
 
 def test_every_rule_and_loss_has_a_cell_of_the_same_training():
     asked = cells_of(league.cells([3], shares=[0.3], conflicts=[0.1]))
-    assert [cell.method for cell in asked] == [*RULES, *BUILT, "ALL", *[n for n in ALTERNATIVES if n != "DPO"]]
+    others = [name for name in ALTERNATIVES if name not in ("DPO", "MODPO")]  # ALL; MODPO with equal weights is DMPO
+    assert [cell.method for cell in asked] == [*RULES, *BUILT, "ALL", "DMPO", *others]
     for cell in asked:
         assert {"beta": cell.beta, "learning_rate": cell.learning_rate} == DPO
         assert (cell.seed, cell.conflict) == (3, 0.1)
@@ -77,16 +78,36 @@ def test_policies_of_any_rule_and_loss(tiny_run):
     assert set(found.index) == set(table.index) and found["win_rate"].between(0, 100).all()
 
 
+def test_F12_selective_dpo_trains_from_easy_to_hard(monkeypatch):
+    """On its kept pairs in the order of their held-out losses, without shuffling; other rules' policies see them mixed."""
+    asked = {}
+
+    def train_plan(plan, pairs, **options):
+        asked.update(plan, pairs=pairs, seed=options["seed"])
+        return "path"
+
+    def train_alternative(name, *args, **options):
+        return name if args and options else None
+
+    monkeypatch.setattr(grid, "train_plan", train_plan)
+    monkeypatch.setattr(grid, "train_alternative", train_alternative)
+    kept = grid.TrainingSet(pairs="the kept pairs", kept=["easy", "harder", "hard"], seconds=0.0)
+    cells = {name: cells_of(league.cells([0], names=[name]))[0] for name in ("SelectiveDPO", "SeRA")}
+    assert grid.train_policy(cells["SelectiveDPO"], kept, {}, output_dir="path") == "path"
+    assert asked == {"order": ["easy", "harder", "hard"], "pairs": "the kept pairs", "seed": 0}
+    assert grid.train_policy(cells["SeRA"], kept, {}, output_dir="path") == "DPO"
+
+
 def test_without_results_there_is_no_league(tmp_path):
     assert league.load_league(tmp_path) is None
 
 
 @pytest.fixture
 def made_up():
-    """Three rules and ALL over three seeds and 40 prompts, with known means: 60, 50, 40 and 55 % of wins."""
+    """Three rules and ALL over eight seeds and 40 prompts, with known means: 60, 50, 40 and 55 % of wins."""
     rng = np.random.default_rng(0)
     rows, cells = [], []
-    for seed in range(3):
+    for seed in range(8):
         for method, level in {"PD": 0.60, "RAND": 0.50, "SeRA": 0.40, "ALL": 0.55, "SFT": 0.5}.items():
             noise = 0 if method == "SFT" else rng.normal(0, 0.02, 40)
             rows.append(
@@ -106,6 +127,7 @@ def made_up():
                 cells.append(
                     {
                         "method": method,
+                        "setting": "",
                         "seed": seed,
                         "share": 1.0 if method == "ALL" else 0.3,
                         "conflict": 0.3,
@@ -123,7 +145,7 @@ def test_the_league_table_is_the_means_and_paired_differences(made_up):
     assert list(table.index) == ["PD", "ALL", "RAND", "SeRA"]
     assert table["win_rate"].to_dict() == pytest.approx({"PD": 60, "ALL": 55, "RAND": 50, "SeRA": 40}, abs=1)
     assert table["length_controlled"].to_numpy() == pytest.approx(table["win_rate"].to_numpy(), abs=1)
-    assert table.loc["SeRA", "wrong"] == pytest.approx(5) and (table["seeds"] == 3).all()
+    assert table.loc["SeRA", "wrong"] == pytest.approx(5) and (table["seeds"] == 8).all()
     ours = outcomes.assign(win_rate=100 * outcomes["preference"])
     expected = paired_difference(ours, "SeRA", "PD", metric="win_rate")
     assert table.loc["SeRA", "minus PD"] == pytest.approx(expected.value)
@@ -144,9 +166,7 @@ def test_a_league_without_those_it_is_compared_with(made_up, absent):
     whole = league.league_table(*made_up)
     assert [f"minus {name}" in table for name in ("PD", "RAND")] == [name not in absent for name in ("PD", "RAND")]
     pd.testing.assert_series_equal(table["win_rate"], whole.loc[table.index, "win_rate"])
-    assert len(league_tables.league_rows(table)) == len(table) and len(league_tables.recommend(table)) == len(
-        league_tables.SITUATIONS
-    )
+    assert len(league_tables.league_rows(table)) == len(table)
     alone = league.league_table(outcomes, cells, against=["ALL"])
     assert ("minus ALL" in alone) == (len(table) > 1)
 
@@ -165,30 +185,33 @@ def test_methods_of_other_seeds_are_not_compared(made_up):
     """Differences are paired by seed: one that was not run on all of PD's has none, the others theirs."""
     outcomes, cells = (each[(each["method"] != "SeRA") | (each["seed"] == 0)] for each in made_up)
     table = league.league_table(outcomes, cells)
-    assert table["seeds"].to_dict() == {"PD": 3, "ALL": 3, "RAND": 3, "SeRA": 1}
+    assert table["seeds"].to_dict() == {"PD": 8, "ALL": 8, "RAND": 8, "SeRA": 1}
     assert np.isnan(table.loc["SeRA", "minus PD"]) and table.loc["RAND", "minus PD"] == pytest.approx(-10, abs=1)
     text = league_tables.league_rows(table).set_index("rule")["- PD"]
     assert text["SeRA"] == text["PD"] == "" and text["RAND"].startswith("-")
 
 
-def test_recommendations_use_only_what_one_has(made_up):
-    table = league.league_table(*made_up)
-    found = league_tables.recommend(table).set_index("situation")
-    first = found["1."]
-    assert first["no ratings"].startswith("RAND"), "SeRA is worse, PD needs aspects, ALL is no rule"
-    assert first["each pair rated on one aspect"].startswith("PD (")
-    assert first["noisy labels"] == "SeRA (5.0)"
-    assert found["number"].to_dict() == {
-        name: "wrong labels kept, % (fewest)"
-        if name == "noisy labels"
-        else "length-controlled win rate, %"
-        if name == "raters who favour long answers"
-        else "win rate, %"
-        for name in league_tables.SITUATIONS
-    }
-    assert found.loc["no ratings, and no time to train", ["2.", "3."]].tolist() == ["", ""], "RAND alone was run"
-    known = {need for rule in [*RULES.values(), *BUILT.values()] for need in needs(rule.score)}
-    assert known <= {"pairs", *SIGNALS}, "every need has a cost"
+def test_stars_need_eight_seeds(made_up):
+    """A difference of 20 points over three seeds is printed without a star, and the note says why."""
+    outcomes, cells = (each[each["seed"] < 3] for each in made_up)
+    table = league.league_table(outcomes, cells)
+    text = league_tables.league_rows(table).set_index("rule")
+    assert table.loc["SeRA", "p PD"] < 0.05 and not text[["- PD", "- RAND"]].apply("".join).str.contains(r"\*").any()
+    assert text.loc["SeRA", "- PD"].startswith("-") and (text["seeds"] == 3).all()
+    note = "3 comparisons over 3 seeds: no stars, since with fewer than 8 seeds too many would be chance."
+    assert league_tables.stars_note(table) == note
+    whole = league.league_table(*made_up)
+    assert "moderated t, Holm-corrected: 3 comparisons over 8 seeds" in league_tables.stars_note(whole)
+
+
+def test_a_league_has_no_win_rate_at_equal_length_where_lengths_lie_apart(made_up):
+    outcomes, cells = made_up
+    short = outcomes.assign(characters=outcomes["characters"].where(outcomes["method"] != "SeRA", 30))
+    table = league.league_table(short, cells)
+    assert np.isnan(table.loc["SeRA", "length_controlled"]) and table["length_controlled"].notna().sum() == 3
+    text = league_tables.league_rows(table).set_index("rule")["at equal length"]
+    assert text["SeRA"] == "– (only 0 % longer)" and text["PD"].startswith("6")
+    assert table["lc_blank"].to_dict() == {"PD": "", "ALL": "", "RAND": "", "SeRA": "only 0 % longer"}
 
 
 # --- other shares and levels ---
@@ -216,7 +239,7 @@ def played(tmp_path, made_up):
 def test_the_grid_of_the_league_is_its_tables_at_each_condition(played):
     grid = league.league_grid(played)
     assert list(grid) == ["method", "share", "conflict", "win_rate", "low", "high", "seeds"]
-    assert len(grid) == 8 and (grid["seeds"] == 3).all(), "what was not run has no row, SFT is no method"
+    assert len(grid) == 8 and (grid["seeds"] == 8).all(), "what was not run has no row, SFT is no method"
     for share, conflict in [(0.3, 0.3), (0.1, 0.3), (0.3, 0.1)]:
         table = league.league_table(*league.load_league(played, share=share, conflict=conflict))
         here = grid[grid["share"].isin([share, 1.0]) & (grid["conflict"] == conflict)].set_index("method")
@@ -268,11 +291,90 @@ def test_the_mean_over_conditions_is_of_what_was_run_in_all_of_them(played, tmp_
     assert league.league_means(tmp_path / "nowhere") is None
 
 
+def test_a_mean_over_conditions_of_a_rate_that_one_of_them_lacks_is_not_given(played):
+    cells = pd.read_csv(played / "cells.csv").query("conflict == 0.3")
+    cells.to_csv(played / "cells.csv", index=False)
+    outcomes = pd.read_parquet(played / "outcomes.parquet")
+    outcomes.loc[outcomes["cell"].str.startswith("SeRA") & outcomes["cell"].str.contains(" 0.1 "), "characters"] = 30
+    outcomes.to_parquet(played / "outcomes.parquet", index=False)
+    table = league.league_means(played)
+    assert table.loc["SeRA", "lc_blank"] == "lengths apart in 1 of 2" and np.isnan(
+        table.loc["SeRA", "length_controlled"]
+    )
+    assert table["length_controlled"].drop("SeRA").notna().all() and table["win_rate"].notna().all()
+
+
+# --- recommendations ---
+
+
+def with_condition(folder, name, better):
+    """The league of a folder, with the usual condition run once more under another name, where one rule wins more."""
+    cells, outcomes = pd.read_csv(folder / "cells.csv"), pd.read_parquet(folder / "outcomes.parquet")
+    others = cells.query("conflict == 0.3 and share != 0.1").assign(setting=name)
+    again = outcomes.merge(others[["cell", "method"]], on="cell")
+    again["preference"] = (again["preference"] + 0.4 * (again["method"] == better)).clip(0, 1)
+    again["cell"] += f" {name}"
+    cells = pd.concat([cells, others.assign(cell=others["cell"] + f" {name}")])
+    cells.to_csv(folder / "cells.csv", index=False)
+    pd.concat([outcomes, again.drop(columns="method")]).to_parquet(folder / "outcomes.parquet", index=False)
+
+
+def test_recommendations_use_only_what_one_has(played):
+    found = league_tables.recommend(played).set_index("situation")
+    best = found[league_tables.BEST]
+    assert best["no ratings: labels without an aspect"].startswith("RAND 50."), "SeRA is worse, PD needs aspects"
+    assert best["each pair rated on one aspect"].startswith("PD 60.") and "[" in best["each pair rated on one aspect"]
+    assert found["rules"].tolist() == [2, 3, 3], "ALL is no rule"
+    assert (found["seeds"] == 8).all() and (found["condition"] == "usual raters").all()
+    assert (found[league_tables.BESIDE] == "none").all()
+    known = {need for rule in [*RULES.values(), *BUILT.values()] for need in needs(rule.score)}
+    assert known <= {"pairs", *SIGNALS}, "every need has a cost"
+
+
+def test_a_condition_is_recommended_for_when_it_was_run(played):
+    """Noisy raters turn the order around; raters fond of length were not run and have no row."""
+    usual = league_tables.recommend(played)
+    with_condition(played, "noisy raters", better="SeRA")
+    found = league_tables.recommend(played).set_index("situation")
+    assert list(found.index) == [*usual["situation"], "noisy raters"]
+    assert found.loc["noisy raters", league_tables.BEST].startswith("SeRA ")
+    pd.testing.assert_frame_equal(found.reset_index().iloc[:3], usual)
+    table = league.league_table(*league.load_league(played))
+    assert table.index[0] == "PD", "the league table is of the usual raters"
+    assert league.league_grid(played).query("method == 'SeRA' and share == .3")["win_rate"].iloc[0] < 45
+
+
+def test_rules_that_cannot_be_told_apart_are_named_together(played):
+    outcomes = pd.read_parquet(played / "outcomes.parquet")
+    of_rand = outcomes["cell"].str.startswith("RAND")
+    outcomes.loc[of_rand, "preference"] += 0.0999
+    outcomes.to_parquet(played / "outcomes.parquet", index=False)
+    found = league_tables.recommend(played).set_index("situation").loc["each pair rated on one aspect"]
+    assert {found[league_tables.BEST].split()[0], found[league_tables.BESIDE]} == {"PD", "RAND"}
+
+
+def test_few_seeds_recommend_nothing(played, tmp_path):
+    cells = pd.read_csv(played / "cells.csv")
+    cells[cells["seed"] < 3].to_csv(played / "cells.csv", index=False)
+    found = league_tables.recommend(played)
+    assert found.empty and league_tables.BEST in found
+    assert league_tables.recommend(tmp_path / "nowhere").empty
+
+
+def test_conditions_have_cells_of_their_own():
+    usual, noisy = (league.cells([0], names=["PD", "IPO"], condition=name) for name in ("", "noisy raters"))
+    assert [condition for condition, _ in usual + noisy] == ["", "", "noisy raters", "noisy raters"]
+    assert len({cell.name for _, cell in usual + noisy}) == 4
+    assert [cell.flipped for _, cell in usual + noisy] == [None, None, plan.FLIPPED, plan.FLIPPED]
+    assert {situation.condition for situation in league_tables.SITUATIONS.values()} >= set(league.CONDITIONS)
+
+
 def test_all_texts_of_a_league_come_at_once(played, tmp_path):
     texts = league_tables.league_texts(played)
-    assert list(texts) == ["league", "league_means", "recommended", "league_grid", "league_orders"]
-    assert texts["league_orders"].set_index(["conflict", "kept"]).loc[("30 %", "10 %"), "best"] == "SeRA"
-    assert texts["league_grid"].set_index("rule").loc["ALL"].tolist().count("") == 3, "one column is its own"
+    assert list(texts) == ["league", "league_means", "recommended", "league_grid", "league_orders", "stars"]
+    assert "| 30 % | 10 % | 3 | -0.50 | SeRA | 2 | 3 |" in texts["league_orders"]
+    line = next(line for line in texts["league_grid"].splitlines() if line.startswith("| ALL "))
+    assert line.count("|  |") + line.count("| |") >= 1 and line.count("[") == 1, "one column is its own"
     assert league_tables.league_texts(tmp_path / "nowhere") == {}
 
 

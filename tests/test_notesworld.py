@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import inspect
+import itertools
 import json
 from pathlib import Path
 
@@ -30,12 +31,26 @@ from pdsel.notesworld import (
 )
 from pdsel.notesworld.people import LENGTH_BIAS, rate
 from pdsel.notesworld.variants import features
-from pdsel.notesworld.world import ATTRIBUTES, FILLER, HEDGE, SPLITS, UNKNOWN
+from pdsel.notesworld.world import (
+    ATTRIBUTES,
+    CLAIMS,
+    FILLER,
+    LEVELS,
+    RELIABILITY,
+    SPLITS,
+    VALUES,
+    WORDS,
+    best_response,
+    draw_reliability,
+    told,
+)
 from pdsel.pairs import make_pairs
 from pdsel.ratings import load_ratings
 
-PROMPT = "notes color red ; size ? ; home cave ; food moss ; tell home and size ="
-WORDS = ["also", ".", ".", HEDGE, *FILLER.split(), "nonsense", *ATTRIBUTES, *(v[0] for v in ATTRIBUTES.values())]
+PROMPT = "notes color red ; home cave ; food moss ; tell boldly home and food ="
+CAREFUL = PROMPT.replace("boldly", "carefully")
+TABLE = dict.fromkeys(VALUES, 0.37) | {"cave": 0.1, "moss": 0.9}
+SCRAPS = [".", ".", *WORDS, *FILLER.split(), "nonsense", *ATTRIBUTES, *(v[0] for v in ATTRIBUTES.values())]
 PROMPTS = draw_prompts(50, split="select", seed=0)
 PACKAGE = Path(pdsel.__file__).parent
 
@@ -52,12 +67,27 @@ def test_the_splits_cover_every_prompt_once():
 
 
 def test_prompts_are_those_of_the_grammar():
-    prompts = [read_prompt(prompt) for prompt in draw_prompts(500, split="select", seed=0)]
-    for notes, asked in prompts:
-        assert 4 <= len(notes) <= 6 and 1 <= len(asked) <= 3 and set(asked) <= set(notes)
-        assert all(value is None or value in ATTRIBUTES[name] for name, value in notes.items())
-    unknown = [value is None for notes, _ in prompts for value in notes.values()]
-    assert np.mean(unknown) == pytest.approx(0.3, abs=0.03)
+    questions = [read_prompt(prompt) for prompt in draw_prompts(500, split="select", seed=0)]
+    for question in questions:
+        assert 3 <= len(question.notes) <= 4 and 2 <= len(question.asked) <= 3
+        assert set(question.asked) <= set(question.notes)
+        assert all(value in ATTRIBUTES[name] for name, value in question.notes.items())
+        assert len({RELIABILITY[question.notes[name]] for name in question.asked}) > 1
+    assert np.mean([question.tone == "boldly" for question in questions]) == pytest.approx(0.5, abs=0.07)
+
+
+def test_no_value_stands_under_two_attributes_and_each_has_a_reliability():
+    assert len(set(VALUES)) == len(VALUES) == 40 == len(RELIABILITY)
+    for seed in range(3):
+        levels = list(draw_reliability(seed).values())
+        assert {level: levels.count(level) for level in LEVELS} == LEVELS
+    assert draw_reliability(1) != draw_reliability(0) == dict(RELIABILITY)
+
+
+def test_no_word_and_no_attribute_is_more_reliable_by_design():
+    """Reliabilities are symmetric about one half, so that claiming more, or less, gains nothing on average."""
+    assert np.mean(list(RELIABILITY.values())) == pytest.approx(0.5)
+    assert sorted(CLAIMS.values()) == pytest.approx(sorted(1 - claim for claim in CLAIMS.values()), abs=1e-9)
 
 
 def test_drawing_is_deterministic_and_a_longer_draw_continues():
@@ -65,7 +95,10 @@ def test_drawing_is_deterministic_and_a_longer_draw_continues():
     assert draw_prompts(20, split="eval", seed=1) != draw_prompts(20, split="eval", seed=2)
 
 
-@pytest.mark.parametrize("prompt", ["", "tell me a joke", "notes color red ; tell color"])
+@pytest.mark.parametrize(
+    "prompt",
+    ["", "tell me a joke", "notes color red ; tell boldly color", "notes color red ; tell loudly color ="],
+)
 def test_other_prompts_are_refused(prompt):
     with pytest.raises(ValueError, match="not a prompt of the notes world"):
         read_prompt(prompt)
@@ -77,26 +110,52 @@ def test_an_unknown_split_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("response", "instruction_following", "honesty", "truthfulness", "helpfulness"),
+    ("prompt", "response", "instruction_following", "honesty", "truthfulness", "helpfulness"),
     [
-        ("home cave . size unsure .", 1, 1, 1, (1 + 0.5) / 2),  # both asked, the unknown one hedged
-        ("home lake . size huge .", 1, 1 / 2, 0, 0),  # a wrong value, and a bluff where a hedge was due
-        ("home cave . also color red . glad to help .", 1 / 2 - 2 * 0.2, 1, 1, (1 + 0.25) / 2 + 0.1),  # two unasked
-        ("home unsure . home cave .", 1 / 2 - 0.2, 1 / 2, 1, 0),  # the first word on home counts; the repeat costs
-        ("size unsure . also food fish .", 1 / 2 - 0.2, 1, 0, 0.5 / 2),  # an honest hedge and a false extra
-        ("glad to help .", 0, 0, 1, 0.1),  # nothing said, nothing false
-        ("cave cave . color huge", 0, 0, 1, 0),  # junk
-        ("", 0, 0, 1, 0),
+        # Reliabilities: cave .1, moss .9. Boldly, cave should be told at .45, moss at .9 (no word claims more).
+        (PROMPT, "home cave doubtful . food moss surely .", (1 - 1.6 * 0.35 + 1) / 2, 1, 1, 1),
+        (PROMPT, "home cave maybe . food moss surely .", (1 - 1.6 * 0.08 + 1) / 2, 1 - 0.27 / 2, 1 - 0.54 / 2, 1),
+        (PROMPT, "home cave surely . food moss doubtful .", (1 - 1.6 * 0.45 + 0) / 2, 0.2, 0.5, 0.5),
+        # Carefully, cave should be told at .1 and moss at .55.
+        (CAREFUL, "home cave doubtful . food moss likely .", (1 + 1 - 1.6 * 0.08) / 2, 1 - 0.27 / 2, 1, 1 - 0.54 / 2),
+        # One word for all weighs nothing: instruction_following is 0, the others count.
+        (PROMPT, "home cave surely . food moss surely .", 0, (0.2 + 1) / 2, 1 / 2, 1),
+        # A missing note earns nothing; nor does one that is altered. What nobody asked for counts for nothing.
+        (PROMPT, "food moss surely .", 1 / 2, 1 / 2, 1 / 2, 1 / 2),
+        (PROMPT, "home lake surely . food moss surely . glad to help . color red surely .", 1 / 2, 1 / 2, 1 / 2, 1 / 2),
+        # The first statement on a note counts.
+        (PROMPT, "food moss surely . food moss doubtful .", 1 / 2, 1 / 2, 1 / 2, 1 / 2),
+        (PROMPT, "glad to help .", 0, 0, 0, 0),
+        (PROMPT, "cave cave . home cave", 0, 0, 0, 0),
+        (PROMPT, "", 0, 0, 0, 0),
     ],
 )
-def test_gold_aspects_by_hand(response, instruction_following, honesty, truthfulness, helpfulness):
-    found = gold_aspects(PROMPT, response)
+def test_gold_aspects_by_hand(prompt, response, instruction_following, honesty, truthfulness, helpfulness):
+    found = gold_aspects(prompt, response, reliability=TABLE)
     assert list(found) == ASPECTS
     assert list(found.values()) == pytest.approx([instruction_following, honesty, truthfulness, helpfulness])
-    assert gold_utility(PROMPT, response) == pytest.approx(np.mean(list(found.values())))
+    assert gold_utility(prompt, response, reliability=TABLE) == pytest.approx(np.mean(list(found.values())))
 
 
-@given(st.lists(st.sampled_from(WORDS), max_size=40), st.sampled_from(PROMPTS))
+def test_filler_and_order_change_no_aspect():
+    plain = gold_aspects(PROMPT, "home cave maybe . food moss surely .")
+    assert gold_aspects(PROMPT, "home cave maybe . food moss surely . glad to help .") == plain
+    assert gold_aspects(PROMPT, "food moss surely . home cave maybe .") == plain
+
+
+@pytest.mark.parametrize("prompt", PROMPTS[:5])
+def test_the_best_response_is_the_best_of_all(prompt):
+    question = read_prompt(prompt)
+    best = gold_utility(prompt, best_response(prompt))
+    for words in itertools.product(WORDS, repeat=len(question.asked)):
+        sentences = [
+            f"{name} {question.notes[name]} {word} ." for name, word in zip(question.asked, words, strict=True)
+        ]
+        assert gold_utility(prompt, " ".join(sentences)) <= best
+    assert told(question, best_response(prompt)) != [None] * len(question.asked)
+
+
+@given(st.lists(st.sampled_from(SCRAPS), max_size=40), st.sampled_from(PROMPTS))
 def test_gold_aspects_of_any_text_are_in_the_unit_interval(words, prompt):
     assert all(0 <= value <= 1 for value in gold_aspects(prompt, " ".join(words)).values())
 
@@ -132,7 +191,7 @@ def test_ratings_follow_gold(rated):
         completions = [(row["instruction"], each) for row in rated for each in row["completions"]]
         gold = [gold_aspects(prompt, each["response"])[aspect] for prompt, each in completions]
         seen = [int(each["annotations"][aspect]["Rating"]) for _, each in completions]
-        assert np.corrcoef(gold, seen)[0, 1] > 0.8
+        assert np.corrcoef(gold, seen)[0, 1] > 0.75
         assert set(seen) == {1, 2, 3, 4, 5}
 
 
@@ -198,7 +257,7 @@ def test_noise_of_one_aspect_leaves_the_others_alone():
 def test_raters_without_noise_and_bias_see_the_truth():
     gold = {"a": 0.0, "b": 0.25, "c": 1.0}
     assert rate(gold, 40, np.random.default_rng(0), noise=0, length_bias=0) == ({"a": 1, "b": 2, "c": 5}, 5)
-    twelve_more = rate(gold, 24, np.random.default_rng(0), noise={**dict.fromkeys(gold, 0), "overall": 0})
+    twelve_more = rate(gold, 23, np.random.default_rng(0), noise={**dict.fromkeys(gold, 0), "overall": 0})
     assert twelve_more == ({"a": 2, "b": 3, "c": 5}, 6)  # .144 more: 1 + .58, 2 + .58, 1 + 9 * (.417 + .144)
 
 
@@ -217,24 +276,22 @@ def test_worlds_that_cannot_be_are_refused(world, message):
 
 
 @pytest.mark.parametrize(
-    ("response", "concise", "complete"),
+    ("response", "bold", "cautious", "varied", "polite"),
     [
-        ("home cave .", 1, 1 / 4),  # 3 tokens; one of four notes, right
-        ("home lake .", 1, 1 / 8),  # wrong: half a point
-        ("size unsure . home unsure .", 13 / 16, 3 / 8),  # an unknown note hedged is right, a known one is not
-        ("home cave . home lake . home cave .", 10 / 16, 1 / 4),  # the first word counts, once
-        ("voice loud .", 1, 0),  # of no note
-        ("home cave . size unsure . also color red . also food moss . glad to help .", 1 / 16, 1),
-        ("home cave . " * 7, 0, 1 / 4),  # 21 tokens
-        ("", 1, 0),
+        ("home cave surely . food moss surely .", 0.9, 0.1, 1 / 2, 0),
+        ("home cave surely . food moss doubtful . glad to help .", 0.5, 0.5, 1, 1),
+        ("home cave likely .", 0.63 / 2, 0.37 / 2, 1, 0),
+        ("home lake surely .", 0, 0, 0, 0),
+        ("", 0, 0, 0, 0),
     ],
 )
-def test_concise_and_complete_by_hand(response, concise, complete):
-    assert OPPOSED["concise"](PROMPT, response) == pytest.approx(concise)
-    assert OPPOSED["complete"](PROMPT, response) == pytest.approx(complete)
+def test_features_by_hand(response, bold, cautious, varied, polite):
+    measured = features(PROMPT, response)
+    found = [measured[name] for name in ("bold", "cautious", "varied", "polite")]
+    assert found == pytest.approx([bold, cautious, varied, polite])
 
 
-@given(st.lists(st.sampled_from(WORDS), max_size=40), st.sampled_from(PROMPTS))
+@given(st.lists(st.sampled_from(SCRAPS), max_size=40), st.sampled_from(PROMPTS))
 def test_every_aspect_of_every_world_is_in_the_unit_interval(words, prompt):
     text = " ".join(words)
     assert all(0 <= value <= 1 for value in features(prompt, text).values())
@@ -250,10 +307,10 @@ def correlation_of_gaps(world, rows):
     return gaps.drop(columns="utility").corr()
 
 
-def test_concise_and_complete_are_opposed_and_the_others_are_not(rated):
+def test_bold_and_cautious_are_opposed_and_honesty_takes_no_side(rated):
     found = correlation_of_gaps(OPPOSED, rated)
-    assert found.loc["concise", "complete"] < -0.6
-    assert (found.drop(index=["concise", "complete"]).to_numpy() > -0.2).all()
+    assert found.loc["bold", "cautious"] < -0.95
+    assert found.loc["honesty", ["bold", "cautious"]].abs().max() < 0.2
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -275,7 +332,7 @@ def test_a_smaller_world_is_the_beginning_of_a_larger_one():
 
 def test_what_is_remembered_of_a_response_cannot_be_changed():
     with pytest.raises(TypeError):
-        features(PROMPT, "home cave .")["honesty"] = 0.0
+        features(PROMPT, "home cave maybe .")["honesty"] = 0.0
 
 
 @pytest.mark.parametrize("world", [OPPOSED, *map(mixture_aspects, [2, 3, 8, 16])], ids=len)
@@ -374,7 +431,3 @@ from .evaluation.judges import gold_judge
 import_module('pdsel.evaluation.judges')"""
     for way in ways.splitlines():
         assert any(mention.startswith("pdsel.evaluation.judges") for mention in mentions(ast.parse(way))), way
-
-
-def test_unknown_notes_are_marked_in_the_prompt():
-    assert read_prompt(PROMPT)[0]["size"] is None and f"size {UNKNOWN}" in PROMPT

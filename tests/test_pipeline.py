@@ -56,7 +56,9 @@ def test_table_has_every_method_of_the_issue(results):
     table = pd.read_csv(results / "tables" / "table1.csv")
     assert list(dict.fromkeys(table["method"])) == ORDER
     assert {"win_rate", "length_controlled_win_rate", "winning_score", "utility", "characters"} <= set(table["metric"])
-    assert ((table["low"] <= table["value"]) & (table["value"] <= table["high"])).all()
+    given = table.dropna(subset="value")  # no number at equal length where lengths lie apart
+    assert ((given["low"] <= given["value"]) & (given["value"] <= given["high"])).all()
+    assert set(table.loc[table["value"].isna(), "metric"]) <= {"length_controlled_win_rate"}
     assert set(table.loc[(table["method"] == "SFT") & (table["metric"] == "win_rate"), "value"]) == {50.0}
 
 

@@ -132,6 +132,15 @@ def test_balanced_draws_follow_the_formula_for_every_tau(pairs, aspect):
     assert np.mean([longer[i] for i in with_replacement]) == pytest.approx(0.5, abs=1 / len(ids))
 
 
+def test_F5_the_papers_tau_balances_and_a_quarter_does_not():
+    """f+ = .6: exp(.6) / (exp(.6) + exp(.4)) = .55 at tau 1, nearer to even; exp(2.4) / (exp(2.4) + exp(1.6)) = .69 at .25."""
+    plus, minus = np.arange(600).astype(str), np.arange(600, 1000).astype(str)
+    shares = {
+        tau: np.isin(balance_by_length(plus, minus, tau, np.random.default_rng(0)), plus).mean() for tau in (1.0, 0.25)
+    }
+    assert shares == {1.0: 0.55, 0.25: 0.69}
+
+
 def test_balancing_one_sided_groups_changes_nothing():
     only = np.array(["a", "b"])
     assert list(balance_by_length(only, only[:0], 0.5, np.random.default_rng(0))) == ["a", "b"]

@@ -1,5 +1,7 @@
 """Every rule on a hand-worked example, and what all rules have in common."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,7 +25,9 @@ from pdsel.rules import (
     score,
     score_all,
 )
-from pdsel.rules.margins import implicit
+from pdsel.rules.alternatives import ALTERNATIVES
+from pdsel.rules.built import BUILT
+from pdsel.rules.margins import BETA, implicit, standard
 
 IDS = ["p", "q", "r"]
 
@@ -47,18 +51,32 @@ def named(*gaps):
 
 
 ZERO = sides([0, 0, 0], [0, 0, 0])
-MARGINS_OF_TEN = {"reference_logps": ZERO}  # beta .1: log-ratios of 10 are rewards of 1
+UNIT = 1 / BETA  # nats of a log-ratio that are a reward of 1
+
+
+def rewarded(*margins):
+    """Log-probabilities whose implicit margins over a reference of zeros are these."""
+    return sides([UNIT * margin for margin in margins], [0] * len(margins))
+
+
 ABC = {
     "pairs": {"pair_id": IDS, "aspect": ["a", "b", "c"], "prompt_id": ["x", "y", "y"]},
     "margins": pd.DataFrame({"a": [9, 1, 1], "b": [1, 9, -1], "c": [0.5, 1, 9]}, index=IDS, dtype=float),
 }  # scaled by 1 at gamma = 1: p sees (1, .5), q (1, 1), r (1, -1)
 ONE = {"quantile": 1.0}
 WORDS = {"words": baselines.words({"pair_id": IDS, "chosen": ["a b", "a", "a b c"], "rejected": ["a", "a b", "x y z"]})}
-PROBE = {"probe_logps": sides([20, -10, 5], [0, 0, 0])} | MARGINS_OF_TEN  # implicit margins 2, -1, .5
-POLICY = {"policy_logps": sides([20, -10, 5], [0, 0, 0])} | MARGINS_OF_TEN
+PROBE = {"probe_logps": rewarded(2, -1, 0.5), "reference_logps": ZERO}
+POLICY = {"policy_logps": rewarded(2, -1, 0.5), "reference_logps": ZERO}
 LOG2 = float(np.log(2))
-# clipped to the 5 and 95 % quantiles: 2, -1, .5 between -.85 and 1.85, and 1, 4, -2 between -1.7 and 3.7
-CLIPPED = PROBE | {"pooled": numbers(1, 4, -2)}  # probabilities .99, .01, .5 and .5, .99, .01
+# log-ratios 2, -1, -3 between L = -2 and U = 2: probabilities 1, .25, 0; the reward's 0, 6, 2 below U = 6: .25, 1, .5
+WITNESSES = {
+    "pooled": numbers(0, 6, 2),
+    "probe_logps": sides([2, -1, -3], [0, 0, 0]),
+    "reference_logps": ZERO,
+}
+
+PRODUCTS = pd.DataFrame({"both": [5.0, 0, 8], "chosen": [5.0, 4, 2]}, index=IDS)
+DRAW = 0.4045587
 
 HAND = {  # rule: signals, options, score of p, q (and r, s), and which is kept first, second, ...
     # sha256("random 3:p") begins b5d8a90b119a4, over 16^13; q 353a9888fef14, r f9c838364f696
@@ -76,77 +94,81 @@ HAND = {  # rule: signals, options, score of p, q (and r, s), and which is kept 
         [-2, -0.5, 1],
         "pqr",
     ),
-    # the others' margins over the label's weight: p -(2*1 + 1*.5)/1, q -(1*1 + 1*1)/2, r -(1*1 + 2*-1)/1
-    "PD(weighted)": (ABC, ONE | {"weights": {"a": 1, "b": 2, "c": 1}}, [-2.5, -1, 1], "pqr"),
+    # b agrees with one of two labels and is held at .55: log-odds log(.55/.45) = .2007; a and c with both: log 99 = 4.5951.
+    # p -(.2007 * 1 + 4.5951 * .5), q -(4.5951 + 4.5951), r -(4.5951 - .2007)
+    "PD(weighted)": (ABC, ONE, [-2.49823, -9.19024, -4.39445], "qrp"),
     "RAF": ({"pooled": numbers(2, -1, 0)}, {}, [2, -1, 0], "prq"),
     "RC": (ABC, ONE, [0.5, 1, -1], "qpr"),
     "RC(gap)": (ABC, ONE, [1.5, 2, -6], "qpr"),  # r fails one aspect: 0 - 2 * 3
     "mean-sd": (ABC, ONE, [0.5, 1, -1], "qpr"),  # means .75, 1, 0; deviations .25, 0, 1
     "mean, variance": (ABC, ONE, [0.0625, 0, 3], "qpr"),  # the median mean is .75: r is outside the region
     "margin(implicit)": (PROBE, {}, [2, -1, 0.5], "prq"),
-    "DM-ADD": (CLIPPED, {}, [0.745, 0.5, 0.255], "pqr"),
-    "DM-MUL": (CLIPPED, {}, [np.log(99), 0, -np.log(99)], "pqr"),  # the odds multiply: 99 * 1, 1/99 * 99, 1 * 1/99
+    "DM-ADD": (WITNESSES, {}, [0 + 2, 6 - 1, 2 - 3], "qpr"),  # F8: as they are, the implicit one without beta
+    # F8: odds 99 * 1/3, 1/3 * 99, 1/99 * 1, with 0 and 1 held at .01 and .99
+    "DM-MUL": (WITNESSES, {"tail": 1}, [np.log(33), np.log(33), -np.log(99)], "pqr"),
     "small gap": (PROBE, {}, [2, -1, 0.5], "qrp"),
     "small |gap|": (PROBE, {}, [2, 1, 0.5], "rqp"),
-    "beta-DPO": (POLICY, {}, [1.5, 1.5, 0], "rpq"),  # mean .5
-    # variance 1.5, log weights -.75, -.75, 0; sha256("random beta-DPO 0:p") is .5850 of 16^64, and -log -log of it .62338
-    "beta-DPO(drawn)": (POLICY, {}, [0.62338 - 0.75, 0.31398 - 0.75, 0.47699], "rpq"),
+    # F12: variance 1.5, log weights -.75, -.75, 0; sha256("random beta-DPO 0:p") is .5850 of 16^64, -log -log of it .62338
+    "beta-DPO filter": (POLICY, {}, [0.62338 - 0.75, 0.31398 - 0.75, 0.47699], "rpq"),
     "SeRA": (POLICY, {}, [2, -1, 0.5], "prq"),
     # the probe's margins: 0, 1, -1
-    "SeRA(ensemble)": (POLICY | {"probe_logps": sides([0, 10, 0], [0, 0, 10])}, {"weight": 0.5}, [1, 0, -0.25], "pqr"),
+    "SeRA(ensemble)": (POLICY | {"probe_logps": rewarded(0, 1, -1)}, {"weight": 0.5}, [1, 0, -0.25], "pqr"),
     "SelectiveDPO": (
         {"held_out_losses": pd.DataFrame({"0": [1, 2, 3], "1": [3, 0, 1]}, index=IDS)},
         {},
         [2, 1, 2],
         "qpr",
     ),
-    # |1|, |-1| over their deviation 1, less 0, -4 over theirs, 2
+    # F2: the reward's 1, -3, -1 have z 1.225, -1.225, 0. A token is -2 and -3, -2 and -2, -5 and -3: 1, 0, 2 apart, of z
+    # 0, -1.225, 1.225
     "potential": (
-        {"pooled": numbers(1, -1), "probe_logps": sides([0, -40], [0, 0]), "reference_logps": sides([0, 0], [0, 0])},
+        {
+            "pooled": numbers(1, -3, -1),
+            "reference_logps": sides([-4, -6, -5], [-9, -2, -3]),
+            "tokens": sides([2, 3, 1], [3, 1, 1]),
+        },
         {},
-        [1, 3],
-        "qp",
+        [1.5**0.5 - 0, 0, -(1.5**0.5)],
+        "pqr",
     ),
-    "potential(size)": (
-        {"pooled": numbers(1, -3), "probe_logps": sides([20, 0], [0, 0]), "reference_logps": sides([0, 0], [0, 0])},
+    # F2: z of 1, -3 is 1, -1; the probe's sizes 2 and 0, of z 1 and -1
+    "potential(probe)": (
+        {"pooled": numbers(1, -3), "probe_logps": rewarded(-2, 0), "reference_logps": sides([0, 0], [0, 0])},
         {},
-        [-1, 3],  # sizes 1, 3 and 2, 0, each of standard deviation 1
-        "qp",
-    ),
-    # a token: p -2 and -3, q -2 and -2, so margins 1 and 0 of deviation .5; the reward's 1, -3 of deviation 2
-    "potential(SimPO)": (
-        {"pooled": numbers(1, -3), "reference_logps": sides([-4, -6], [-9, -2]), "tokens": sides([2, 3], [3, 1])},
-        {},
-        [0.5 - 2, 1.5 - 0],
-        "qp",
+        [0, 0],
+        "pq",
     ),
     "middle": (POLICY, {}, [1 / 3, 1 / 3, 0], "rpq"),
     # margins 2, -1, .5, 1: ranks 4, 1, 2, 3. Losses under the probe less those under the policy, in nats about:
     # p 0 - .13, q 2.13 - 1.31, r 0, s 10 - .31: ranks 1, 3, 2, 4. Either is the larger distance for one of q and s
     "middle(both)": (
         {
-            "policy_logps": sides([20, -10, 5, 10], [0] * 4),
-            "probe_logps": sides([100, -20, 5, -100], [0] * 4),
+            "policy_logps": rewarded(2, -1, 0.5, 1),
+            "probe_logps": rewarded(10, -2, 0.5, -10),
             "reference_logps": sides([0] * 4, [0] * 4),
         },
         {},
         [3 / 8, 3 / 8, 1 / 8, 3 / 8],
         "rpqs",
     ),
-    # entropies x 5, y 1: p goes on; q and r come after it, by certainty
+    # F10: entropies x 5, y 1; of the pairs 2/3 go on, p and q (q before r by its id), and r comes after them
     "APL": (
         PROBE | {"pairs": ABC["pairs"], "sample_logps": by_prompt(-4, -6, -1, -1)},
-        {"first": 1 / 3},
-        [2, -2, -2.5],
+        {"share": 4 / 9},
+        [2, 1, 0.5 - 2 - 1],
         "pqr",
     ),
-    # entropies 1, 5, 2 of the given responses: q goes on
+    # F10: entropies 1, 5, 2 of the given responses: q and r go on; margins 2, -1, .5
     "APL(given)": (
-        {"probe_logps": sides([18, -14, 4], [-2, -6, -3]), "reference_logps": sides([0, -4, -1], [-2, -6, -3])},
-        {"first": 1 / 3},
-        [1.8 - 1.8 - 1, 1, 0.5 - 1.8 - 1],
-        "qpr",
+        {
+            "probe_logps": sides([2 * UNIT, -UNIT - 4, 0.5 * UNIT - 1], [-2, -6, -3]),
+            "reference_logps": sides([0, -4, -1], [-2, -6, -3]),
+        },
+        {"share": 4 / 9},
+        [2 - 2 - 1, 1, 0.5],
+        "qrp",
     ),
+    "clear preference": ({"reference_logps": sides([-3, -1, -2], [-5, -4, -1])}, {}, [2, 3, -1], "qpr"),
     "PPL": (
         {"reference_logps": sides([-2 * LOG2, -3], [0, 0]), "tokens": sides([2, 1], [1, 1])},
         {},
@@ -177,6 +199,29 @@ HAND = {  # rule: signals, options, score of p, q (and r, s), and which is kept 
     ),
     "length balance": (WORDS, {}, [LOG2, LOG2, 0], "rpq"),
     "shorter chosen": (WORDS, {}, [LOG2, -LOG2, 0], "qrp"),
+    # H_w (1, 2) and H_l (3, 1): 5 - 5; (2, 0) and (0, 4): 0 - 4; (1, 1) and (4, 4): 8 - 2
+    "CHES": ({"hidden_products": PRODUCTS}, {}, [0, -4, 6], "qpr"),
+    # the same with p's of 1 and 2 tokens, q's of 2 and 1, r's of 1 and 4: 5/2 - 5, 0 - 4/4, 8/4 - 2
+    "CHES(normalised)": (
+        {"hidden_products": PRODUCTS, "tokens": sides([1, 2, 1], [2, 1, 4])},
+        {},
+        [-2.5, -1, 0],
+        "pqr",
+    ),
+    # Of x, u and v are alike and w is across: u and v have mean similarity 1/2, w 0. The pair u v has 1/2 - 1, the others
+    # 1/4 - 0: p and r come first, by id, then q, each with the prompt's draw, sha256("random AEPO 0:x") = .40456 of 16^64
+    "AEPO": (
+        {
+            "pairs": {"pair_id": IDS, "prompt_id": ["x"] * 3, "chosen": ["u", "u", "v"], "rejected": ["w", "v", "w"]},
+            "response_features": pd.DataFrame(
+                {"0": [1.0, 2, 0], "1": [0.0, 0, 3], "response": ["u", "v", "w"]},
+                index=pd.Index(["x"] * 3, name="prompt_id"),
+            ),
+        },
+        {},
+        [1 + DRAW, 3 + DRAW, 2 + DRAW],
+        "prq",
+    ),
     # r repeats p's direction, q is across it and shorter: p (longest), then q, then r
     "D-optimal": (
         PROBE | {"probe_logps": ZERO, "features": pd.DataFrame([[3.0, 0], [0, 2], [2.9, 0]], index=IDS)},
@@ -196,18 +241,8 @@ HAND = {  # rule: signals, options, score of p, q (and r, s), and which is kept 
         [0, 1, 2],
         "pqr",
     ),
-    # samples below the given responses: diversity, the length of the features' difference
-    "diversity, quality": (
-        {
-            "pairs": ABC["pairs"],
-            "features": pd.DataFrame([[3.0, 4], [0, 1], [2, 0]], index=IDS),
-            "pooled_rewards": sides([9, 8, 7], [5, 5, 5]),
-            "sample_rewards": by_prompt(0, 0, 0, 0),
-        },
-        {},
-        [5, 1, 2],
-        "prq",
-    ),
+    # F7: qualities 3, 4, .5 of median 3; variabilities 4, 0, .25: q and p are in the region, r comes after by 4 + (4 - .5)
+    "data map": ({"pooled_rewards": sides([5, 4, 0], [1, 4, 1])}, {}, [4, 0, 7.5], "qpr"),
 }
 HAND |= {"PPL(high)": (*HAND["PPL"][:3], "qp"), "IFD(low)": (*HAND["IFD"][:3], "pq")}
 
@@ -227,16 +262,18 @@ def test_a_rule_by_hand(name):
     assert "".join(select(found, 1.0, keep=RULES[name].keeps)) == order
 
 
-def test_other_options_by_hand():
-    """Sigmoids of 2, -1, .5 are .881, .269, .622, of 0 is .5; log-odds of sigmoids are the margins again."""
-    none, ones = numbers(0, 0, 0), numbers(1, 1, 1)
-    added = margins.dual_added(none, PROBE["probe_logps"], ZERO, squash="sigmoid")
-    assert added.tolist() == pytest.approx([0.690, 0.384, 0.561], abs=5e-4)
-    assert margins.dual_multiplied(ones, PROBE["probe_logps"], ZERO, squash="sigmoid").tolist() == pytest.approx(
-        [3, 0, 1.5]
-    )
-    raw = margins.alignment_potential(numbers(1, -3, 0), PROBE["probe_logps"], ZERO, units="raw")
-    assert raw.tolist() == pytest.approx([-1, 4, -0.5])
+def test_every_source_is_an_arxiv_number_or_a_baseline():
+    """A number alone names the published rule, "after" it what we made of it."""
+    for name, rule in {**RULES, **BUILT, **ALTERNATIVES}.items():
+        assert re.fullmatch(r"baseline|(after )?\d{4}\.\d{5}(, \d{4}\.\d{5})*", rule.source), name
+
+
+def every_response(pairs, rng):
+    """Features of every response to a prompt, each once."""
+    asked = zip([*pairs["prompt_id"]] * 2, [*pairs["chosen"], *pairs["rejected"]], strict=True)
+    names, texts = zip(*sorted(set(asked)), strict=True)
+    index = pd.Index(names, name="prompt_id")
+    return pd.DataFrame(rng.normal(size=(len(names), 3)), index=index, columns=list("xyz")).assign(response=texts)
 
 
 @pytest.fixture(scope="module")
@@ -279,6 +316,8 @@ def signals():
         "unprompted_nll": table(["chosen", "rejected"], 1),
         "held_out_losses": table("01", 0),
         "features": table("wxyz"),
+        "hidden_products": table(["both", "chosen"], 0),
+        "response_features": every_response(pairs, rng),
         **both,
         **samples,
     }
@@ -324,7 +363,7 @@ def test_absent_or_bad_values_are_refused_with_their_ids(signals, name):
             score(name, {key: value for key, value in signals.items() if key != need})
         holed = signals[need].copy()
         if holed.index.name == "prompt_id":
-            holed.iloc[0] = np.nan
+            holed.iloc[(0, 0) if holed.ndim == 2 else 0] = np.nan
             problem = r"is NaN for a prompt: 1 \(first: x00\)\. Remedy"
         else:
             column = {"margins": 1}.get(need, 0)  # z00 is labelled on the first aspect, whose own margin nobody reads
@@ -418,51 +457,84 @@ def test_beta_dpo_draws_as_its_weights_say():
     assert margins.drawn_near_mean(ZERO, ZERO).notna().all(), "equal margins: a plain draw"
 
 
-def test_clipped_probabilities_and_their_bayesian_product():
-    low_to_high = pd.Series(np.linspace(-1, 1, 21))
-    p = margins.as_probability(low_to_high, "clip")
-    assert p.iloc[0] == 0.01 and p.iloc[-1] == 0.99 and p.iloc[10] == pytest.approx(0.5)
-    assert margins.as_probability(pd.Series([2.0, 2.0]), "clip").tolist() == [0.5, 0.5]
-    frame = pd.DataFrame({"chosen": 10 * low_to_high, "rejected": 0.0})
+def test_F8_probabilities_by_the_papers_bounds():
+    """From L = -2 to the margin above which fewer than 30 lie; their Bayesian product is p q / (p q + (1 - p)(1 - q))."""
+    low_to_high = pd.Series(np.linspace(-3, 3, 61))
+    p = margins.as_probability(low_to_high)
+    most = low_to_high.iloc[31]  # 29 lie above it
+    assert p.to_numpy() == pytest.approx(np.clip((low_to_high + 2) / (most + 2), 0.01, 0.99).to_numpy())
+    assert margins.as_probability(pd.Series([-3.0, -2.0])).tolist() == [0.5, 0.5]
+    frame = pd.DataFrame({"chosen": low_to_high, "rejected": 0.0})
     product = margins.dual_multiplied(low_to_high, frame, 0 * frame)
     assert (1 / (1 + np.exp(-product))).to_numpy() == pytest.approx((p**2 / (p**2 + (1 - p) ** 2)).to_numpy())
 
 
-def test_standard_units_make_the_potential_free_of_scale():
-    explicit, logps, zero = numbers(1, -2, 4), sides([20, -10, 5], [0, 0, 0]), ZERO
-    found = margins.alignment_potential(explicit, logps, zero)
-    pd.testing.assert_series_equal(margins.alignment_potential(10 * explicit, 3 * logps, zero), found)
+def test_F2_potential_is_that_of_the_released_code():
+    """On pairs whose chosen response has the higher reward: z(max - min of rewards) - z(|mean log-probs' difference|)."""
+    rng = np.random.default_rng(0)
+    rewards, logps, tokens = rng.normal(size=(9, 2)), -rng.random((9, 2)) * 20, rng.integers(1, 9, (9, 2))
+    names = ["chosen", "rejected"]
+    rewards = np.sort(rewards, axis=1)[:, ::-1]
+    released = [rewards.max(axis=1) - rewards.min(axis=1), np.abs(np.diff(logps / tokens, axis=1))[:, 0]]
+    released = [(values - values.mean()) / values.std() for values in released]
+    found = margins.alignment_potential(
+        pd.Series(rewards[:, 0] - rewards[:, 1]),
+        pd.DataFrame(logps, columns=names),
+        pd.DataFrame(tokens, columns=names),
+    )
+    assert found.to_numpy() == pytest.approx(released[0] - released[1])
 
 
-def test_potential_by_size_is_the_difference_of_z_scores():
-    """The order of the paper's released code: z(|r_w - r_l|) - z(|margin|); with its sign q, the pair ranked wrongly, leads."""
-    explicit, logps = numbers(1, -2, 4), sides([20, -30, 5], [0, 0, 0])
-    found = margins.alignment_potential(explicit, logps, ZERO, current="size")
-    sizes = pd.DataFrame({"explicit": explicit.abs(), "implicit": implicit(logps, ZERO).abs()})
-    z = (sizes - sizes.mean()) / sizes.std(ddof=0)
-    difference = z["explicit"] - z["implicit"] - found
-    assert difference.to_numpy() == pytest.approx(np.full(3, difference.iloc[0]))
-    assert found.idxmin() == "q" and margins.alignment_potential(explicit, logps, ZERO).idxmax() == "q"
+def test_F2_a_label_that_the_reward_contradicts_has_no_potential():
+    """With |.| around the reward's margin, as the released code may have it, q would come first."""
+    logps = sides([-2, -2, -2], [-2, -2, -2])
+    found = margins.alignment_potential(numbers(1, -9, 2), logps, sides([1, 1, 1], [1, 1, 1]))
+    assert found.idxmin() == "q" and found.tolist() == pytest.approx(standard(numbers(1, -9, 2)).tolist())
 
 
-def test_weights_of_the_vote_follow_accuracy():
+def test_F4_weights_of_the_vote_follow_accuracy():
     """Aspect b agrees with the labels of the others' pairs, c contradicts half of them: b weighs more."""
     pairs = {"pair_id": list("pqrstu"), "aspect": list("aabbcc")}
     table = pd.DataFrame(
         {"a": [0, 0, 1, 1, 1, 1], "b": [1, 1, 0, 0, 1, 1], "c": [1, -1, 1, -1, 0, 0]}, index=list("pqrstu")
     )
-    found = aspects.weighted_divergence(pairs, table.astype(float))
-    ratio = np.log(0.55 / 0.45) / np.log(0.99 / 0.01)  # c's accuracy is .5, raised to the bound; b's is lowered to it
-    assert found["p"] == pytest.approx(-(1 + ratio)) and found["q"] == pytest.approx(-(1 - ratio))
+    found = aspects.voted_divergence(pairs, table.astype(float))
+    strong, weak = (
+        np.log(0.99 / 0.01),
+        np.log(0.55 / 0.45),
+    )  # c's accuracy is .5, raised to the bound; b's is lowered to it
+    assert found["p"] == pytest.approx(-(strong + weak)) and found["q"] == pytest.approx(-(strong - weak))
 
 
-def test_entropy_is_high_where_the_policy_is_unsure():
+def test_F4_votes_are_not_divided_by_the_labels_own():
+    """MODPO's divergence divides by the weight of the label's aspect, and a label of little trust would have the most PD."""
+    found = aspects.weighted_divergence(ABC["pairs"], ABC["margins"], weights={"a": 1, "b": 2, "c": 1}, quantile=1.0)
+    assert found.tolist() == [-2.5, -1, 1]  # -(2*1 + 1*.5)/1, -(1*1 + 1*1)/2, -(1*1 + 2*-1)/1
+    votes = aspects.voted_divergence(ABC["pairs"], ABC["margins"], quantile=1.0)
+    assert votes["p"] == pytest.approx(-(1 * np.log(0.55 / 0.45) + 0.5 * np.log(99)))
+
+
+def test_APL_entropy_is_high_where_the_policy_is_unsure():
     """The sign: samples of low probability mean high entropy. With the other sign the sure prompt would come first."""
     pairs = {"pair_id": ["p", "q"], "prompt_id": ["sure", "unsure"]}
     logps = pd.Series([-0.1, -0.1, -9.0, -11.0], index=["sure", "sure", "unsure", "unsure"])
-    alike = sides([10, 10], [0, 0])
-    found = likelihood.entropy_then_certainty(pairs, logps, alike, 0 * alike, first=0.5)
+    alike = rewarded(1, 1)
+    found = likelihood.entropy_then_certainty(pairs, logps, alike, 0 * alike, share=0.1)
     assert found["q"] == 1 and found["p"] == -1
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.8])
+def test_F10_certainty_always_has_something_to_choose(share):
+    """Entropy lets max(1/2, sqrt(share)) through; of these at most sqrt(share) are kept, the most certain ones."""
+    ids = [f"z{i:03d}" for i in range(400)]
+    rng = np.random.default_rng(0)
+    logps = pd.DataFrame({"chosen": rng.normal(size=400), "rejected": 0.0}, index=ids)
+    reference = pd.DataFrame({"chosen": rng.normal(size=400), "rejected": rng.normal(size=400)}, index=ids)
+    kept = select(likelihood.given_entropy_then_certainty(logps, reference, share=share), share, keep="highest")
+    entropy, certainty = -reference.mean(axis=1), implicit(logps, reference).abs()
+    through = select(entropy, max(0.5, share**0.5), keep="highest")
+    assert set(kept) == set(certainty[through].nlargest(len(kept)).index) and len(kept) < len(through)
+    assert set(kept) != set(select(entropy, share, keep="highest")), "entropy alone would keep others"
 
 
 def test_greedy_design_is_the_greedy_optimum_of_the_determinant():
@@ -477,12 +549,12 @@ def test_greedy_design_is_the_greedy_optimum_of_the_determinant():
     assert sorted(order) == list(range(12))
 
 
-def test_past_the_boundary_quality_decides():
-    pairs, rewards = ABC["pairs"], sides([2, 1, 0], [0, 0, 0])
-    features = pd.DataFrame([[0.0], [1.0], [5.0]], index=IDS)
-    better = by_prompt(9, 9, 9, 9)
-    assert rules.rewards.past_boundary(pairs, rewards, better)
-    assert rules.rewards.diversity_or_quality(pairs, features, rewards, better).tolist() == [2, 1, 0]
+def test_F11_the_boundary_is_half_of_the_duels():
+    """Every sample against every side of the given pairs, whose rewards are 2, 1, 0 and 0."""
+    pairs, rewards = {"pair_id": ["p", "q"], "prompt_id": ["x", "x"]}, sides([2, 1], [0, 0])
+    assert not rules.rewards.past_boundary(pairs, rewards, by_prompt(1, -1, prompts="xx"))  # 2 won, 1 even, 5 lost
+    assert rules.rewards.past_boundary(pairs, rewards, by_prompt(1, 1, prompts="xx"))  # 4 won, 2 even, 2 lost
+    assert rules.rewards.past_boundary(pairs, rewards, by_prompt(1, -1, 9, prompts="xxx"))  # 6 won, 1 even, 5 lost
 
 
 def test_samples_all_alike_have_no_deviation_of_their_own():

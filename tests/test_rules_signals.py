@@ -1,6 +1,7 @@
 """Signals: what each is, that they are computed once, and the rules that build pairs from samples."""
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,15 +13,17 @@ from datasets import Dataset
 from pdsel import rules
 from pdsel.engine.models import load_causal, load_tokenizer
 from pdsel.engine.scoring import response_logps
+from pdsel.experiments.grid_plan import METHODS
 from pdsel.notesworld import BASE_MODEL
-from pdsel.notesworld.settings import BALANCED
+from pdsel.notesworld.settings import PROXIES, PROXY_BASE
 from pdsel.pairs import make_pairs
-from pdsel.proxies import fit_proxies, score_margins
+from pdsel.proxies import fit_proxies, load_proxy, score_margins
 from pdsel.ratings import load_ratings
 from pdsel.rules import signals as measured
-from pdsel.rules.built import BUILT, build
+from pdsel.rules.built import BUILT, _accepted, build
 from pdsel.rules.signals import SAMPLES, SIGNALS
 from pdsel.rules.store import Signals, inputs_of, pairs_for
+from pdsel.selection import random_scores, select
 from pdsel.training import train_dpo
 
 
@@ -46,12 +49,21 @@ def test_every_rule_can_be_computed_and_its_cost_is_told(signals):
     seconds = rules.describe(signals)["seconds"]
     assert seconds["RAND"] == 0 and (seconds.drop(["RAND", "PD(rati.)"]) > 0).all()
     assert seconds["DM-ADD"] > seconds["RAF"] and seconds["DM-ADD"] > seconds["margin(implicit)"]
-    parts = ["pooled", "pooled_rewards", "pooled_model", "reference_logps"]
+    parts = ["pooled", "pooled_rewards", "pooled_model"]
     assert seconds["RAF"] == pytest.approx(sum(signals._known[name].seconds for name in parts))
 
 
+def test_F5_pd_is_one_method_everywhere():
+    """The league's PD, the grid's and what DMPO reads have proxies of one setting; only what is named otherwise differs."""
+    assert measured.PROXIES == PROXIES | {"model": PROXY_BASE}
+    same = [name for name, changes in METHODS.items() if changes.get("proxies") is PROXIES]
+    assert same == ["DMPO", "PD", "PD(high)"]
+    other = [name for name, changes in METHODS.items() if changes.get("rule") == "PD"]
+    assert other == [name for name in other if name.startswith("PD(")] and "PD" not in other
+
+
 def test_margins_are_those_of_the_grids_proxies(signals, few):
-    mine = score_margins(few, fit_proxies(few, model=BASE_MODEL, seed=0, **BALANCED))
+    mine = score_margins(few, fit_proxies(few, model=PROXY_BASE, seed=0, **PROXIES))
     pd.testing.assert_frame_equal(signals["margins"], mine, check_exact=True)
 
 
@@ -106,7 +118,7 @@ def test_the_base_model_is_read_once_for_all_keys(few, tmp_path, monkeypatch):
     signals = Signals(few, base=BASE_MODEL, folder=tmp_path)
     for name in SIGNALS:
         signals._settings(name)
-    assert digests == [BASE_MODEL]
+    assert sorted(digests) == sorted([BASE_MODEL, PROXY_BASE])
 
 
 def test_every_signal_of_a_rule_asks_for_at_least_what_its_inputs_do():
@@ -146,11 +158,14 @@ def test_samples_and_folders_may_be_given(few, signals, tmp_path):
     ids = sorted(set(small["prompt_id"])) * 2
     rows = pd.Index(ids, name="prompt_id")
     samples = pd.DataFrame({"prompt": "tell", "response": [f"home cave {n}" for n in range(len(ids))]}, index=rows)
-    given = {"samples": samples, "sample_logps": pd.Series(-1.0, index=rows), "pooled_model": signals["pooled_model"]}
+    given = {"samples": samples, "pooled_model": signals["pooled_model"]}
     rewards = Signals(small, base=BASE_MODEL, folder=tmp_path, **given)["sample_rewards"]
-    other = Signals(small, base=BASE_MODEL, folder=tmp_path, **given | {"sample_logps": given["sample_logps"] - 10})
-    beta = measured.POOLED_REWARD.get("beta", 0.1)
-    assert (other["sample_rewards"] - rewards).to_numpy() == pytest.approx(np.full(len(ids), 10 * beta))
+    proxy = load_proxy(Path(signals["pooled_model"], "pooled"))
+    asked = list(samples["prompt"]), list(samples["response"])
+    expected = proxy.beta * (response_logps(proxy.path, *asked) - response_logps(PROXY_BASE, *asked))
+    assert rewards.to_numpy() == pytest.approx(expected)
+    again = Signals(small, base=BASE_MODEL, folder=tmp_path, **given | {"samples": samples.assign(response="home lake")})
+    assert (again["sample_rewards"].to_numpy() != rewards.to_numpy()).any()
 
 
 def test_log_probabilities_ignore_padding_and_the_prompt(signals, few):
@@ -169,11 +184,18 @@ def test_log_probabilities_ignore_padding_and_the_prompt(signals, few):
         with torch.inference_mode():
             nll = net(input_ids=alone, labels=alone).loss
         assert signals["unprompted_nll"].loc[name, "chosen"] == pytest.approx(float(nll), abs=1e-4)
-        state = out.hidden_states[-1][0, start:].mean(0)
+        state = out.hidden_states[-1][0]
         other = torch.tensor([tokenizer(row["prompt"] + row["rejected"] + tokenizer.eos_token)["input_ids"]])
         with torch.inference_mode():
-            rejected = net(input_ids=other, output_hidden_states=True).hidden_states[-1][0, start:].mean(0)
-        assert signals["features"].loc[name].to_numpy() == pytest.approx((state - rejected).numpy(), abs=1e-4)
+            rejected = net(input_ids=other, output_hidden_states=True).hidden_states[-1][0]
+        difference = state[start:].mean(0) - rejected[start:].mean(0)
+        assert signals["features"].loc[name].to_numpy() == pytest.approx(difference.numpy(), abs=1e-4)
+        known = signals["response_features"].loc[[row["prompt_id"]]].set_index("response")
+        assert known.loc[row["chosen"]].to_numpy() == pytest.approx(state[start:].mean(0).numpy(), abs=1e-4)
+        # CHES: from the prompt's last token to the response's last but one, as the authors' `ches.py` cuts
+        chosen_sum, rejected_sum = state[start - 1 : -1].sum(0), rejected[start - 1 : -1].sum(0)
+        products = [float(chosen_sum @ rejected_sum), float(chosen_sum @ chosen_sum)]
+        assert signals["hidden_products"].loc[name, ["both", "chosen"]].tolist() == pytest.approx(products, rel=1e-4)
 
 
 class Standin(torch.nn.Module):
@@ -225,7 +247,7 @@ def test_padding_is_not_attended_to(two_lengths):
     """A causal model with padding on the right hides a missing mask; one that looks both ways does not."""
     pairs, stand_in = two_lengths
     stand_in(uniform=False)
-    for signal in (measured.reference_logps, measured.unprompted_nll, measured.features):
+    for signal in (measured.reference_logps, measured.unprompted_nll, measured.features, measured.hidden_products):
         alone = pd.concat([signal(pairs.select([row]), BASE_MODEL) for row in range(2)])
         pd.testing.assert_frame_equal(signal(pairs, BASE_MODEL), alone)
 
@@ -269,9 +291,11 @@ def drawn():
     """Two prompts with three samples each, one repeated and one empty; rewards worked by hand."""
     index = pd.Index(list("xxxyyy"), name="prompt_id")
     samples = pd.DataFrame({"prompt": ["X"] * 3 + ["Y"] * 3, "response": ["a", "b", "c", "a", "a", " "]}, index=index)
+    ids = [f"z{i}" for i in range(10)]
     return {
-        "pairs": Dataset.from_dict({"pair_id": [f"z{i}" for i in range(10)]}),
+        "pairs": Dataset.from_dict({"pair_id": ids, "prompt_id": ["x"] * 5 + ["y"] * 5}),
         "margins": pd.DataFrame({"k": [0.5] * 10}),
+        "pooled_rewards": pd.DataFrame({"chosen": 0.0, "rejected": -1.0}, index=ids),
         "samples": samples,
         "sample_opinions": pd.DataFrame({"k": [1.0, 0.0, -1.0, 3.0, 0.0, 0.0]}, index=index),
         "sample_rewards": pd.Series([4.0, 1.0, -5.0, 3.0, 0.0, 0.0], index=index),
@@ -281,8 +305,12 @@ def drawn():
 BUILT_BY_HAND = {  # prompt, chosen, rejected
     # rewards 2, 0, -2 in units of the margins: sigma(2) = .88 and sigma(4) = .98 pass .7; y has one distinct sample
     "RS-DPO": [("X", "a", "b"), ("X", "a", "c"), ("X", "b", "c")],
-    # x: mean 0, deviation 3.74, so the spot is -7.5 and -5 is nearest; y has nobody to lose
+    # all three are accepted, since four are wanted; the draw pairs the second with the third
+    "RSO": [("X", "b", "c")],
+    # F6: of three the five drawn are all; 4 is best and -5 worst; y has nobody to lose
     "sweet spot(built)": [("X", "a", "c")],
+    # F11: of 60 duels with 0 and -1 the samples win 40 and lose 10: past the boundary, so the best against the worst
+    "diversity, quality": [("X", "a", "c")],
 }
 
 
@@ -292,6 +320,61 @@ def test_built_pairs_by_hand(drawn, name):
     built = build(name, drawn, share=1.0)
     assert sorted(zip(built["prompt"], built["chosen"], built["rejected"], strict=True)) == BUILT_BY_HAND[name]
     assert set(built["prompt_id"]) == {"x"} and list(built["pair_id"]) == sorted(set(built["pair_id"]))
+
+
+@pytest.fixture
+def many():
+    """300 prompts of eight samples, named by their rank from the best, 0, to the worst, 7."""
+    rng = np.random.default_rng(0)
+    rows = [(f"x{i:03d}", str(rank), -float(rank) / 4) for i in range(300) for rank in rng.permutation(8)]
+    names, texts, rewards = zip(*rows, strict=True)
+    index = pd.Index(names, name="prompt_id")
+    return {
+        "pairs": Dataset.from_dict({"pair_id": list(map(str, range(300)))}),
+        "samples": pd.DataFrame({"prompt": names, "response": texts}, index=index),
+        "sample_rewards": pd.Series(rewards, index=index),
+    }
+
+
+def test_F6_the_rejected_sample_is_the_worst_of_five_and_not_of_all(many):
+    """The worst of all is among five of eight in 5/8 of the prompts, the second worst decides in 3/8 * 5/7."""
+    built = build("sweet spot(built)", many, share=1.0)
+    assert len(built) == 300 and set(built["chosen"]) == {"0"}
+    found = pd.Series(list(built["rejected"])).value_counts(normalize=True)
+    assert found["7"] == pytest.approx(5 / 8, abs=0.08) and found["6"] == pytest.approx(15 / 56, abs=0.08)
+    assert set(found.index) <= {"4", "5", "6", "7"}
+    other = build("sweet spot(built)", many, share=1.0, seed=1)
+    assert list(other["rejected"]) != list(built["rejected"])
+
+
+def test_RSO_accepts_as_the_papers_algorithm_does():
+    """One candidate after the other, with a draw each, until there are enough."""
+    rewards = np.random.default_rng(1).normal(size=8)
+    for seed in range(20):
+        rng, accepted, left = np.random.default_rng(seed), [], list(range(8))
+        while len(accepted) < 4:
+            best = max(rewards[i] for i in left)
+            for i in list(left):
+                if rng.random() < np.exp((rewards[i] - best) / 0.5):
+                    accepted.append(i)
+            left = [i for i in left if i not in accepted]
+        assert list(_accepted(np.arange(8), rewards, 4, 0.5, np.random.default_rng(seed))) == accepted[:4]
+
+
+def test_RSO_pairs_good_samples_and_labels_them_by_reward(many):
+    built = build("RSO", many, share=1.0)
+    ranks = pd.DataFrame({"chosen": list(built["chosen"]), "rejected": list(built["rejected"])}).astype(int)
+    assert len(built) == 300 and (ranks["chosen"] < ranks["rejected"]).all()
+    assert ranks.to_numpy().mean() < 2.5, "of eight drawn alike 3.5"
+    assert len(build("RSO", many, share=0.2)) == 60
+
+
+def test_F11_before_the_boundary_the_given_pairs_are_kept(drawn):
+    """A random share of them, but not the one that RAND keeps."""
+    given = drawn | {"pooled_rewards": drawn["pooled_rewards"] + 9}
+    kept = build("diversity, quality", given, share=0.5)
+    assert len(kept) == 5 and set(kept["pair_id"]) < set(drawn["pairs"]["pair_id"])
+    assert set(kept["pair_id"]) != set(select(random_scores(drawn["pairs"]), 0.5))
 
 
 def test_rejection_sampling_meets_its_budget_and_threshold(drawn):
@@ -317,6 +400,13 @@ def test_pairs_for_a_rule_are_the_kept_ones_in_table_order(signals, few):
     scores = rules.score("SeRA", signals)
     assert kept == list(scores.sort_values(ascending=False).index[:24])
     assert list(pairs["pair_id"]) == [name for name in few["pair_id"] if name in kept] and seconds > 0
+
+
+def test_F10_the_share_reaches_the_rules_that_read_it(signals):
+    """At a small share half of the prompts pass the entropy, at a large one more."""
+    for share in (0.1, 0.8):
+        scores = rules.score("APL(given)", signals, share=share)
+        assert pairs_for("APL(given)", signals, share=share)[1] == list(select(scores, share, keep="highest"))
 
 
 def test_built_rules_refuse_what_they_do_not_know(drawn):

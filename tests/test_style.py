@@ -15,6 +15,7 @@ LONGER = {
     "training.train_dmpo": CONTRACT,
     "experiments.probe_study.probe_cell": CELL,
     "experiments.proxy_studies.proxy_cell": CELL,
+    "rules.built.statistically_rejected": "its positional parameters name the signals that the rule needs",
     "rules.built.rejection_sampled": "its positional parameters name the signals that the rule needs",
     "engine.probes.fit_probe": "a fit and its grid",
     "engine.scoring.score_texts": "one loop for three readings of texts",

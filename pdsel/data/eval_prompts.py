@@ -80,7 +80,7 @@ def family_prompts(n_each, *, seed=0):
 
     >>> prompts = family_prompts(2)
     >>> prompts["dataset"][:]
-    ['brief', 'brief', 'long', 'long', 'known', 'known', 'unknown', 'unknown', 'crowded', 'crowded']
+    ['brief', 'brief', 'long', 'long', 'careful', 'careful', 'bold', 'bold', 'crowded', 'crowded']
     """
     return _table(
         [(prompt, name) for name in FAMILIES for prompt in draw_prompts(n_each, split="eval", seed=seed, family=name)]

@@ -103,7 +103,7 @@ def balance_by_length(plus, minus, tau, rng):
     tau : float > 0
         As tau grows to infinity, both groups are drawn equally often; as it falls to 0, only the majority is drawn. Near
         balance, .5 keeps the shares, and a smaller tau makes the majority larger: with f+ = .6, the share of "+" in the draw
-        is .69, .60, .55 and .50 at tau .25, .5, 1 and infinity.
+        is .69, .60, .55 and .50 at tau .25, .5, 1 and infinity. The paper's tau is 1; below .5 this balances nothing.
     rng : numpy.random.Generator
 
     Returns

@@ -1,11 +1,13 @@
-"""TRL's trainers with two additions: an offset per pair inside the sigmoid, and steps that are the same however split.
+"""TRL's trainers with three additions: an offset per pair inside the sigmoid, steps that are the same however split, and
+losses on pairs that TRL lacks (`pdsel.engine.losses`).
 
 TRL's DPO has no column for an offset. Shifting the reference log-probability of the chosen response by `-offset / beta`
 gives `-log sigma(scale * M + offset)` exactly, with TRL's beta set to `scale * beta`.
 """
 
+import hashlib
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -14,18 +16,58 @@ from trl import DPOTrainer, RewardTrainer, SFTTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from pdsel.engine.errors import StopsAtNaN
+from pdsel.engine.losses import PairBatch
 from pdsel.engine.reference_cache import text_key
 
 BLANK = 1e3  # inside the sigmoid: a loss of exactly 0 in float32, and no gradient
+OURS = ("offset", "scale")  # columns of a batch that no model reads
 
 
+@dataclass
 class OffsetCollator(DataCollatorForPreference):
-    """TRL's collator, carrying the offsets of the batch along."""
+    """TRL's collator, carrying the offsets and scales of the batch along.
+
+    Parameters
+    ----------
+    down_samples : bool
+        Whether fewer tokens of the longer response count, see `down_sampled`.
+    """
+
+    down_samples: bool = False
 
     def torch_call(self, examples):
         batch = super().torch_call(examples)
-        batch["offset"] = torch.tensor([example["offset"] for example in examples], dtype=torch.float32)
+        for column in set(OURS) & set(examples[0]):
+            batch[column] = torch.tensor([example[column] for example in examples], dtype=torch.float32)
+        if self.down_samples:
+            batch["completion_mask"] = down_sampled(batch["completion_mask"], batch["input_ids"])
         return batch
+
+
+def down_sampled(mask, ids):
+    """SamPO's mask (2406.10957): of the longer response of a pair only as many tokens count as the shorter one has.
+
+    They are drawn at random, by the response's own tokens, so that policy and reference are compared on the same ones, as in
+    the paper's formula (its code draws anew for either) and whatever the batch. Every epoch sees the same draw.
+
+    Parameters
+    ----------
+    mask : torch.Tensor, shape (2 n, length)
+        1 for tokens of a response; n chosen ones, then n rejected ones.
+    ids : torch.Tensor, shape (2 n, length)
+
+    >>> mask = torch.tensor([[0, 1, 1, 1], [0, 1, 0, 0]])
+    >>> down_sampled(mask, torch.arange(8).reshape(2, 4)).sum(dim=1).tolist()
+    [1, 1]
+    """
+    n, kept = len(mask) // 2, torch.zeros_like(mask)
+    shorter = torch.minimum(mask[:n].sum(dim=1), mask[n:].sum(dim=1)).repeat(2)
+    for row, size in enumerate(shorter.tolist()):
+        places = mask[row].nonzero()[:, 0]
+        digest = hashlib.sha256(ids[row, places].numpy().tobytes()).digest()
+        draw = torch.Generator().manual_seed(int.from_bytes(digest[:7]))
+        kept[row, places[torch.randperm(len(places), generator=draw)[:size]]] = 1
+    return kept
 
 
 class EqualPairs:
@@ -92,20 +134,32 @@ class OffsetTrainer(StopsAtNaN, EqualPairs, PreciseSums, DPOTrainer):
     ----------
     scale : float
         The factor of the implicit reward margin inside the sigmoid.
+    pair_loss : callable, optional
+        `pair_loss(pairs, beta=...)` of `pdsel.engine.losses`, which takes the place of TRL's "sigmoid".
     reference : pdsel.engine.reference_cache.ReferenceCache, optional
         Where precomputed reference log-probabilities are read and kept.
     """
 
-    def __init__(self, *args, scale=1, reference=None, **kwargs):
-        self.scale, self.reference = scale, reference
+    def __init__(self, *args, scale=1, pair_loss=None, reference=None, **kwargs):
+        self.scale, self.pair_loss, self.reference = scale, pair_loss, reference
         super().__init__(*args, **kwargs)
+        if pair_loss is not None:
+            self.use_weighting = False  # it has TRL compute what WPO weighs by; the weights themselves are the loss's
+            terms = dict(zip(self.loss_types, self.loss_weights, strict=True))
+            self.pair_loss_weight = terms.pop("sigmoid")
+            self.loss_types, self.loss_weights = list(terms), list(terms.values())
         if self._precompute_engine is not None:  # ZeRO-3's engine for the reference: its hooks would trip training's
             self._precompute_engine.destroy()
             self._precompute_engine = None
 
+    def compute_ref_log_probs(self, model, inputs):
+        return super().compute_ref_log_probs(model, {name: inputs[name] for name in inputs if name not in OURS})
+
     def _compute_loss(self, model, inputs, return_outputs):
         inputs = dict(inputs)
-        offset = inputs.pop("offset")
+        offset, scale = inputs.pop("offset"), inputs.pop("scale", None)
+        if self.pair_loss is not None:
+            return self._own_loss(model, inputs, offset, scale)
         inputs["ref_chosen_logps"] = inputs["ref_chosen_logps"] - offset / self.beta
         loss = super()._compute_loss(model, inputs, return_outputs)
         everyones = self.accelerator.gather(offset)
@@ -118,8 +172,21 @@ class OffsetTrainer(StopsAtNaN, EqualPairs, PreciseSums, DPOTrainer):
                 metrics.pop("rewards/accuracies", None)  # it counts kappa * M + PD > 0, which is not an accuracy
         return loss
 
+    def _own_loss(self, model, inputs, offset, scale):
+        """TRL's forward pass, metrics and further terms, and the named loss in the place of its sigmoid."""
+        passes = []
+
+        def watched(**kwargs):
+            passes.append(model(**kwargs))
+            return passes[-1]
+
+        other_terms = super()._compute_loss(watched, inputs, False)
+        pairs = read_pairs(passes[0], inputs, offset, torch.ones_like(offset) if scale is None else scale)
+        return other_terms + self.pair_loss_weight * self.pair_loss(pairs, beta=self.beta).mean()
+
     def _precompute_ref_logps(self, dataset, name, batch_size):
-        if self.reference is None or self.args.ld_alpha is not None:  # LD-DPO's depend on the other response's length
+        depends_on_the_pair = self.args.ld_alpha is not None or self.data_collator.down_samples
+        if self.reference is None or depends_on_the_pair:  # and not on the text alone
             return super()._precompute_ref_logps(dataset, name, batch_size)
         chosen, rejected = self._text_keys(dataset)
         known = self.reference.read()
@@ -152,6 +219,31 @@ class OffsetTrainer(StopsAtNaN, EqualPairs, PreciseSums, DPOTrainer):
             chosen.append(text_key(row["prompt_ids"], row["chosen_ids"], self.args.max_length))
             rejected.append(text_key(row["prompt_ids"], row["rejected_ids"], self.args.max_length))
         return chosen, rejected
+
+
+def read_pairs(outputs, inputs, offset, scale):
+    """What a loss may read of a batch, from the outputs of TRL's pass; chosen responses come first in it."""
+    mask = inputs["completion_mask"][:, 1:]
+    tokens = mask.sum(dim=1)
+    per_token = outputs.log_probs[:, -mask.shape[1] :]  # 0 outside of the response
+    chosen_logps, rejected_logps = per_token.sum(dim=1).chunk(2)
+    chosen_tokens, rejected_tokens = tokens.chunk(2)
+    likelihood = None
+    if outputs.log_sum_sq_probs is not None:
+        typical = outputs.log_sum_sq_probs[:, -mask.shape[1] :]
+        chosen_mean, rejected_mean = (((per_token.detach() - typical) * mask).sum(dim=1) / tokens).chunk(2)
+        likelihood = torch.exp(chosen_mean + rejected_mean)
+    return PairBatch(
+        policy_chosen_logps=chosen_logps,
+        policy_rejected_logps=rejected_logps,
+        reference_chosen_logps=inputs["ref_chosen_logps"],
+        reference_rejected_logps=inputs["ref_rejected_logps"],
+        chosen_tokens=chosen_tokens,
+        rejected_tokens=rejected_tokens,
+        offset=offset,
+        scale=scale,
+        likelihood=likelihood,
+    )
 
 
 class MarginTrainer(StopsAtNaN, EqualPairs, PreciseSums, RewardTrainer):

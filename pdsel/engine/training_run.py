@@ -6,6 +6,7 @@ import os
 import time
 import warnings
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ from pdsel.artifacts import model_digest
 from pdsel.checks import DataError
 from pdsel.engine import processes
 from pdsel.engine.errors import check_optimiser, check_weights, explained, memory_advice
+from pdsel.engine.losses import LOSSES
 from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer, resolve
 from pdsel.engine.reference_cache import ReferenceCache
 from pdsel.engine.run_folder import RECORD, checkpoints, quiet_libraries, run_folder, run_key, untouched_generators
@@ -253,11 +255,16 @@ class ResponseRun(TrainingRun):
 
 @dataclass(frozen=True, kw_only=True)
 class OffsetRun(TrainingRun):
-    """DPO with `-log sigma(scale * M + offset)`; `data` has an `offset` beside the texts."""
+    """DPO with `-log sigma(scale * M + offset)`, or with a loss of `pdsel.engine.losses`; `data` has an `offset` beside the
+    texts, and a `scale` where every pair has its own.
+
+    `loss` holds the `name` of the loss and its options.
+    """
 
     learning_rate: float = 3e-4
     beta: float = 0.1
     scale: float = 1
+    loss: dict | None = None
     held_out: Dataset | None = None
     reference_cache: str | Path | None = None
 
@@ -273,8 +280,19 @@ class OffsetRun(TrainingRun):
     def trainer_options(self, args, tokenizer):
         precision = "bf16" if args.bf16 else "float32"
         cache = ReferenceCache(self.reference_cache, self.model, precision) if self.reference_cache else None
-        collator = OffsetCollator(pad_token_id=tokenizer.pad_token_id, max_length=self.max_length)
-        return {"data_collator": collator, "scale": self.scale, "reference": cache}
+        named = LOSSES[self.loss["name"]] if self.loss else None
+        collator = OffsetCollator(
+            pad_token_id=tokenizer.pad_token_id,
+            max_length=self.max_length,
+            down_samples=bool(named and named.down_samples),
+        )
+        own = {"data_collator": collator, "scale": self.scale, "reference": cache}
+        if named:
+            own["pair_loss"] = partial(named.function, **{k: v for k, v in self.loss.items() if k != "name"})
+        return own
+
+    def key(self, config):
+        return super().key(config | {"loss": self.loss})
 
     def counts(self, trainer):
         """Also count the pairs that TRL truncates, and those that are identical afterwards."""

@@ -11,6 +11,7 @@ _attach = lazy_loader.attach(
     submodules=["judges"],
     submod_attrs={
         "comparisons": [
+            "best_methods",
             "bradley_terry",
             "compare_methods",
             "duels",
@@ -23,14 +24,21 @@ _attach = lazy_loader.attach(
             "CONFIDENCE",
             "RESAMPLES",
             "Estimate",
+            "blank",
             "bootstrap_mean",
             "from_alpaca_eval",
             "interval",
             "win_rate",
             "winning_score",
         ],
-        "length_control": ["joint_difficulty", "length_controlled_win_rate", "preferences_at_equal_length"],
-        "tables": ["means", "measure", "scored", "tabulate", "winning_scores"],
+        "length_control": [
+            "joint_difficulty",
+            "length_controlled_win_rate",
+            "lengths_apart",
+            "preferences_at_equal_length",
+        ],
+        "moderated": ["STAR_SEEDS", "guarded_variances", "mean_and_variances", "moderated_t", "variance_prior"],
+        "tables": ["apart", "means", "measure", "scored", "tabulate", "winning_scores"],
     },
 )
 __getattr__, __dir__, __all__ = _attach

@@ -71,6 +71,15 @@ def interval(value, low, high, *, digits=1, signed=False):
     return f"{value:{style}} [{low:{style}}, {high:{style}}]"
 
 
+def blank(why):
+    """What stands in a table where there is no number, and why.
+
+    >>> blank("only 0 % longer")
+    '– (only 0 % longer)'
+    """
+    return f"– ({why})"
+
+
 def win_rate(preference):
     """How often the model beats the baseline; a tie counts half.
 

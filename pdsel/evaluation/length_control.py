@@ -10,6 +10,7 @@ from pdsel.checks import DataError, refuse, require_columns
 from pdsel.evaluation.estimates import CONFIDENCE, Estimate, checked_preferences
 from pdsel.evaluation.soft_logistic import soft_logistic
 
+OVERLAP = 0.1  # of the prompts: on so many a model must be the longer one, and on so many the shorter one
 GAMED_WEIGHT = 0.2 / 2  # AlpacaEval's regularisation, shared by its two gamed baselines
 LENGTH_ONLY = "length only (unreliable: no difficulty given)"
 JOINT = "length, difficulty estimated jointly from {} policies"
@@ -73,6 +74,37 @@ def length_controlled_win_rate(preference, length_baseline, length_model, *, dif
     value, error = float(contributions.mean()), float(contributions.std() / np.sqrt(len(y)))
     half = float(stats.norm.ppf(0.5 + CONFIDENCE / 2)) * error
     return Estimate(value, error, max(0.0, value - half), min(100.0, value + half), variant, len(y))
+
+
+def lengths_apart(length_model, length_baseline):
+    """Why two sets of outputs cannot be compared at equal length: "" where their lengths overlap, or are all equal.
+
+    A win rate at equal length is read off a curve. Where a model is nearly always shorter than the baseline there is no
+    curve on the other side, and the number is an extrapolation that may exceed what any policy can reach. So it is given only
+    where the model is longer on at least a tenth of the prompts, and shorter on at least a tenth. Every table asks here.
+
+    Parameters
+    ----------
+    length_model, length_baseline : array-like, shape (n,)
+        Characters of the outputs.
+
+    Returns
+    -------
+    str
+        On how few prompts the model is the longer one, or the shorter one.
+
+    Examples
+    --------
+    >>> lengths_apart([10, 20, 40], [20, 20, 20])
+    ''
+    >>> lengths_apart([10, 12, 20], [20, 20, 20])
+    'only 0 % longer'
+    """
+    gap = np.asarray(length_model, dtype=float) - np.asarray(length_baseline, dtype=float)
+    if not gap.any():
+        return ""
+    shares = {"longer": np.mean(gap > 0), "shorter": np.mean(gap < 0)}
+    return ", ".join(f"only {int(100 * share)} % {side}" for side, share in shares.items() if share < OVERLAP)
 
 
 def _length_feature(gap):

@@ -5,8 +5,8 @@ import pandas as pd
 
 from pdsel.checks import require_columns
 from pdsel.evaluation.comparisons import mean_over_prompts_and_seeds
-from pdsel.evaluation.estimates import bootstrap_mean, checked_preferences
-from pdsel.evaluation.length_control import preferences_at_equal_length
+from pdsel.evaluation.estimates import Estimate, bootstrap_mean, checked_preferences
+from pdsel.evaluation.length_control import lengths_apart, preferences_at_equal_length
 
 KEYS = ["method", "prompt_id", "seed", "dataset"]
 
@@ -26,6 +26,35 @@ def tabulate(estimates):
     return pd.DataFrame(rows)
 
 
+def apart(outcomes, *, baseline="SFT"):
+    """Why a method cannot be compared with the baseline at equal length, by method: "" where it can, see `lengths_apart`.
+
+    Parameters
+    ----------
+    outcomes : pandas.DataFrame
+        See `scored`. Seeds are taken together.
+
+    Examples
+    --------
+    >>> outcomes = pd.DataFrame({"method": ["SFT", "SFT", "PD", "PD"], "prompt_id": list("abab"), "characters": [9, 9, 5, 6]})
+    >>> apart(outcomes).to_dict()
+    {'SFT': '', 'PD': 'only 0 % longer'}
+    """
+    lengths = outcomes.assign(of_baseline=_lengths_of(outcomes, baseline))
+    reasons = {
+        method: lengths_apart(rows["characters"], rows["of_baseline"])
+        for method, rows in lengths.groupby("method", sort=False)
+    }
+    return pd.Series(reasons, dtype=object)
+
+
+def _lengths_of(outcomes, baseline):
+    """The characters of the baseline's output on the prompt (and seed) of every row."""
+    keys = [name for name in ("seed", "prompt_id") if name in outcomes]
+    of_baseline = outcomes.loc[outcomes["method"] == baseline, [*keys, "characters"]]
+    return outcomes[keys].merge(of_baseline, on=keys, how="left", validate="many_to_one")["characters"].to_numpy()
+
+
 def scored(outcomes, *, baseline="SFT"):
     """Outcomes with AlpacaEval's metrics as columns, prompt by prompt: `win_rate`, `length_controlled_win_rate`, in percent.
 
@@ -41,16 +70,15 @@ def scored(outcomes, *, baseline="SFT"):
     -------
     pandas.DataFrame
         The two columns replace `preference`. A method's metric is the mean over its rows, so every interval and paired
-        test for means works on them.
+        test for means works on them. The length-controlled win rate is NaN for methods whose lengths lie `apart`.
     """
     require_columns(outcomes.columns, ["method", "prompt_id", "preference", "characters"], "outcomes")
-    keys = [name for name in ("seed", "prompt_id") if name in outcomes]
-    of_baseline = outcomes.loc[outcomes["method"] == baseline, [*keys, "characters"]]
-    lengths = outcomes[keys].merge(of_baseline, on=keys, how="left", validate="many_to_one")["characters"].to_numpy()
-    judged = outcomes.assign(length_baseline=lengths, length_model=outcomes["characters"])
+    judged = outcomes.assign(length_baseline=_lengths_of(outcomes, baseline), length_model=outcomes["characters"])
     at_equal_length = preferences_at_equal_length(judged, baseline=baseline)
+    comparable = (outcomes["method"].map(apart(outcomes, baseline=baseline)) == "").to_numpy()
     scores = outcomes.drop(columns="preference").assign(
-        win_rate=100 * checked_preferences(outcomes["preference"]), length_controlled_win_rate=100 * at_equal_length
+        win_rate=100 * checked_preferences(outcomes["preference"]),
+        length_controlled_win_rate=100 * at_equal_length.where(comparable),
     )
     scores.attrs["length_controlled_win_rate"] = at_equal_length.attrs["variant"]
     return scores
@@ -68,7 +96,8 @@ def measure(outcomes, *, baseline="SFT"):
     Returns
     -------
     pandas.DataFrame
-        Tidy, see `tabulate`: `win_rate`, `length_controlled_win_rate`, and the mean of every other numeric column.
+        Tidy, see `tabulate`: `win_rate`, `length_controlled_win_rate`, and the mean of every other numeric column. Where a
+        method's lengths lie `apart`, the length-controlled win rate is NaN and its `variant` says why.
     """
     scores = scored(outcomes, baseline=baseline)
     metrics = [column for column in scores if column not in KEYS]
@@ -79,8 +108,9 @@ def measure(outcomes, *, baseline="SFT"):
     }
     table = tabulate(estimates)
     controlled = table["metric"] == "length_controlled_win_rate"
-    how = scores.attrs["length_controlled_win_rate"]
-    table.loc[controlled, "variant"] = how + "; " + table.loc[controlled, "variant"]
+    how = scores.attrs["length_controlled_win_rate"] + "; " + table.loc[controlled, "variant"]
+    why_not = table.loc[controlled, "method"].map(apart(outcomes, baseline=baseline))
+    table.loc[controlled, "variant"] = why_not.where(why_not != "", how)
     return table
 
 
@@ -90,7 +120,7 @@ def means(outcomes, by, metric="win_rate"):
     Returns
     -------
     pandas.DataFrame
-        `by`, and `value, low, high, seeds`.
+        `by`, and `value, low, high, seeds`; NaN where the metric is NaN throughout.
 
     Examples
     --------
@@ -100,7 +130,7 @@ def means(outcomes, by, metric="win_rate"):
     """
     rows = []
     for names, group in outcomes.groupby(by, sort=False):
-        estimate = mean_over_prompts_and_seeds(group.pivot(index="seed", columns="prompt_id", values=metric))
+        estimate = _mean_over_seeds(group, metric)
         setting = dict(zip(by, names, strict=True))
         interval = {"value": estimate.value, "low": estimate.low, "high": estimate.high}
         rows.append(setting | interval | {"seeds": group["seed"].nunique()})
@@ -137,5 +167,19 @@ def winning_scores(outcomes):
 def _mean(rows, column):
     """The mean with its interval: over prompts and seeds where there are several seeds, else over prompts."""
     if "seed" in rows and rows["seed"].nunique() > 1:
-        return mean_over_prompts_and_seeds(rows.pivot(index="seed", columns="prompt_id", values=column))
+        return _mean_over_seeds(rows, column)
+    if rows[column].isna().all():
+        return _blank(rows)
     return bootstrap_mean(rows[column].to_numpy())
+
+
+def _mean_over_seeds(rows, column):
+    if rows[column].isna().all():
+        return _blank(rows)
+    return mean_over_prompts_and_seeds(rows.pivot(index="seed", columns="prompt_id", values=column))
+
+
+def _blank(rows):
+    """What is said of a number that is not given."""
+    nothing = float("nan")
+    return Estimate(nothing, nothing, nothing, nothing, "not given", rows["prompt_id"].nunique())

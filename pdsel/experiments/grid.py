@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import active_children, get_context
 
+import numpy as np
 import pandas as pd
 from datasets import Dataset
 from tqdm.auto import tqdm
@@ -19,20 +20,22 @@ from pdsel.data.eval_prompts import family_prompts
 from pdsel.data.scratch import scratch_folder
 from pdsel.data.store import Store
 from pdsel.evaluation.judges.gold import gold_gaps, gold_judge, gold_scores
+from pdsel.experiments.grid_plan import sft_cell
 from pdsel.experiments.proxy_studies import base_digest, make_world
 from pdsel.generation import generate
-from pdsel.notesworld import BASE_MODEL, draw_prompts, model_path
-from pdsel.notesworld.settings import NEW_TOKENS
+from pdsel.notesworld import draw_prompts, model_path
+from pdsel.notesworld.settings import HELD_OUT_PAIRS, LOSS_TYPE, NEW_TOKENS, PAIRS, SAMPLES
 from pdsel.pairs import flip_labels
 from pdsel.ratings import prompt_id
 from pdsel.rules import RULES, needs, score
-from pdsel.rules.alternatives import ALTERNATIVES, train_alternative
+from pdsel.rules.alternatives import ALTERNATIVES, train_alternative, train_plan
 from pdsel.rules.methods import FULL
 from pdsel.rules.store import Signals, pairs_for
 from pdsel.selection import select
 from pdsel.training import train_dmpo, training_log
 
-N_PROMPTS, N_FAMILY = 500, 100  # held-out prompts, and prompts of each of the five families
+N_PROMPTS, N_FAMILY = 400, 100  # evaluation prompts of a seed, and prompts of each of the five families
+OTHER_WORLD = 5000  # added to a seed: a world whose prompts nobody trains on
 
 
 @dataclass(frozen=True)
@@ -56,15 +59,14 @@ def policy_cell(cell, folder):
     Returns
     -------
     (pandas.DataFrame, dict)
-        A row per prompt: `prompt_id, dataset, output, preference` (against SFT), gold aspects, `utility`, `characters,
-        tokens`; and what was trained on and spent, with the `kept` ids.
+        A row per prompt, see `outcomes`; and what was trained on and spent, with the `kept` ids.
     """
     signals = signals_of(cell, folder)
     training = training_set(cell, signals)
     with scratch_folder("policy") as scratch:
-        policy = train_policy(cell, training.pairs, signals, output_dir=f"{scratch}/policy")
+        policy = train_policy(cell, training, signals, output_dir=f"{scratch}/policy")
         log = training_log(policy)
-        judged = outcomes(policy, families=bool(cell.families))
+        judged = outcomes(policy, Evaluation(cell.seed, bool(cell.families), cell.base or "notesworld"))
     wrong = gold_gaps(training.pairs)["utility"] < 0
     return judged, {
         "n_trained": len(training.pairs),
@@ -74,19 +76,19 @@ def policy_cell(cell, folder):
         "selection_seconds": training.seconds + signals.seconds(*_needs_of_loss(cell)),
         "wrong_labels": float(wrong.mean()),
         "mean_loss": log["history"][-1].get("train_loss", float("nan")),
+        "held_out_accuracy": log.get("held_out", {}).get("accuracy", float("nan")),
     }
 
 
 def signals_of(cell, folder):
-    """The pairs of a cell's world, and what rules and losses read of them."""
-    pairs = world(cell.seed, cell.conflict, cell.n_pairs, cell.flipped)
+    """The pairs of a cell's world, and what rules and losses read of them. Proxies start from a smaller model."""
+    pairs = world(cell.seed, cell.conflict, cell.n_pairs, cell.flipped, cell.raters or ())
     settings = {}
     if cell.proxies:
         proxies = {name: value for name, value in cell.proxies.items() if name != "base"}
-        if "base" in cell.proxies:
-            proxies["model"] = model_path(cell.proxies["base"])
+        proxies["model"] = model_path(cell.proxies.get("base", "notesworld-small"))
         settings = {"pooled_reward": proxies} if cell.rule == "RAF" else {"proxies": proxies}
-    return Signals(pairs, base=BASE_MODEL, seed=cell.seed, folder=folder, **settings)
+    return Signals(pairs, base=model_path(cell.base or "notesworld"), seed=cell.seed, folder=folder, **settings)
 
 
 def training_set(cell, signals):
@@ -97,20 +99,24 @@ def training_set(cell, signals):
     return TrainingSet(pairs, kept, seconds)
 
 
-def train_policy(cell, pairs, signals, *, output_dir):
-    """Train with the cell's loss; DMPO is the one method of the paper whose loss is not DPO's."""
+def train_policy(cell, training, signals, *, output_dir):
+    """Train with the cell's loss, or in its rule's order; DMPO is the one method of the paper whose loss is not DPO's."""
     options = {
-        "model": BASE_MODEL,
+        "model": model_path(cell.base or "notesworld"),
         "output_dir": output_dir,
         "seed": cell.seed,
         "beta": cell.beta,
         "learning_rate": cell.learning_rate,
         "max_steps": cell.max_steps,
+        "loss_type": LOSS_TYPE,
+        "held_out": held_out_pairs(cell.seed, cell.conflict) if cell.held_out else None,
     }
     if cell.rule == "DMPO":
         divergence = score("PD", signals, quantile=cell.quantile)
-        return train_dmpo(pairs, divergence, aspects=len(set(pairs["aspect"])), **options)
-    return train_alternative(cell.loss or "DPO", pairs, signals, **options)
+        return train_dmpo(training.pairs, divergence, aspects=len(set(training.pairs["aspect"])), **options)
+    if cell.loss is None and cell.rule in RULES and RULES[cell.rule].in_order:
+        return train_plan({"order": training.kept}, training.pairs, **options)
+    return train_alternative(cell.loss or "DPO", training.pairs, signals, **options)
 
 
 def _needs_of_loss(cell):
@@ -121,46 +127,98 @@ def _needs_of_loss(cell):
 
 
 @cache
-def world(seed, conflict, n_pairs, flipped=None):
+def world(seed, conflict, n_pairs, flipped=None, raters=()):
     """The pairs of a cell, as notebook 01 makes them; then a share of the labels is turned around."""
-    pairs = make_world(seed, n_pairs=n_pairs, conflict=conflict)[0]
+    pairs = make_world(seed, n_pairs=n_pairs, conflict=conflict, **dict(raters))[0]
     return flip_labels(pairs, flipped, seed=seed) if flipped else pairs
 
 
 @cache
-def questions(families):
-    """The held-out prompts, and after them those of the five families; columns `prompt, dataset`."""
-    held_out = draw_prompts(N_PROMPTS, split="eval", seed=0)
-    table = pd.DataFrame({"prompt": held_out, "dataset": "held out"})
-    if families:
-        table = pd.concat([table, family_prompts(N_FAMILY).to_pandas()[["prompt", "dataset"]]], ignore_index=True)
-    return table
+def held_out_pairs(seed, conflict):
+    """Pairs of prompts that a world of this seed does not have, labelled as noisily as its own."""
+    trained = set(world(seed, conflict, PAIRS)["prompt"])
+    others = world(seed + OTHER_WORLD, conflict, HELD_OUT_PAIRS)
+    return others.select([row for row, prompt in enumerate(others["prompt"]) if prompt not in trained])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a policy is asked, and whom it meets: the seed of the prompts, whether the five families are asked too, and the
+    model whose answers it is compared with.
+    """
+
+    seed: int
+    families: bool = False
+    base: str = "notesworld"
 
 
 @cache
-def baseline(families):
-    """SFT's outputs, row for row with `questions`."""
-    return generate(BASE_MODEL, list(questions(families)["prompt"]), max_new_tokens=NEW_TOKENS)
+def questions(seed, families):
+    """The evaluation prompts of a seed, and after them those of the five families; columns `prompt, dataset`."""
+    held_out = draw_prompts(N_PROMPTS, split="eval", seed=seed)
+    table = pd.DataFrame({"prompt": held_out, "dataset": "held out"})
+    if families:
+        of_families = family_prompts(N_FAMILY, seed=seed).to_pandas()[["prompt", "dataset"]]
+        table = pd.concat([table, of_families], ignore_index=True)
+    return table
 
 
-def outcomes(policy, *, families):
-    """A policy's outputs, judged against SFT's and by gold."""
-    asked = questions(families)
+def answers(model, evaluation, *, stream):
+    """A model's answers to every question: `SAMPLES` lists of texts at temperature 1, and the likeliest texts.
+
+    Streams are seeds of the sampling: two models that are compared must not draw with the same random numbers.
+    """
+    prompts = list(questions(evaluation.seed, evaluation.families)["prompt"])
+    drawn = generate(model, prompts * SAMPLES, max_new_tokens=NEW_TOKENS, temperature=1.0, seed=stream)
+    samples = [drawn[start : start + len(prompts)] for start in range(0, len(drawn), len(prompts))]
+    return samples, generate(model, prompts, max_new_tokens=NEW_TOKENS)
+
+
+@cache
+def baseline(evaluation):
+    """SFT's answers, as `answers` gives them."""
+    return answers(model_path(evaluation.base), evaluation, stream=2 * evaluation.seed)
+
+
+def outcomes(policy, evaluation):
+    """A policy's answers, judged against SFT's and by gold.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per prompt, and every number the mean over `SAMPLES` answers at temperature 1: `prompt_id, dataset`, `output`
+        (the first answer), `preference` (against SFT), gold aspects, `utility`, `characters, tokens`; and `greedy`, the
+        preference of the likeliest answer against SFT's likeliest.
+    """
+    return judged(answers(policy, evaluation, stream=2 * evaluation.seed + 1), evaluation)
+
+
+def judged(answered, evaluation):
+    """What `outcomes` says of answers that are there already."""
+    asked = questions(evaluation.seed, evaluation.families)
     prompts = list(asked["prompt"])
-    texts = generate(policy, prompts, max_new_tokens=NEW_TOKENS)
-    return _judged(asked, texts, gold_judge(prompts, texts, baseline(families)))
+    (samples, likeliest), (their_samples, their_likeliest) = answered, baseline(evaluation)
+    preferences = [gold_judge(prompts, ours, theirs) for ours, theirs in zip(samples, their_samples, strict=True)]
+    table = pd.DataFrame(
+        {
+            "prompt_id": [f"{evaluation.seed}-{prompt_id(prompt)}" for prompt in prompts],
+            "dataset": asked["dataset"],
+            "output": samples[0],
+            "preference": np.mean(preferences, axis=0),
+            "greedy": gold_judge(prompts, likeliest, their_likeliest),
+        }
+    )
+    return table.join(sum(gold_scores(prompts, texts) for texts in samples) / len(samples))
 
 
-def baseline_outcomes():
-    """SFT's own outputs as those of a cell: every preference is a draw."""
-    return _judged(questions(False), baseline(False), 0.5)
-
-
-def _judged(asked, texts, preference):
-    prompts = list(asked["prompt"])
-    ids = [prompt_id(prompt) for prompt in prompts]
-    table = pd.DataFrame({"prompt_id": ids, "dataset": asked["dataset"], "output": texts, "preference": preference})
-    return table.join(gold_scores(prompts, texts))
+def baseline_outcomes(seeds):
+    """SFT's own answers as those of cells, one for each seed (see `sft_cell`): every preference is a draw."""
+    tables = []
+    for seed in seeds:
+        evaluation = Evaluation(seed)
+        drawn = judged(baseline(evaluation), evaluation).assign(preference=0.5, greedy=0.5)
+        tables.append(drawn.assign(cell=sft_cell(seed)))
+    return pd.concat(tables, ignore_index=True)
 
 
 def run_policies(cells, folder, *, jobs=1):
@@ -232,10 +290,11 @@ def _store(folder):
 
 
 def _determined_by(cell):
-    """The settings of a cell, and the content of the model that its proxies start from where that is another one."""
-    if cell.proxies and "base" in cell.proxies:
-        return cell.settings | {"base of proxies": base_digest(cell.proxies["base"])}
-    return cell.settings
+    """The settings of a cell, and the content of the models that its policy and its proxies start from."""
+    models = {"base of policies": cell.base or "notesworld"}
+    if cell.proxies:
+        models["base of proxies"] = cell.proxies.get("base", "notesworld-small")
+    return cell.settings | {role: base_digest(name) for role, name in models.items()}
 
 
 @contextmanager
@@ -274,16 +333,17 @@ def against_ova(outcomes, cells):
     pandas.DataFrame
         `cell, seed, conflict, prompt_id` (numbered, as a prompt may be in two families), `dataset, preference`.
     """
-    asked = questions(True).query("dataset != 'held out'").reset_index(drop=True)
-    prompts = list(asked["prompt"])
-    ids = [f"{number}-{prompt_id(prompt)}" for number, prompt in enumerate(prompts)]
-    keys = pd.DataFrame({"prompt_id": ids, "dataset": asked["dataset"]})
-    answers = outcomes[outcomes["dataset"] != "held out"].groupby("cell")["output"].agg(list)
+    texts_of = outcomes[outcomes["dataset"] != "held out"].groupby("cell")["output"].agg(list)
     frames = []
     for (seed, conflict), same_world in cells.groupby(["seed", "conflict"]):
-        of_ova = answers[same_world.loc[same_world["method"] == "OVA", "cell"].iloc[0]]
-        contestants = answers[same_world["cell"]].to_dict()
-        contestants["SFT"] = baseline(True)[-len(asked) :]
+        asked = questions(seed, True).query("dataset != 'held out'").reset_index(drop=True)
+        prompts = list(asked["prompt"])
+        ids = [f"{number}-{prompt_id(prompt)}" for number, prompt in enumerate(prompts)]
+        keys = pd.DataFrame({"prompt_id": ids, "dataset": asked["dataset"]})
+        of_ova = texts_of[same_world.loc[same_world["method"] == "OVA", "cell"].iloc[0]]
+        contestants = texts_of[same_world["cell"]].to_dict()
+        samples, _ = baseline(Evaluation(seed, families=True))
+        contestants["SFT"] = samples[0][-len(asked) :]
         for name, texts in contestants.items():
             preference = gold_judge(prompts, texts, of_ova)
             frames.append(keys.assign(cell=name, seed=seed, conflict=conflict, preference=preference))

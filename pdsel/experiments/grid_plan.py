@@ -6,9 +6,10 @@ A list holds pairs: the name of a setting ("" where the question has one setting
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from itertools import product
 
 from pdsel.notesworld.settings import (
-    BALANCED,
+    BALANCE,
     CLASSIFIER,
     CONFLICT,
     CONFLICTS,
@@ -17,19 +18,23 @@ from pdsel.notesworld.settings import (
     LARGE_PAIRS,
     LOW_CONFLICT,
     PAIRS,
+    PROBE,
+    PROXIES,
     QUANTILE,
     SHARE,
     SHARED,
+    TUNED,
 )
 from pdsel.rules.methods import FULL
 
-# With a quarter of the labels turned around, a conflict of 10 % becomes 30 %: .75 x .1 + .25 x .9.
-FLIPPED = 0.25
 SHARES = [0.1, 0.2, SHARE, 0.5, 0.7]  # a share of 1 is ALL
-VALIDATION_SEEDS = [101, 102]  # of worlds that no table shows
-BETAS, RATES = [0.05, 0.1, 0.3], [1e-4, 2e-4, 4e-4, 8e-4]
+BATCH = 32
+ALL_STEPS = PAIRS // BATCH  # one pass over all pairs
+BUDGETS = {"one pass": -1, "as many steps as ALL": ALL_STEPS}  # of optimisation steps
+# Every method is tuned over the same grid, on worlds and prompts that no table shows.
+VALIDATION_SEEDS = [101, 102]
+RATES, STEPS, BETAS = [1e-3, 2e-3, 4e-3], [ALL_STEPS // 3, ALL_STEPS], [0.1, 0.5]
 BALANCES = [0.25, 0.5, 1.0]
-ALL_STEPS = 75  # of ALL: `PAIRS` in batches of 32
 
 METHODS = {  # a method's name in the tables: where its cells differ from the usual settings
     "OVA": {},
@@ -37,10 +42,11 @@ METHODS = {  # a method's name in the tables: where its cells differ from the us
     "ALL": {},
     "RAND": {},
     "PD(rati.)": {},
-    "DMPO": {"proxies": BALANCED},
+    "DMPO": {"proxies": PROXIES},
     "RAF": {"proxies": IMPLICIT},
-    "PD": {"proxies": BALANCED},
-    "PD(high)": {"proxies": BALANCED},
+    "PD": {"proxies": PROXIES},
+    "PD(high)": {"proxies": PROXIES},
+    "PD(probe)": {"rule": "PD", "proxies": PROBE},
     "PD(nl)": {"rule": "PD", "proxies": IMPLICIT},
     "PD(shared)": {"rule": "PD", "proxies": SHARED},
     "PD(classifier)": {"rule": "PD", "proxies": CLASSIFIER},
@@ -56,7 +62,7 @@ class Cell:
     method : str
         Its name in the tables.
     seed : int
-        Of the world, the selection and the training.
+        Of the world, the selection, the training, and the prompts it is judged on.
     conflict : float
         The share of the pairs whose label contradicts the overall rating.
     rule : str
@@ -78,8 +84,14 @@ class Cell:
         The share of the labels that are turned around at random.
     loss : str, optional
         One of `pdsel.rules.alternatives.ALTERNATIVES`, by default DPO.
+    held_out : bool, optional
+        Whether its accuracy on pairs that nobody trains on is measured: what a method is tuned by.
+    base : str, optional
+        The model that policies start from and are compared with, by default the shipped one.
+    raters : tuple of (str, float), optional
+        How the raters differ from the usual ones, as keywords of `pdsel.experiments.proxy_studies.make_world`.
 
-    Optional settings that are not given are no part of the name, since cells had names before there were such settings.
+    Optional settings that are not given do not enter the name.
     """
 
     method: str
@@ -96,11 +108,14 @@ class Cell:
     families: bool | None = None
     flipped: float | None = None
     loss: str | None = None
+    held_out: bool | None = None
+    base: str | None = None
+    raters: tuple | None = None
 
     @property
     def settings(self):
         """The settings as a dict, without the optional ones that are not given."""
-        optional = ("families", "flipped", "loss")
+        optional = ("families", "flipped", "loss", "held_out", "base", "raters")
         return {name: value for name, value in asdict(self).items() if name not in optional or value is not None}
 
     @property
@@ -110,7 +125,7 @@ class Cell:
 
 
 def cell(method, *, seed, conflict, **changes):
-    """The cell of a method, with what a study changes.
+    """The cell of a method as it was tuned, with what a study changes.
 
     >>> cell("ALL", seed=0, conflict=0.3, learning_rate=1e-4).learning_rate
     0.0001
@@ -121,10 +136,24 @@ def cell(method, *, seed, conflict, **changes):
         "n_pairs": PAIRS,
         "proxies": None,
         "quantile": QUANTILE,
-        "max_steps": -1,
+        "max_steps": ALL_STEPS,
         **DPO,
     }
-    return Cell(method=method, seed=seed, conflict=conflict, **usual | METHODS.get(method, {}) | changes)
+    return Cell(
+        method=method,
+        seed=seed,
+        conflict=conflict,
+        **usual | METHODS.get(method, {}) | TUNED.get(method, {}) | changes,
+    )
+
+
+def sft_cell(seed):
+    """The name of SFT's outcomes on the prompts of a seed, among those of the cells.
+
+    >>> sft_cell(3)
+    'SFT, seed 3'
+    """
+    return f"SFT, seed {seed}"
 
 
 def spaced(number):
@@ -137,25 +166,23 @@ def spaced(number):
 
 
 def validation(seeds=VALIDATION_SEEDS):
-    """DPO's beta and learning rate, by the two methods that select nothing.
+    """Every method with every setting of the same grid: rate, steps and beta.
 
-    >>> len(validation([101]))
-    24
+    >>> len(validation([101])) == len(METHODS) * len(RATES) * len(STEPS) * len(BETAS)
+    True
     """
     return [
-        ("", cell(method, seed=seed, conflict=CONFLICT, beta=beta, learning_rate=rate))
+        ("", cell(method, seed=seed, conflict=CONFLICT, learning_rate=rate, max_steps=steps, beta=beta, held_out=True))
         for seed in seeds
-        for beta in BETAS
-        for rate in RATES
-        for method in ("ALL", "RAND")
+        for method, rate, steps, beta in product(METHODS, RATES, STEPS, BETAS)
     ]
 
 
 def methods(seeds, conflicts=CONFLICTS):
-    """Every method at every conflict level, at the same share; Tables 1 and 2.
+    """Every method at every conflict level, at the same share, as it was tuned; Tables 1 and 2.
 
-    >>> len(methods([0]))
-    36
+    >>> len(methods([0])) == 3 * len(METHODS)
+    True
     """
     return [
         ("", cell(method, seed=seed, conflict=conflict, families=True))
@@ -166,80 +193,75 @@ def methods(seeds, conflicts=CONFLICTS):
 
 
 def shares(seeds):
-    """Rules against the share that they keep; the cells at the usual share are those of `methods`."""
+    """Rules against the share that they keep, at two budgets of steps; the other settings are the same for all."""
     return [
-        ("", cell(method, seed=seed, conflict=CONFLICT, share=share, families=share == SHARE))
+        (budget, cell(method, seed=seed, conflict=CONFLICT, share=share, max_steps=steps, **DPO))
         for seed in seeds
-        for share in SHARES
-        for method in ("PD", "RAF", "RAND")
-    ]
-
-
-def equal_steps(seeds, conflicts=CONFLICTS):
-    """Rules at their share for as many steps as ALL takes: is it the data or the steps?"""
-    return [
-        ("", cell(method, seed=seed, conflict=conflict, max_steps=ALL_STEPS))
-        for seed in seeds
-        for conflict in conflicts
-        for method in ("PD", "RAF", "RAND")
+        for budget, steps in BUDGETS.items()
+        for method, part in [*product(("PD", "RAF", "RAND", "PD(rati.)"), SHARES), ("ALL", 1.0)]
+        for share in [part]
     ]
 
 
 def sizes(seeds):
-    """Every method of the paper on more than three times the pairs."""
+    """Methods on twice the pairs, for twice the steps."""
     return [
-        ("", cell(method, seed=seed, conflict=CONFLICT, n_pairs=LARGE_PAIRS))
+        ("", cell(method, seed=seed, conflict=CONFLICT, n_pairs=LARGE_PAIRS, max_steps=LARGE_PAIRS // BATCH, **DPO))
         for seed in seeds
-        for method in [*FULL, "RAND", "RAF", "PD(rati.)", "PD", "PD(high)", "PD(nl)"]
+        for method in ["ALL", "RAND", "RAF", "PD(rati.)", "PD", "PD(high)"]
     ]
 
 
-def sensitivity(seeds, large_base):
+def sensitivity(seeds, large_base="notesworld"):
     """PD with one setting changed: gamma, tau, rho with either sign, p_r, and the size of the proxies."""
     changes = {f"gamma {quantile:g}": {"quantile": quantile} for quantile in (0.5, 0.75, 1.0)}
     for balance in BALANCES:
-        if balance != BALANCED["length_balance"]:
+        if balance != BALANCE:
             changes[f"tau {balance:g}"] = {"proxies": IMPLICIT | {"length_balance": balance}}
     for sign in ("minus", "plus"):
         penalty = {"length_penalty": 0.02, "length_sign": sign}
-        changes[f"rho {penalty['length_penalty']:g} {sign}"] = {"proxies": BALANCED | penalty}
+        changes[f"rho {penalty['length_penalty']:g} {sign}"] = {"proxies": PROXIES | penalty}
     for share in (0.25, 0.5):
-        changes[f"p_r {share:g}"] = {"proxies": BALANCED | {"share": share}}
-    changes["large base"] = {"proxies": BALANCED | {"base": large_base}}
+        changes[f"p_r {share:g}"] = {"proxies": PROXIES | {"share": share}}
+    changes["large base"] = {"proxies": PROXIES | {"base": large_base}}
     return _at_highest_conflict(seeds, [(setting, "PD", change) for setting, change in changes.items()])
 
 
 def reseeded(seeds, world=0):
     """PD on one world with proxies that were trained with other seeds: how much of a kept set is chance?"""
     return [
-        (f"proxies' seed {seed}", cell("PD", seed=world, conflict=CONFLICT, proxies=BALANCED | {"seed": seed}))
+        (f"PD, proxies' seed {seed}", cell("PD", seed=world, conflict=CONFLICT, proxies=PROXIES | {"seed": seed}))
         for seed in seeds
     ]
 
 
-def followups(seeds):
-    """Why a claim fails: p_r at equal proxy steps, length mitigation of proxies that like length, conflict by noise."""
-    asked = []
-    for share in (0.25, 0.5):
-        longer = BALANCED | {"share": share, "epochs": round(IMPLICIT["epochs"] / share)}
-        asked.append((f"p_r {share:g}, as many steps", "PD", {"proxies": longer}))
-    asked.append(("tau 1", "PD(classifier)", {"proxies": CLASSIFIER | {"length_balance": 1.0}}))
-    for method in ("ALL", "PD"):
-        asked.append(("noise", method, {"conflict": LOW_CONFLICT, "flipped": FLIPPED}))
-    return _at_highest_conflict(seeds, asked)
+def flips_for(level, start=LOW_CONFLICT):
+    """The share of labels to turn around, at random, so that a conflict of `start` becomes one of `level`.
+
+    Of f turned around, a conflict of s becomes s (1 - f) + (1 - s) f.
+
+    >>> flips_for(0.3)  # .75 x .1 + .25 x .9 = .3
+    0.25
+    """
+    return round((level - start) / (1 - 2 * start), 6)
 
 
-def gentler(seeds):
-    """Does training harder undo a selection? As many steps as ALL, and more pairs, with a stronger KL term or a lower rate."""
-    changes = {
-        "as many steps, beta 0.3": {"max_steps": ALL_STEPS, "beta": 0.3},
-        "as many steps, rate 5e-5": {"max_steps": ALL_STEPS, "learning_rate": 5e-5},
-        f"{spaced(LARGE_PAIRS)} pairs, rate 5e-5": {"n_pairs": LARGE_PAIRS, "learning_rate": 5e-5},
-    }
+def noise(seeds):
+    """The same conflict levels by noise: labels of the least conflicting world are turned around at random."""
     asked = [
-        (setting, method, change) for setting, change in changes.items() for method in ("ALL", "RAND", "RAF", "PD")
+        (f"noise, {100 * level:g} %", method, {"conflict": LOW_CONFLICT, "flipped": flips_for(level)})
+        for level in CONFLICTS
+        if level != LOW_CONFLICT
+        for method in ("ALL", "RAND", "RAF", "PD(rati.)", "PD")
     ]
     return _at_highest_conflict(seeds, asked)
+
+
+def another_base(seeds, base):
+    """The main methods from a base model that was trained with another seed: what the choice of the base adds."""
+    changes = {"base": base, "proxies": None}
+    asked = [(method, changes | {"proxies": METHODS[method].get("proxies")}) for method in ("ALL", "RAND", "RAF", "PD")]
+    return _at_highest_conflict(seeds, [("another base", method, change) for method, change in asked])
 
 
 def _at_highest_conflict(seeds, asked):
@@ -251,22 +273,25 @@ def _at_highest_conflict(seeds, asked):
     ]
 
 
-def choose(table, *, over=("beta", "learning_rate"), by="utility"):
-    """The setting with the best mean over methods and worlds: DPO's, by the methods that select nothing.
+def choose(table, *, over=("learning_rate", "max_steps", "beta"), by="held_out_accuracy"):
+    """The setting of every method with the best mean over the validation worlds.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        A row per cell of `validation`, with its `utility`.
+        A row per cell of `validation`.
     over : sequence of str
         The columns that make a setting.
     by : str
-        The column that is averaged; the highest mean is best.
+        The column that is averaged; the highest mean is best. Accuracy on held-out pairs is what a user has; the gold utility
+        is the bound that shows what better tuning could bring.
 
     Returns
     -------
     (dict, pandas.DataFrame)
-        The setting, and the means of all, best first.
+        Method to its setting, and the means of all, best first.
     """
-    means = table.groupby(list(over))[by].mean().sort_values(ascending=False).reset_index()
-    return means.loc[0, list(over)].to_dict(), means
+    means = table.groupby(["method", *over], sort=False)[by].mean().sort_values(ascending=False, kind="stable")
+    means = means.reset_index()
+    best = means.drop_duplicates("method").set_index("method")[list(over)]
+    return best.to_dict("index"), means

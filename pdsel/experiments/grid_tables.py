@@ -6,13 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from pdsel.artifacts import load_table, save_table
-from pdsel.evaluation.estimates import interval
+from pdsel.evaluation import apart, blank, interval, means, scored
+from pdsel.experiments.grid_plan import sft_cell
+from pdsel.experiments.published import LC_BY_CONFLICT
 
-SETTINGS = ["method", "seed", "conflict", "share", "n_pairs", "max_steps"]
-PUBLISHED_LC = pd.DataFrame(  # Llama-3.1-8B, UltraFeedback; from a public summary of the paper
-    {0.1: [21.14, 24.73, 23.34, 26.11], 0.2: [18.07, 23.28, 22.62, 25.17], 0.3: [16.44, 20.99, 21.76, 24.71]},
-    index=pd.Index(["ALL", "DMPO", "RAF", "PD"], name="method"),
-)
+SETTINGS = ["method", "seed", "conflict", "share", "n_pairs", "max_steps", "steps"]
 
 
 def is_grid(results):
@@ -31,7 +29,7 @@ def save_grid(results, studies, run, baseline, against_ova):
     run : callable
         `run(cells)`, see `pdsel.experiments.grid.run_policies`.
     baseline : pandas.DataFrame
-        SFT's outcomes, as those of a cell.
+        SFT's outcomes, as those of a cell for each seed, see `pdsel.experiments.grid.baseline_outcomes`.
     against_ova : callable
         `against_ova(outcomes, cells)`: preferences on the families against OVA's outputs of the same seed and conflict.
 
@@ -48,9 +46,9 @@ def save_grid(results, studies, run, baseline, against_ova):
     )
     table["proxies"] = [_as_text(settings) for settings in table["proxies"]]
     held_out = outcomes[outcomes["dataset"] == "held out"].drop(columns=["dataset", "output"])
-    base = baseline.drop(columns=["dataset", "output"]).assign(cell="SFT")
+    base = baseline.drop(columns=["dataset", "output"])
     tables = {
-        "cells.csv": table.drop(columns="families"),
+        "cells.csv": table.drop(columns=["families", "raters"], errors="ignore"),
         "outcomes.parquet": pd.concat([held_out, base], ignore_index=True),
         "families.parquet": against_ova(outcomes, table[table["study"] == "methods"]),
         "kept.parquet": _kept_sets(table, kept),
@@ -87,7 +85,7 @@ def load_grid(results, study=None):
     if study:
         cells = cells[cells["study"] == study]
     world = cells[["study", "seed", "conflict", "n_pairs"]].drop_duplicates()
-    sft = world.assign(cell="SFT", method="SFT", setting="", share=0.0, max_steps=0)
+    sft = world.assign(cell=world["seed"].map(sft_cell), method="SFT", setting="", share=0.0, max_steps=0, steps=0)
     known = pd.concat([cells[["study", "setting", "cell", *SETTINGS]], sft], ignore_index=True)
     found = known.merge(outcomes, on="cell")
     return found.assign(win_rate=100 * found["preference"])
@@ -124,22 +122,53 @@ def kept_overlap(results, *, seed, conflict):
     return pd.DataFrame(table).loc[list(sets), list(sets)]
 
 
-def conflict_rows(plain, level):
-    """Table 2 as text: win rate and length-controlled win rate per method and conflict level, the paper's LC beside them.
+def rates_by_conflict(runs):
+    """Table 2 as numbers: every method's win rate at every conflict level, and the one at equal length where lengths overlap.
 
     Parameters
     ----------
-    plain, level : pandas.DataFrame
-        `method, conflict, value, low, high` of the two metrics.
+    runs : pandas.DataFrame
+        The study of methods, see `load_grid`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `method, conflict, metric, value, low, high, seeds`, and `blank`: why there is no number, or "".
+    """
+    tables = []
+    for conflict, rows in runs.drop(columns="win_rate").groupby("conflict"):
+        prompts = scored(rows.drop(columns="conflict"))
+        trained = prompts[prompts["method"] != "SFT"]
+        for metric in ("win_rate", "length_controlled_win_rate"):
+            found = means(trained, ["method"], metric)
+            why = found["method"].map(apart(rows)).where(found["value"].isna(), "")
+            tables.append(found.assign(conflict=conflict, metric=metric, blank=why))
+    columns = ["method", "conflict", "metric", "value", "low", "high", "seeds", "blank"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
+def conflict_rows(rates):
+    """Table 2 as text: win rate, LC (the win rate at equal length) and the paper's LC, for every method and conflict level.
+
+    The paper's number of a level stands in the column of that level.
+
+    Parameters
+    ----------
+    rates : pandas.DataFrame
+        See `rates_by_conflict`.
     """
     rows = []
-    for method, group in plain.groupby("method", sort=False):
+    for method, of_method in rates.groupby("method", sort=False):
         row = {"method": method}
-        for conflict, found in group.groupby("conflict"):
-            other = level[(level["method"] == method) & (level["conflict"] == conflict)].iloc[0]
-            texts = [interval(metric["value"], metric["low"], metric["high"]) for metric in (found.iloc[0], other)]
-            row[f"{100 * conflict:.0f} %"] = "; LC ".join(texts)
-        paper = PUBLISHED_LC.loc[method] if method in PUBLISHED_LC.index else None
-        row["paper: LC"] = "" if paper is None else ", ".join(f"{value:.2f}" for value in paper)
+        for conflict, found in of_method.groupby("conflict"):
+            texts = {each["metric"]: _rate(each) for each in found.to_dict("records")}
+            text = f"{texts['win_rate']}; LC {texts['length_controlled_win_rate']}"
+            if method in LC_BY_CONFLICT.index and conflict in LC_BY_CONFLICT:
+                text += f"; paper: LC {LC_BY_CONFLICT.loc[method, conflict]:.2f}"
+            row[f"{100 * conflict:.0f} %"] = text
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _rate(row):
+    return blank(row["blank"]) if row["blank"] else interval(row["value"], row["low"], row["high"])

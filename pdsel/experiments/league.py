@@ -6,37 +6,60 @@ import numpy as np
 import pandas as pd
 
 from pdsel.artifacts import load_table, save_table
-from pdsel.evaluation import compare_methods, means, scored
-from pdsel.experiments.grid_plan import METHODS, cell
-from pdsel.notesworld.settings import CONFLICT, LOW_CONFLICT, SHARE
+from pdsel.evaluation import apart, compare_methods, means, scored
+from pdsel.experiments.grid_plan import ALL_STEPS, cell, sft_cell
+from pdsel.notesworld.settings import CONFLICT, DPO, LOW_CONFLICT, SHARE
 from pdsel.rules import RULES
 from pdsel.rules.alternatives import ALTERNATIVES
 from pdsel.rules.built import BUILT
 
 SHARES, CONFLICTS = [0.1, SHARE, 0.5], [LOW_CONFLICT, CONFLICT]  # the league table's are SHARE and CONFLICT
-OTHERS = ["ALL", *[name for name in ALTERNATIVES if name != "DPO"]]  # on all pairs; plain DPO on them is ALL
+# On all pairs. Plain DPO on them is ALL, and MODPO for a user who wants all aspects alike, as the judge does, is DMPO.
+OTHERS = ["ALL", "DMPO", *[name for name in ALTERNATIVES if name not in ("DPO", "MODPO")]]
 FILES = ["cells.csv", "outcomes.parquet"]
+USUAL = ""  # the condition of the league table
+CONDITIONS = {  # what raters are like: the name of a condition, and how its cells differ from the usual ones
+    USUAL: {},
+    "noisy raters": {"raters": (("noise", 0.24),)},  # twice the usual error
+    "raters fond of length": {"raters": (("length_bias", 0.048),)},  # four times the usual taste for a token
+}
 
 
-def cells(seeds, *, shares=(SHARE,), conflicts=(CONFLICT,), names=None):
+def cells(seeds, *, shares=(SHARE,), conflicts=(CONFLICT,), names=None, condition=USUAL):
     """The cells of the league: every rule at every share, and every loss on all pairs. A list as those of `grid_plan` are.
 
-    A method of the grid has the grid's very cell, so what is computed there is not computed again.
+    All are trained alike: the same rate, beta and number of steps, whatever the number of pairs.
 
+    Parameters
+    ----------
+    seeds, shares, conflicts : sequence
+    names : iterable of str, optional
+        Rules and losses; by default all.
+    condition : str
+        One of `CONDITIONS`.
+
+    Returns
+    -------
+    list of (str, Cell)
+        The condition, and the settings of a policy.
+
+    Examples
+    --------
     >>> len(cells([0])) == len(RULES) + len(BUILT) + len(OTHERS)
     True
+    >>> cells([0], names=["PD"], condition="noisy raters")[0][1].raters
+    (('noise', 0.24),)
     """
     names = [*RULES, *BUILT, *OTHERS] if names is None else list(names)
     asked = []
     for seed in seeds:
         for conflict in conflicts:
             for name in names:
-                changes = {"rule": "ALL", "loss": name} if name in ALTERNATIVES else {}
+                changes = {"max_steps": ALL_STEPS} | DPO | CONDITIONS[condition]
+                if name in ALTERNATIVES:
+                    changes |= {"rule": "ALL", "loss": name}
                 for share in [1.0] if name in OTHERS else shares:
-                    if name in METHODS:
-                        # The families are asked for as `pdsel.experiments.grid_plan` does.
-                        changes["families"] = share in (SHARE, 1.0)
-                    asked.append(("", cell(name, seed=seed, conflict=conflict, share=share, **changes)))
+                    asked.append((condition, cell(name, seed=seed, conflict=conflict, share=share, **changes)))
     return asked
 
 
@@ -48,8 +71,10 @@ def save_league(results, asked, run, baseline):
     list of path
     """
     outcomes, table, _ = run([settings for _, settings in asked])
-    table = table.drop(columns=["proxies", "families", "quantile"], errors="ignore").assign(study="league", setting="")
-    held_out = pd.concat([outcomes, baseline.assign(cell="SFT")]).query("dataset == 'held out'")
+    condition = {settings.name: condition for condition, settings in asked}
+    table = table.drop(columns=["proxies", "families", "quantile", "raters"], errors="ignore")
+    table = table.assign(study="league", setting=table["cell"].map(condition))
+    held_out = pd.concat([outcomes, baseline]).query("dataset == 'held out'")
     kept = held_out[["cell", "prompt_id", "preference", "utility", "characters", "tokens"]].reset_index(drop=True)
     tables = dict(zip(FILES, [table, kept], strict=True))
     return [save_table(each, Path(results, name)) for name, each in tables.items()]
@@ -60,8 +85,22 @@ def is_league(results):
     return all(Path(results, name).exists() for name in FILES)
 
 
-def load_league(results, *, share=SHARE, conflict=CONFLICT):
+def _load(results, condition):
+    """The cells of a condition, and the outcomes of all."""
+    table, outcomes = (load_table(Path(results, name)) for name in FILES)
+    # In a file without any other condition the column is empty, hence numbers.
+    return table[table["setting"].astype(object).fillna(USUAL) == condition], outcomes
+
+
+def load_league(results, *, share=SHARE, conflict=CONFLICT, condition=USUAL):
     """Outcomes prompt by prompt at one share and conflict level, SFT's for every seed, and the cells; `None` where not run.
+
+    Parameters
+    ----------
+    results : str or Path
+    share, conflict : float
+    condition : str
+        One of `CONDITIONS`.
 
     Returns
     -------
@@ -69,11 +108,12 @@ def load_league(results, *, share=SHARE, conflict=CONFLICT):
     """
     if not is_league(results):
         return None
-    table, outcomes = (load_table(Path(results, name)) for name in FILES)
+    table, outcomes = _load(results, condition)
     chosen = table[(table["conflict"] == conflict) & table["share"].isin([share, 1.0])]
     if chosen.empty:
         return None
-    sft = pd.DataFrame({"seed": sorted(chosen["seed"].unique()), "cell": "SFT", "method": "SFT"})
+    seeds = sorted(chosen["seed"].unique())
+    sft = pd.DataFrame({"seed": seeds, "cell": [sft_cell(seed) for seed in seeds], "method": "SFT"})
     known = pd.concat([chosen[["cell", "method", "seed"]], sft], ignore_index=True)
     return known.merge(outcomes, on="cell").drop(columns="cell"), chosen
 
@@ -89,7 +129,7 @@ def league_grid(results):
     """
     if not is_league(results):
         return None
-    table, outcomes = (load_table(Path(results, name)) for name in FILES)
+    table, outcomes = _load(results, USUAL)
     judged = table[["cell", "method", "seed", "share", "conflict"]].merge(outcomes, on="cell")
     judged = judged.assign(win_rate=100 * judged["preference"])
     return means(judged, ["method", "share", "conflict"], "win_rate").rename(columns={"value": "win_rate"})
@@ -97,6 +137,8 @@ def league_grid(results):
 
 def league_orders(grid, *, share=SHARE, conflict=CONFLICT):
     """Whether the order of the rules holds at other shares and conflict levels.
+
+    The worlds are the same at every share and level, so orders that are alike are not yet a replication on new worlds.
 
     Parameters
     ----------
@@ -156,12 +198,13 @@ def league_table(outcomes, chosen, *, against=("PD", "RAND")):
     Returns
     -------
     pandas.DataFrame
-        Index `method`: `win_rate, low, high` against SFT, `length_controlled, lc_low, lc_high`, `utility` (gold), `wrong`
-        (labels trained on, percent), `selection_seconds`, `training_seconds`, `seeds`; and for each of `against` the
-        paired difference in points of win rate, `minus PD`, its `p PD` (Holm-corrected), and so on; NaN where the two
-        were not run on the same seeds. With a single seed intervals and tests are over prompts alone.
+        Index `method`: `win_rate, low, high` against SFT, `length_controlled, lc_low, lc_high` and `lc_blank` (why there is
+        none, or ""), `utility` (gold), `wrong` (labels trained on, percent), `selection_seconds`, `training_seconds`,
+        `seeds`; and for each of `against` the paired difference in points of win rate, `minus PD`, its `p PD` (Holm-corrected
+        over all that are compared with PD, see `compare_methods`), and so on; NaN where the two were not run on the same seeds.
+        With a single seed intervals and tests are over prompts alone.
     """
-    return _table(scored(outcomes), chosen, against)
+    return _table(scored(outcomes), chosen, against).join(apart(outcomes).rename("lc_blank"))
 
 
 def league_means(results, *, against=("PD", "RAND")):
@@ -176,13 +219,20 @@ def league_means(results, *, against=("PD", "RAND")):
     """
     if not is_league(results):
         return None
-    table = load_table(Path(results, FILES[0]))
+    table, _ = _load(results, USUAL)
     conditions = table.loc[table["share"] < 1, ["share", "conflict"]].drop_duplicates()
     parts = [load_league(results, share=share, conflict=level) for share, level in conditions.itertuples(index=False)]
     everywhere = set.intersection(*(set(chosen["method"]) for _, chosen in parts)) | {"SFT"}
-    prompts = pd.concat([scored(outcomes[outcomes["method"].isin(everywhere)]) for outcomes, _ in parts])
-    mean = prompts.groupby(["method", "seed", "prompt_id"], as_index=False).mean(numeric_only=True)
-    return _table(mean, pd.concat([chosen for _, chosen in parts]), against)
+    shown = [outcomes[outcomes["method"].isin(everywhere)] for outcomes, _ in parts]
+    prompts = pd.concat([scored(outcomes) for outcomes in shown]).groupby(
+        ["method", "seed", "prompt_id"], as_index=False
+    )
+    # A method without a length-controlled win rate in one condition has no mean of it over all.
+    mean = prompts[["win_rate", "length_controlled_win_rate", "utility"]].mean(skipna=False)
+    blanks = pd.DataFrame([apart(outcomes) != "" for outcomes in shown]).sum()
+    why = {method: f"lengths apart in {count} of {len(parts)}" for method, count in blanks[blanks > 0].items()}
+    found = _table(mean, pd.concat([chosen for _, chosen in parts]), against)
+    return found.assign(lc_blank=found.index.map(lambda method: why.get(method, "")))
 
 
 def _table(prompts, chosen, against):

@@ -8,60 +8,45 @@ import numpy as np
 
 from pdsel.checks import DataError, refuse
 from pdsel.notesworld.variants import GOLD
-from pdsel.notesworld.world import ATTRIBUTES, FILLER, HEDGE, draw_prompts, read_prompt
+from pdsel.notesworld.world import FILLER, WORDS, draw_prompts, read_prompt
 
 LENGTH_BIAS = 0.012  # what a token adds to a rating, on the [0, 1] scale of gold: the raters' known bias
 NOISE = 0.12  # standard deviation of a rater's error, on the same scale
-TYPICAL_LENGTH = 12  # tokens; the rating of a response of this length has no bias
+TYPICAL_LENGTH = 11  # tokens; the rating of a response of this length has no bias
 RESPONSES_PER_PROMPT = 4
-# The range of a responder's skills: cover, truth, hedge, extra, filler.
-LEAST_SKILL = [0.1, 0.3, 0.0, 0.0, 0.2]
-MOST_SKILL = [0.9, 1.0, 0.7, 0.5, 0.9]
-HABIT = 0.7  # probability that a bluff is the attribute's first value; else any value is drawn
+# How often each of `WORDS` is drawn by who ignores the tone, and by who answers carefully; boldly is the reverse.
+TONELESS = np.array([0.25, 0.25, 0.25, 0.25])
+CAREFUL = np.array([0.55, 0.35, 0.10, 0.00])
 
 
 @dataclass(frozen=True)
 class Responder:
-    """The probabilities with which a responder covers, tells the truth, hedges, and adds extras and filler; see `respond`."""
+    """How often a responder heeds the tone, and how often it adds the filler; see `respond`."""
 
     name: str
-    cover: float
-    truth: float
-    hedge: float
-    extra: float
+    heed: float
     filler: float
 
 
 def draw_responders(n=16, seed=0):
-    """`n` responders with random skills, the same for the same seed; the base model imitates their mixture."""
+    """`n` responders with random habits, the same for the same seed; the base model imitates their mixture.
+
+    None of them knows how reliable a note is.
+    """
     rng = np.random.default_rng([seed, 101])
-    skills = rng.uniform(LEAST_SKILL, MOST_SKILL, size=(n, 5))
-    return [Responder(f"responder-{i:02d}", *map(float, row)) for i, row in enumerate(skills)]
+    habits = rng.uniform([0.1, 0.1], [0.9, 0.6], size=(n, 2))
+    return [Responder(f"responder-{i:02d}", *map(float, row)) for i, row in enumerate(habits)]
 
 
 def respond(prompt, responder, rng):
-    """One response, drawn at random: the responder's skills say what it covers, tells truly, hedges and adds."""
-    notes, asked = read_prompt(prompt)
-    covered = [name for name in asked if rng.random() < responder.cover] or asked[:1]
-    sentences = [f"{name} {_claim(notes[name], name, responder, rng)}" for name in covered]
-    for name in notes:
-        if name not in asked and rng.random() < responder.extra:
-            sentences.append(f"also {name} {_claim(notes[name], name, responder, rng)}")
+    """One response, drawn at random: all that was asked, each note with a word that the tone alone may sway."""
+    question = read_prompt(prompt)
+    toned = CAREFUL if question.tone == "carefully" else CAREFUL[::-1]
+    chances = responder.heed * toned + (1 - responder.heed) * TONELESS
+    sentences = [f"{name} {question.notes[name]} {rng.choice(WORDS, p=chances)}" for name in question.asked]
     if rng.random() < responder.filler:
         sentences.append(FILLER)
     return " . ".join(sentences) + " ."
-
-
-def _claim(value, name, responder, rng):
-    if value is None:  # the note is unknown: hedge or bluff
-        return HEDGE if rng.random() < responder.hedge else _bluff(name, rng)
-    if rng.random() < responder.truth:
-        return value
-    return HEDGE if rng.random() < 0.25 else _bluff(name, rng)
-
-
-def _bluff(name, rng):
-    return ATTRIBUTES[name][0] if rng.random() < HABIT else str(rng.choice(ATTRIBUTES[name]))
 
 
 def rate(gold, n_tokens, rng, *, noise=NOISE, length_bias=LENGTH_BIAS):
@@ -130,7 +115,7 @@ def rated_rows(n_prompts, *, split="select", seed=0, aspects=GOLD, noise=NOISE, 
 
 def _rated_row(prompt, cast, rng, aspects, rater):
     texts = {}
-    # Responders answer in random order, up to eight times each: to a very short prompt several give the same answer.
+    # Responders answer in random order, up to eight times each, because several may give the same answer.
     for index in rng.permutation(np.tile(np.arange(len(cast)), 8)):
         if len(texts) == RESPONSES_PER_PROMPT:
             break

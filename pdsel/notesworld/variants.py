@@ -11,45 +11,38 @@ import numpy as np
 import pandas as pd
 
 from pdsel.checks import DataError
-from pdsel.notesworld.world import ASPECTS, gold_aspects, read_prompt, read_response
+from pdsel.notesworld.world import ASPECTS, CLAIMS, FILLER, gold_aspects, read_prompt, told
 
-FEWEST, MOST = 3, 19  # tokens of a response with conciseness 1, and with 0: the 1st and 98th percentile of lengths
-SURPLUS_COST = 0.25  # focus lost per attribute told unasked
-MIXED = ["covered", "honesty", "truthfulness", "helpfulness", "focused", "polite"]  # what mixture_aspects mixes
+# What mixture_aspects mixes.
+MIXED = ["instruction_following", "honesty", "truthfulness", "helpfulness", "varied", "polite"]
 LEAD = 0.5  # weight of a mixture's leading feature; without one, all aspects would correlate by .8 and more
 
 
 # Every aspect of a world asks for the same responses in turn.
 @lru_cache(maxsize=4096)
 def features(prompt, response):
-    """Measures of a response, each in [0, 1]: the gold aspects and five more.
+    """Measures of a response, each in [0, 1]: the gold aspects and four more.
 
-    *covered* is the share of the asked attributes that it speaks of. *focused* is 1, less .25 for every attribute told
-    unasked. *polite* is 1 with the filler, else 0. *concise* is 1 at 3 tokens, and 0 at 19 or more. *complete* gives a
-    point for every note, asked or not, that is told as it is (an unknown one: hedged) and half a point for a note told
-    wrongly, relative to the number of notes.
+    *bold* is what the words claim on average, and *cautious* the opposite; a note that is missing or altered earns nothing on
+    either. *varied* is the share of different words among those told. *polite* is 1 with the filler, else 0.
 
     Returns
     -------
     mapping
         Feature to float. It is read-only, because it is cached.
 
-    >>> measured = features("notes color red ; size ? ; home cave ; tell home =", "home cave . also color blue .")
-    >>> [measured[name] for name in ("covered", "focused", "polite", "concise", "complete")]
-    [1.0, 0.75, 0.0, 0.75, 0.5]
+    >>> prompt = "notes home lake ; food fruit ; mood angry ; tell boldly home and food ="
+    >>> measured = features(prompt, "home lake surely . food moss surely .")
+    >>> [round(measured[name], 2) for name in ("bold", "cautious", "varied", "polite")]
+    [0.45, 0.05, 1.0, 0.0]
     """
-    notes, asked = read_prompt(prompt)
-    sentences = read_response(response)
-    told = {name: value for _, name, value in reversed(sentences) if name in notes}  # the first word on a note counts
-    right = [name for name, value in told.items() if notes[name] == value]
-    n_surplus = len({name for _, name, _ in sentences if name is not None} - set(asked))
-    n_tokens = len(response.split())
+    words = told(read_prompt(prompt), response)
+    claims = [CLAIMS[word] for word in words if word is not None]
     more = {
-        "covered": len(told.keys() & set(asked)) / len(asked),
-        "focused": max(0.0, 1 - SURPLUS_COST * n_surplus),
-        "polite": float(any(kind == "filler" for kind, _, _ in sentences)),
-        "concise": min(1.0, max(0.0, (MOST - n_tokens) / (MOST - FEWEST))),
-        "complete": (len(told) + len(right)) / 2 / len(notes),
+        "bold": sum(claims) / len(words),
+        "cautious": sum(1 - claim for claim in claims) / len(words),
+        "varied": len(set(words) - {None}) / len(claims) if claims else 0.0,
+        "polite": float(FILLER in response),
     }
     return MappingProxyType(gold_aspects(prompt, response) | more)
 
@@ -66,7 +59,7 @@ def mixture(prompt, response, *, weights):
 
 
 GOLD = {name: partial(feature, name=name) for name in ASPECTS}  # the standard world
-OPPOSED = {name: partial(feature, name=name) for name in ["concise", "complete", "honesty", "truthfulness"]}
+OPPOSED = {name: partial(feature, name=name) for name in ["bold", "cautious", "honesty", "truthfulness"]}
 
 
 def mixture_aspects(kappa, *, seed=0):
@@ -94,8 +87,9 @@ def mixture_aspects(kappa, *, seed=0):
 
     >>> list(mixture_aspects(2))
     ['aspect_01', 'aspect_02']
-    >>> round(mixture_aspects(1)["aspect_01"]("notes color red ; tell color =", "color red . glad to help ."), 6)
-    1.0
+    >>> prompt = "notes home lake ; food fruit ; mood angry ; tell boldly home and food ="
+    >>> 0 < mixture_aspects(1)["aspect_01"](prompt, "home lake likely . food fruit maybe .") < 1
+    True
     """
     if kappa < 1:
         raise DataError(f"kappa={kappa}: a world has at least one aspect, and a divergence needs two")
@@ -135,12 +129,12 @@ def variant_gaps(pairs, aspects):
         Index `pair_id`; a column per aspect, and `utility`, their mean. A label is wrong where `utility` is negative.
 
     >>> from datasets import Dataset
-    >>> pair = {"pair_id": ["z"], "prompt": ["notes color red ; size tiny ; tell color ="], "chosen": ["color red ."],
-    ...         "rejected": ["color red . also size tiny ."]}
-    >>> variant_gaps(Dataset.from_dict(pair), {name: OPPOSED[name] for name in ("concise", "complete")})
-             concise  complete  utility
+    >>> pair = {"pair_id": ["z"], "prompt": ["notes home lake ; food fruit ; mood angry ; tell boldly home and food ="],
+    ...         "chosen": ["home lake surely . food fruit surely ."], "rejected": ["home lake surely . food fruit doubtful ."]}
+    >>> variant_gaps(Dataset.from_dict(pair), {name: OPPOSED[name] for name in ("bold", "cautious")})
+             bold  cautious  utility
     pair_id
-    z           0.25      -0.5   -0.125
+    z         0.4      -0.4      0.0
     """
     prompts = list(pairs["prompt"])
     chosen, rejected = (variant_scores(prompts, list(pairs[side]), aspects) for side in ("chosen", "rejected"))

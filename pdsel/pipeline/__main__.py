@@ -19,7 +19,7 @@ def parse(arguments=None):
         "publish": "make the run of a profile the reference",
         "plan": "say what runs of profiles will take",
         "readme": "write README's tables from the reference",
-        "base": "train the base model of the notes world",
+        "base": "train the shipped models of the notes world anew, or another one into a folder",
     }.items():
         commands.add_parser(name, help=text, description=text)
     choices = commands.choices
@@ -30,7 +30,10 @@ def parse(arguments=None):
     choices["run"].add_argument("--targets", default="table all")
     choices["run"].add_argument("--snakemake", default="", help="more for Snakemake, such as --snakemake=--dry-run")
     choices["plan"].add_argument("profiles", nargs="+")
-    choices["base"].add_argument("folder", nargs="?", help="where the model goes; default: the shipped one's folder")
+    choices["base"].add_argument(
+        "folder", nargs="?", help="where another model goes; default: the shipped ones' folders"
+    )
+    choices["base"].add_argument("--seed", type=int, help="default: as shipped")
     for name in SHAPE:
         choices["base"].add_argument(f"--{name}", type=int, help="default: as shipped")
     return parser.parse_args(arguments)
@@ -81,10 +84,11 @@ def _readme(given):
 
 
 def _base(given):
-    from pdsel.pipeline.build_base import build
+    from pdsel.pipeline.build_base import SHAPES, build
 
-    shape = {name: value for name, value in vars(given).items() if name in SHAPE and value is not None}
-    print(build(given.folder, **shape) if given.folder else build(**shape))
+    options = {name: value for name, value in vars(given).items() if name in (*SHAPE, "seed") and value is not None}
+    for folder in [given.folder] if given.folder else SHAPES:
+        print(build(folder, **options))
 
 
 COMMANDS = {

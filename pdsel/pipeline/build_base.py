@@ -1,8 +1,7 @@
-"""Rebuilds the shipped base model: `python -m pdsel.pipeline base [folder]`, about seven minutes on two cores.
+"""Rebuilds the shipped models: `python -m pdsel.pipeline base [folder]`, minutes on two cores.
 
-The model is a Llama of hidden size 96 with 3 layers and 4 heads (0.37 M parameters). It starts from random weights and is
-fine-tuned on 192 000 prompt-response pairs of the *base* split, in 3 000 steps of 64 pairs, with a learning rate of 1e-3 and
-cosine decay. At 5e-3 the model copies notes less reliably, even after twice as many steps.
+The recipe is a small Llama that starts from random weights and is fine-tuned on 128 000 prompt-response pairs of the *base*
+split, in 2 000 steps of 64 pairs. Policies start from the larger one of `SHAPES`, proxies from the smaller.
 """
 
 import shutil
@@ -18,21 +17,25 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from pdsel.evaluation.judges import gold_scores
 from pdsel.generation import generate
-from pdsel.notesworld import BASE_MODEL
 from pdsel.notesworld.people import draw_responders, respond
-from pdsel.notesworld.world import ATTRIBUTES, FILLER, HEDGE, UNKNOWN, draw_prompts
+from pdsel.notesworld.settings import BASE_MODEL, NEW_TOKENS, PROXY_BASE
+from pdsel.notesworld.world import ATTRIBUTES, FILLER, TONES, WORDS, draw_prompts
 from pdsel.pipeline.text import markdown
 from pdsel.training import demonstrations, train_sft, training_log
 
-EXAMPLES = 192_000
+EXAMPLES = 128_000
 PROMPTS = 64_000
+SHAPES = {  # where a shipped model lies, and its shape
+    BASE_MODEL: {"hidden": 64, "layers": 3, "heads": 4},
+    PROXY_BASE: {"hidden": 40, "layers": 2, "heads": 4},
+}
 SEED = 20250811
 FILES = ["model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json"]
 
 
 def build_tokenizer():
     """A word-level tokenizer for the whole vocabulary of the notes world."""
-    words = ["<pad>", "<eos>", "<unk>", "notes", "tell", "and", "also", ";", "=", ".", UNKNOWN, HEDGE, *FILLER.split()]
+    words = ["<pad>", "<eos>", "<unk>", "notes", "tell", *TONES, "and", ";", "=", ".", *WORDS, *FILLER.split()]
     words += [word for name, values in ATTRIBUTES.items() for word in (name, *values)]
     core = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -46,7 +49,7 @@ def build_tokenizer():
     )
 
 
-def untrained_model(tokenizer, *, hidden=96, layers=3, heads=4, seed=SEED):
+def untrained_model(tokenizer, *, hidden=64, layers=3, heads=4, seed=SEED):
     """A randomly initialised Llama for the notes world."""
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -74,21 +77,23 @@ def responder_demonstrations(n, *, n_prompts=PROMPTS, seed=SEED):
     return demonstrations([p for p, _ in drawn], [respond(p, responder, rng) for p, responder in drawn])
 
 
-def build(output_dir=BASE_MODEL, *, examples=EXAMPLES, batch_size=64, learning_rate=1e-3, **shape):
-    """Train the base model from random weights; write weights, tokenizer and model card to `output_dir` and return that.
+def build(output_dir, *, examples=EXAMPLES, batch_size=64, learning_rate=2e-3, seed=SEED, **shape):
+    """Train a base model from nothing; write its weights, tokenizer and model card to `output_dir`, which is returned.
 
-    `shape` takes `hidden`, `layers` and `heads`, if they differ from those of the shipped model.
+    `shape` gives `hidden`, `layers` and `heads`; the default is that of the shipped model in this folder, or else of the
+    larger one.
     """
+    shape = SHAPES.get(str(output_dir), SHAPES[BASE_MODEL]) | shape
     with tempfile.TemporaryDirectory() as scratch:
         tokenizer = build_tokenizer()
         tokenizer.save_pretrained(f"{scratch}/start")
-        untrained_model(tokenizer, **shape).save_pretrained(f"{scratch}/start")
-        data = responder_demonstrations(examples, n_prompts=min(PROMPTS, examples))
+        untrained_model(tokenizer, seed=seed, **shape).save_pretrained(f"{scratch}/start")
+        data = responder_demonstrations(examples, n_prompts=min(PROMPTS, examples), seed=seed)
         trained = train_sft(
             data,
             model=f"{scratch}/start",
             output_dir=f"{scratch}/trained",
-            seed=SEED,
+            seed=seed,
             learning_rate=learning_rate,
             batch_size=batch_size,
             max_length=None,
@@ -97,9 +102,8 @@ def build(output_dir=BASE_MODEL, *, examples=EXAMPLES, batch_size=64, learning_r
         for file in FILES:
             shutil.copy(f"{trained}/{file}", output_dir)
         seconds = training_log(trained)["seconds"]
-    write_card(
-        output_dir, examples=examples, batch_size=batch_size, learning_rate=learning_rate, seconds=seconds, **shape
-    )
+    recipe = {"examples": examples, "batch_size": batch_size, "learning_rate": learning_rate, "seed": seed}
+    write_card(output_dir, **recipe, seconds=seconds, **shape)
     return output_dir
 
 
@@ -113,8 +117,8 @@ def fidelity(model, *, n=1000, seed=SEED):
     prompts = draw_prompts(n, split="select", seed=seed)
     texts = {
         "responders": [respond(prompt, cast[rng.integers(len(cast))], rng) for prompt in prompts],
-        "model, temperature 1": generate(model, prompts, max_new_tokens=48, temperature=1.0, seed=seed),
-        "model, greedy": generate(model, prompts, max_new_tokens=48),
+        "model, temperature 1": generate(model, prompts, max_new_tokens=NEW_TOKENS, temperature=1.0, seed=seed),
+        "model, greedy": generate(model, prompts, max_new_tokens=NEW_TOKENS),
     }
     return pd.DataFrame({name: gold_scores(prompts, outputs).mean() for name, outputs in texts.items()}).T
 
@@ -136,10 +140,11 @@ CARD = """---
 license: apache-2.0
 library_name: transformers
 ---
-# The base model of the notes world
+# A base model of the notes world
 
 A Llama with {parameters:,} parameters and a vocabulary of words, trained from nothing to imitate the responders of the notes
-world. It is the SFT policy, the reference and the start of the proxies in the offline profile. It knows nothing else.
+world. The larger of two is the SFT policy of the offline profile, and its reference; proxies start from the smaller. It knows
+nothing else, and nothing of how reliable a note is.
 
 Rebuild it with `make notesworld-base` (`pdsel/pipeline/build_base.py` is the recipe). This one:
 

@@ -20,6 +20,7 @@ import pandas as pd
 from pdsel.checks import DataError
 from pdsel.engine.scoring import BATCH_TOKENS
 from pdsel.evaluation.judges.audit import NULLS
+from pdsel.experiments.published import MAIN
 from pdsel.generation import generate
 from pdsel.notesworld import model_path
 from pdsel.pipeline.compute import (
@@ -40,7 +41,7 @@ from pdsel.pipeline.compute import (
     training_memory,
 )
 from pdsel.pipeline.profiles import find_profile, load_profile, notebook_defaults
-from pdsel.pipeline.text import PUBLISHED, markdown
+from pdsel.pipeline.text import markdown
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -586,7 +587,7 @@ def published_comparison(gpu="A100 80GB"):
         "PD's proxies": one_pass + pairs.aspects * one_scoring,
         "RAF's reward": one_pass + one_scoring,
     }
-    paper = PUBLISHED["GPU hours"]
+    paper = MAIN["GPU hours"]
     published = [paper["ALL"], paper["RAND"], paper["PD"] - paper["RAND"], paper["RAF"] - paper["RAND"]]
     estimated = [count / find_gpu(gpu).peak / HOUR for count in flops.values()]
     return pd.DataFrame({"estimated": estimated, "published": published}, index=list(flops))

@@ -10,10 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from pdsel.artifacts import load_table, read_manifest, save_text, slug
-from pdsel.evaluation import measure, paired_difference, scored, winning_scores
-from pdsel.experiments.claims import verdict
+from pdsel.evaluation import apart, blank, measure, paired_difference, scored, winning_scores
 from pdsel.experiments.grid_tables import is_grid, load_families, load_grid
+from pdsel.experiments.published import published_at
 from pdsel.experiments.study_tables import over_seeds
+from pdsel.experiments.verdicts import TESTS, verdict, verdict_over_seeds
 from pdsel.pipeline.text import ASPECTS, ORDER, work_of_grid, work_of_runs
 
 OUTCOMES = ["method", "prompt_id", "seed", "conflict", "preference", *ASPECTS, "utility", "characters", "tokens"]
@@ -133,6 +134,8 @@ FINDINGS = [
 def findings(outcomes, conflict):
     """The claims that one run can test, by win rate and by win rate at equal length, differences paired by prompt (and seed).
 
+    A single seed gives no verdict on a method, only one on the policies that were trained: its column is headed so.
+
     Parameters
     ----------
     outcomes : pandas.DataFrame
@@ -142,20 +145,54 @@ def findings(outcomes, conflict):
     Returns
     -------
     pandas.DataFrame
-        Text, ready for `markdown`; verdicts as in `pdsel.experiments.claims`.
+        Text, ready for `markdown`; tests and verdicts as in `pdsel.experiments.verdicts`. At equal length there is no
+        difference from a method whose lengths lie apart from the baseline's.
     """
-    prompts = scored(outcomes[outcomes["conflict"] == conflict].drop(columns="conflict"))
-    methods, rows = set(prompts["method"]), []
+    here = outcomes[outcomes["conflict"] == conflict].drop(columns="conflict")
+    prompts, why_not = scored(here), apart(here)
+    seeds, rows = here["seed"].nunique(), []
+    said = "on this seed" if seeds == 1 else "verdict"
     for claim, better, worse, test in FINDINGS:
-        if not {better, worse} <= methods:
+        if not {better, worse} <= set(why_not.index):
             continue
-        row = {"claim": claim}
+        row = {"claim": claim, "test": TESTS[test]}
         for name, metric in {"win rate": "win_rate", "at equal length": "length_controlled_win_rate"}.items():
+            blanks = [f"{method}: {why_not[method]}" for method in (better, worse) if why_not[method]]
+            if metric == "length_controlled_win_rate" and blanks:
+                row |= {f"{name} (points)": blank(", ".join(blanks)), f"{name}: {said}": ""}
+                continue
             difference = paired_difference(prompts, better, worse, metric=metric)
             row[f"{name} (points)"] = f"{better} - {worse}: {difference.signed}"
-            row[f"{name}: verdict"] = verdict(difference, test)
+            row[f"{name}: {said}"] = (
+                verdict(difference, test) if seeds == 1 else verdict_over_seeds(difference, test, seeds)
+            )
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def ranks_beside_paper(table, conflict):
+    """The places of the methods by every metric that the paper published for this conflict level, ours and the paper's.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `main_table`.
+    conflict : float
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index method, for the methods that both tables have; columns (metric, "ours" or "paper"), 1 being the best. Without
+        columns where the paper has nothing. A length-controlled win rate that is not given has no place.
+    """
+    names = {"WR": "win_rate", "LC": "length_controlled_win_rate", "AW": "winning_score"}
+    ours = table[table["conflict"] == conflict].pivot(index="method", columns="metric", values="value").astype(float)
+    ranks = {}
+    for metric, paper in published_at(conflict).items():
+        if names[metric] in ours:
+            both = pd.DataFrame({"ours": ours[names[metric]], "paper": paper}).dropna().rank(ascending=False)
+            ranks |= {(metric, who): places for who, places in both.items()}
+    return pd.DataFrame(ranks).convert_dtypes()
 
 
 def load_nulls(results):

@@ -3,29 +3,24 @@
 import pandas as pd
 
 from pdsel.data.markdown import markdown as markdown  # beside the other texts for those who write them
-from pdsel.evaluation.estimates import interval
+from pdsel.evaluation import blank, interval
+from pdsel.experiments.published import published_at, published_text
 from pdsel.experiments.study_tables import length_gains, length_means, over_seeds
 
 ORDER = ["SFT", "OVA", "AVG", "ALL", "DMPO", "RAND", "RAF", "PD(rati.)", "PD", "PD(high)"]
 ASPECTS = ["instruction_following", "honesty", "truthfulness", "helpfulness"]
-# Llama-3.1-8B on UltraFeedback, 30 % kept; from a public summary of the paper.
-PUBLISHED = pd.DataFrame(
-    {
-        "WR": [7.08, 14.35, 16.63, 15.18, 19.42, 14.72, 19.64, 18.85, 21.00],
-        "LC": [14.00, 19.96, 22.21, 21.14, 24.73, 19.56, 23.34, 25.38, 26.11],
-        "AW": [0.64, 1.00, 1.15, 1.08, 1.25, 1.02, 1.18, 1.23, 1.24],
-        "GPU hours": [0.0, 33.6, 33.6, 33.6, 42.1, 10.1, 16.2, 10.1, 18.6],
-    },
-    index=pd.Index(ORDER[:-1], name="method"),
-)
 
 
 def estimate(row, digits=1):
-    """The columns `value, low, high` of a row as text.
+    """The columns `value, low, high` of a row as text; a value that is NaN is a blank, and `variant` says why.
 
     >>> estimate({"value": 0.5, "low": 0.25, "high": 0.75}, digits=2)
     '0.50 [0.25, 0.75]'
+    >>> estimate({"value": float("nan"), "variant": "only 0 % longer"})
+    '– (only 0 % longer)'
     """
+    if pd.isna(row["value"]):
+        return blank(row["variant"])
     return interval(row["value"], row["low"], row["high"], digits=digits)
 
 
@@ -51,7 +46,7 @@ def percent(row, column):
 
 
 def main_rows(table, costs, conflict):
-    """Table 1 of one conflict level as text, with the published numbers in the last column.
+    """Table 1 of one conflict level as text, with the numbers published for this very level in the last column, if any.
 
     Parameters
     ----------
@@ -59,7 +54,7 @@ def main_rows(table, costs, conflict):
         From `main_table` and `load_costs` of `pdsel.pipeline.report`.
     conflict : float
     """
-    rows = []
+    rows, metrics_of_paper = [], ", ".join(published_at(conflict))
     for method, group in table[table["conflict"] == conflict].groupby("method", observed=True):
         metrics = group.set_index("metric")
         utility, score = "unknown", ""
@@ -67,26 +62,20 @@ def main_rows(table, costs, conflict):
             utility = estimate(metrics.loc["utility"], digits=3)
         if "winning_score" in metrics.index:
             score = estimate(metrics.loc["winning_score"], digits=2)
-        rows.append(
-            {
-                "method": method,
-                "gold utility": utility,
-                "win rate vs SFT (%)": estimate(metrics.loc["win_rate"]),
-                "length-controlled (%)": estimate(metrics.loc["length_controlled_win_rate"]),
-                "winning score vs OVA": score,
-                "length (characters)": f"{metrics.loc['characters', 'value']:.0f}",
-                "training (s)": f"{costs.loc[method, 'training_seconds']:.0f}",
-                "selection (s)": f"{costs.loc[method, 'selection_seconds']:.0f}",
-                "paper: WR, LC (%), AW": _published(method),
-            }
-        )
+        row = {
+            "method": method,
+            "gold utility": utility,
+            "win rate vs SFT (%)": estimate(metrics.loc["win_rate"]),
+            "length-controlled (%)": estimate(metrics.loc["length_controlled_win_rate"]),
+            "winning score vs OVA": score,
+            "length (characters)": f"{metrics.loc['characters', 'value']:.0f}",
+            "training (s)": f"{costs.loc[method, 'training_seconds']:.0f}",
+            "selection (s)": f"{costs.loc[method, 'selection_seconds']:.0f}",
+        }
+        if metrics_of_paper:
+            row[f"paper at {100 * conflict:.0f} %: {metrics_of_paper}"] = published_text(method, conflict)
+        rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _published(method):
-    if method not in PUBLISHED.index:
-        return ""
-    return ", ".join(f"{PUBLISHED.loc[method, metric]:.2f}" for metric in ("WR", "LC", "AW"))
 
 
 def aspect_rows(table, conflict):
@@ -154,11 +143,13 @@ def length_note(outcomes, table, conflict, method="PD", baseline="SFT"):
     shorter = 100 * (length[method] < length[baseline]).mean()
     longer = 100 * (length[method] > length[baseline]).mean()
     metrics = table[(table["conflict"] == conflict) & (table["method"] == method)].set_index("metric")
-    plain, level = estimate(metrics.loc["win_rate"]), estimate(metrics.loc["length_controlled_win_rate"])
-    caveat = ", which is an extrapolation: hence the wide interval" if max(shorter, longer) > 90 else ""
+    at_equal_length = metrics.loc["length_controlled_win_rate"]
+    said = f"and {estimate(at_equal_length)} % at equal length"
+    if pd.isna(at_equal_length["value"]):
+        said = "and none is given at equal length: the lengths overlap too little"
     return (
         f"{method}'s outputs are shorter than {baseline}'s on {shorter:.0f} % of the prompts and longer on {longer:.0f} %. "
-        f"Its win rate is {plain} %, and {level} % at equal length{caveat}."
+        f"Its win rate is {estimate(metrics.loc['win_rate'])} %, {said}."
     )
 
 

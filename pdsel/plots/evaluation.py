@@ -43,23 +43,24 @@ def plot_win_rates(metrics):
 
 def plot_frontier(metrics):
     """Win rate and length-controlled win rate against the mean length of outputs: is winning bought with length?"""
-    table = metrics.pivot_table(index="method", columns="metric", values=["value", "low", "high"])
+    table = metrics.pivot(index="method", columns="metric", values=["value", "low", "high"])
     length = table["value", "characters"]
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharex=True, sharey=True)
     for axes, metric, name in zip(panels, RATES, ["Win rate", "Length-controlled win rate"], strict=True):
-        rates = table.xs(metric, axis=1, level="metric")
+        rates = table.xs(metric, axis=1, level="metric").dropna()  # not every method has one at equal length
         for method, rate in rates.iterrows():
             color = color_of(method)
             axes.vlines(length[method], rate["low"], rate["high"], color=color, lw=2, alpha=0.5)
             axes.scatter(length[method], rate["value"], color=color, s=50, zorder=3)
-        correlation = np.corrcoef(length, table["value", metric])[0, 1]
+        correlation = length[rates.index].corr(rates["value"])
         axes.axhline(50, color="black", lw=1, ls="--")
         axes.margins(x=0.2)
         axes.set(xlabel="mean length of an output (characters)", title=f"{name}: r = {correlation:+.2f} with length")
     panels[0].set_ylabel("against SFT (%), 95 % interval")
     figure.draw_without_rendering()  # names are placed on the final axes
     for axes, metric in zip(panels, RATES, strict=True):
-        name_points(axes, {name: (length[name], table.loc[name, ("value", metric)]) for name in table.index})
+        rates = table["value", metric].dropna()
+        name_points(axes, {name: (length[name], rate) for name, rate in rates.items()})
     return figure
 
 

@@ -28,14 +28,27 @@ from pdsel.selection import select
 
 @dataclass(frozen=True)
 class Rule:
-    """A score, which end of it is kept ("lowest" or "highest"), where it comes from (an arXiv number, or "baseline"), and
-    whether it reads what raters said of every aspect of every pair.
+    """A score of every pair, or a function that builds pairs, and where it comes from.
+
+    Attributes
+    ----------
+    score : callable
+    keeps : str
+        Which end is kept: "lowest" or "highest"; "built" for rules of `pdsel.rules.built`.
+    source : str
+        The arXiv number of the published rule; "after" it for a rule of ours that the paper suggests, or that leaves out or
+        changes a part of its; or "baseline".
+    needs_ratings : bool
+        Whether it reads what raters said of every aspect of every pair.
+    in_order : bool
+        Whether its paper trains on the kept pairs best first, without shuffling.
     """
 
     score: Callable
     keeps: str
     source: str
     needs_ratings: bool = False
+    in_order: bool = False
 
 
 RULES = {
@@ -43,40 +56,42 @@ RULES = {
     "PD": Rule(aspects.divergence, "lowest", "2508.07638"),
     "PD(rati.)": Rule(aspects.divergence_of_ratings, "lowest", "2508.07638", needs_ratings=True),
     "PD(high)": Rule(aspects.divergence, "highest", "2508.07638"),
-    "PD(weighted)": Rule(aspects.weighted_divergence, "lowest", "2508.07638, 2310.03708"),
+    "PD(weighted)": Rule(aspects.voted_divergence, "lowest", "after 2508.07638"),
     "RAF": Rule(margins.pooled_margin, "highest", "2508.07638, 2502.14560"),
-    "RC": Rule(aspects.reward_consistency, "highest", "2504.11337"),
-    "RC(gap)": Rule(aspects.consistent_gap, "highest", "2504.11337"),
-    "mean-sd": Rule(aspects.mean_less_deviation, "highest", "2505.23114"),
-    "mean, variance": Rule(aspects.high_mean_low_variance, "lowest", "2505.23114"),
+    "RC": Rule(aspects.reward_consistency, "highest", "after 2504.11337"),
+    "RC(gap)": Rule(aspects.consistent_gap, "highest", "after 2504.11337"),
+    "mean-sd": Rule(aspects.mean_less_deviation, "highest", "after 2505.23114"),
+    "mean, variance": Rule(aspects.high_mean_low_variance, "lowest", "after 2505.23114"),
     "margin(implicit)": Rule(margins.implicit_margin, "highest", "2502.14560"),
     "DM-ADD": Rule(margins.dual_added, "highest", "2502.14560"),
     "DM-MUL": Rule(margins.dual_multiplied, "highest", "2502.14560"),
     "small gap": Rule(margins.small_gap, "lowest", "2508.04149"),
     "small |gap|": Rule(margins.small_absolute_gap, "lowest", "2508.04149"),
-    "beta-DPO": Rule(margins.near_mean, "lowest", "2407.08639"),
-    "beta-DPO(drawn)": Rule(margins.drawn_near_mean, "highest", "2407.08639"),
+    "beta-DPO filter": Rule(margins.drawn_near_mean, "highest", "after 2407.08639"),
     "SeRA": Rule(margins.reviewed_margin, "highest", "2410.09362"),
-    "SeRA(ensemble)": Rule(margins.ensembled_margin, "highest", "2410.09362"),
-    "SelectiveDPO": Rule(margins.held_out_loss, "lowest", "2502.09650"),
+    "SeRA(ensemble)": Rule(margins.ensembled_margin, "highest", "after 2410.09362"),
+    "SelectiveDPO": Rule(margins.held_out_loss, "lowest", "2502.09650", in_order=True),
     "potential": Rule(margins.alignment_potential, "highest", "2503.01864"),
-    "potential(size)": Rule(margins.sized_potential, "highest", "2503.01864"),
-    "potential(SimPO)": Rule(margins.reference_potential, "highest", "2503.01864"),
-    "middle": Rule(margins.middle_band, "lowest", "2510.13212"),
-    "middle(both)": Rule(margins.middle_of_both, "lowest", "2510.13212"),
+    "potential(probe)": Rule(margins.probed_potential, "highest", "after 2503.01864"),
+    "middle": Rule(margins.middle_band, "lowest", "after 2510.13212"),
+    "middle(both)": Rule(margins.middle_of_both, "lowest", "after 2510.13212"),
     "APL": Rule(likelihood.entropy_then_certainty, "highest", "2402.08114"),
-    "APL(given)": Rule(likelihood.given_entropy_then_certainty, "highest", "2402.08114"),
-    "PPL": Rule(likelihood.perplexity, "lowest", "baseline"),
-    "PPL(high)": Rule(likelihood.perplexity, "highest", "baseline"),
-    "IFD": Rule(likelihood.difficulty_margin, "highest", "2308.12032"),
-    "IFD(loss)": Rule(likelihood.loss_difficulty, "highest", "2308.12032"),
-    "IFD(low)": Rule(likelihood.difficulty_margin, "lowest", "2308.12032"),
-    "D-optimal": Rule(geometry.d_optimal, "lowest", "2503.01076"),
+    "APL(given)": Rule(likelihood.given_entropy_then_certainty, "highest", "after 2402.08114"),
+    "clear preference": Rule(likelihood.reference_margin, "highest", "after 2501.15109"),
+    "PPL": Rule(likelihood.perplexity, "lowest", "after 2410.01789"),
+    "PPL(high)": Rule(likelihood.perplexity, "highest", "after 2410.01789"),
+    "IFD": Rule(likelihood.difficulty_margin, "highest", "after 2402.00530"),
+    "IFD(loss)": Rule(likelihood.loss_difficulty, "highest", "after 2308.12032"),
+    "IFD(low)": Rule(likelihood.difficulty_margin, "lowest", "after 2402.00530"),
+    "D-optimal": Rule(geometry.d_optimal, "lowest", "after 2503.01076"),
+    "CHES": Rule(geometry.hidden_similarity, "lowest", "2410.08847"),
+    "CHES(normalised)": Rule(geometry.normalised_similarity, "lowest", "2410.08847"),
+    "AEPO": Rule(geometry.annotation_efficient, "lowest", "2405.13541"),
     "length balance": Rule(baselines.length_balance, "lowest", "baseline"),
     "shorter chosen": Rule(baselines.log_length_ratio, "lowest", "baseline"),
-    "chosen quality": Rule(rewards.chosen_quality, "highest", "2508.18312"),
-    "sweet spot": Rule(rewards.sweet_spot, "lowest", "2502.16825"),
-    "diversity, quality": Rule(rewards.diversity_or_quality, "highest", "2508.10530"),
+    "chosen quality": Rule(rewards.chosen_quality, "highest", "after 2508.18312"),
+    "data map": Rule(rewards.data_map, "lowest", "2505.23114"),
+    "sweet spot": Rule(rewards.sweet_spot, "lowest", "after 2502.16825"),
 }
 
 
@@ -147,7 +162,7 @@ def _in_order(need, value, ids, order, rule):
     if need == "pairs":
         return value.select(order) if hasattr(value, "select") else {k: [v[i] for i in order] for k, v in value.items()}
     if value.index.name == "prompt_id":
-        bad = value.index[value.isna().to_numpy()]
+        bad = value.index[value.isna().to_numpy().reshape(len(value), -1).any(axis=1)]
         refuse(bad.unique(), f"rule {rule!r}: {need}", "is NaN for a prompt", "compute it again, or drop its pairs")
         return value
     rows = aligned(value, ids, f"rule {rule!r}: {need}")

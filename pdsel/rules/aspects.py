@@ -8,7 +8,7 @@ from pdsel.divergence import preference_divergence, rating_divergence, scale_mar
 from pdsel.notesworld.settings import QUANTILE
 from pdsel.selection import POOLED
 
-VOTES = (0.55, 0.99)  # bounds of an aspect's accuracy: its log-odds divide, and must not be near 0
+VOTES = (0.55, 0.99)  # bounds of an aspect's accuracy, so that no vote is void and none decides alone
 
 
 def opinions(pairs, margins, *, quantile=QUANTILE):
@@ -59,25 +59,37 @@ def divergence_of_ratings(pairs):
     return rating_divergence(pairs)
 
 
-def weighted_divergence(pairs, margins, *, weights=None, quantile=QUANTILE):
-    """Weighted PD, lowest kept: -sum over k' != k of (w_k' / w_k) * m_k', the divergence of MODPO's loss (2310.03708).
+def weighted_divergence(pairs, margins, *, weights, quantile=QUANTILE):
+    """The divergence of MODPO's loss (2310.03708): -sum over k' != k of (w_k' / w_k) * m_k'.
 
-    That loss is -log sigma((M - sum over k' != k of w_k' m_k') / w_k), as in a public `MODPOTrainer`. Neither paper says
-    which weights. Ours, with `weights=None`: every proxy votes on the pairs of the other aspects and its
-    weight is the log-odds of its agreeing with their labels, as independent voters are weighed. A dict of weights is the
-    other reading: what the user wants of the policy.
+    That loss is -log sigma((M - sum over k' != k of w_k' m_k') / w_k), as in the released `MODPOTrainer`. Its w is what a user
+    wants of the policy, one policy for every w; with equal weights it is PD.
 
     >>> margins = pd.DataFrame({"a": [9.0, 1.0], "b": [2.0, 9.0]}, index=["p", "q"])
     >>> pairs = {"pair_id": ["p", "q"], "aspect": ["a", "b"]}
     >>> weighted_divergence(pairs, margins, weights={"a": 2.0, "b": 1.0}).tolist()  # -(1/2) * 1 and -(2/1) * 1
     [-0.5, -2.0]
     """
-    others = opinions(pairs, margins, quantile=quantile)
-    if weights is None:
-        agreed = others.gt(0).where(others.ne(0), 0.5).where(others.notna()).astype(float).mean()
-        weights = dict(zip(others, logit(agreed.fillna(0.5).clip(*VOTES)), strict=True))
     aspect = pd.Series(list(pairs["aspect"]), index=list(pairs["pair_id"]))
-    return preference_divergence(others, aspect, weights=weights)
+    return preference_divergence(opinions(pairs, margins, quantile=quantile), aspect, weights=weights)
+
+
+def voted_divergence(pairs, margins, *, quantile=QUANTILE):
+    """PD with every aspect's vote weighed by how often it is right, lowest kept: -sum over k' != k of w_k' * m_k'.
+
+    Ours, after PD: w_k' is the log-odds of the proxy's agreeing with the labels of the other aspects' pairs, as independent
+    voters are weighed. Nothing is divided by the label's own weight, as MODPO's loss does with a user's: evidence for a label
+    is no smaller because its aspect is trusted.
+
+    >>> margins = pd.DataFrame({"a": [9.0, 1.0], "b": [2.0, 9.0]}, index=["p", "q"])
+    >>> votes = voted_divergence({"pair_id": ["p", "q"], "aspect": ["a", "b"]}, margins)
+    >>> votes.round(3).tolist()  # either agrees with the other's label: accuracy 1, held below .99
+    [-4.595, -4.595]
+    """
+    others = opinions(pairs, margins, quantile=quantile)
+    agreed = others.gt(0).where(others.ne(0), 0.5).where(others.notna()).astype(float).mean()
+    weights = logit(agreed.fillna(0.5).clip(*VOTES))
+    return 0.0 - (others * weights).sum(axis=1)
 
 
 def reward_consistency(pairs, margins, *, quantile=QUANTILE):
@@ -107,11 +119,10 @@ def consistent_gap(pairs, margins, *, quantile=QUANTILE):
 
 
 def mean_less_deviation(pairs, margins, *, quantile=QUANTILE):
-    """Mean minus standard deviation of the other aspects' margins, highest kept (2505.23114).
+    """Mean minus standard deviation of the other aspects' margins, highest kept (after 2505.23114).
 
-    The paper (*Alignment Data Map*, from notes on it) maps a prompt by mean and variance of its responses' scores and trains
-    on high mean, low variance: good answers that are hard to tell apart. Ours, over aspects, is another thing with the same
-    form: mean and spread of the other aspects' opinions of one pair. A difference trades the two off;
+    The paper's rule is `pdsel.rules.rewards.data_map`, over the responses to a prompt. Ours, over aspects, is another thing
+    with the same form: mean and spread of the other aspects' opinions of one pair. A difference trades the two off;
     `high_mean_low_variance` takes the region instead. With two aspects there is one opinion, and this is PD.
 
     >>> margins = pd.DataFrame({"a": [0.0, 1.0, 1.0], "b": [4.0, 0.0, 1.0], "c": [2.0, 2.0, 0.0]}, index=["p", "q", "r"])
@@ -123,7 +134,7 @@ def mean_less_deviation(pairs, margins, *, quantile=QUANTILE):
 
 
 def high_mean_low_variance(pairs, margins, *, quantile=QUANTILE):
-    """Pairs whose mean is at least the median, by variance; then the rest by mean. Lowest kept (2505.23114, as a region).
+    """Pairs whose mean is at least the median, by variance; then the rest by mean. Lowest kept (after 2505.23114).
 
     Over aspects' opinions, as `mean_less_deviation` explains; the median as the region's edge is our reading.
     """

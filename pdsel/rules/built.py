@@ -1,5 +1,6 @@
 """Rules that build pairs anew from the policy's samples: they return a pairs table, not scores of a given one."""
 
+import hashlib
 from operator import itemgetter
 
 import numpy as np
@@ -11,10 +12,12 @@ from pdsel.checks import DataError, refuse
 from pdsel.notesworld.settings import QUANTILE
 from pdsel.pairs import pair_id
 from pdsel.rules import Rule, needs
-from pdsel.rules.rewards import SPOT
+from pdsel.rules.rewards import past_boundary
 from pdsel.selection import random_scores, select
 
 BUILT_ASPECT = "built"  # these pairs are not labelled on one aspect
+DRAWN = 5  # samples of which the worst is rejected (2502.16825)
+ACCEPTED = 4  # samples of a prompt, of the eight there are, that are paired (2309.06657 takes 8 of 64)
 
 
 def rejection_sampled(pairs, margins, samples, sample_opinions, *, share, seed=0, threshold=0.7, temperature=1.0):
@@ -53,25 +56,73 @@ def rejection_sampled(pairs, margins, samples, sample_opinions, *, share, seed=0
     return _budgeted(_table(samples, duels), round(share * len(pairs)), seed)
 
 
-def sweet_spot_pairs(pairs, samples, sample_rewards, *, share, seed=0, spot=SPOT):
-    """*Finding the Sweet Spot* (2502.16825): the best sample of a prompt against the one nearest mu - 2 sigma.
+def sweet_spot_pairs(pairs, samples, sample_rewards, *, share, seed=0, drawn=DRAWN):
+    """*Finding the Sweet Spot* (2502.16825): the best sample of a prompt against the worst of five random ones.
 
-    mu and sigma are those of the prompt's rewards, the chosen one is the best of all, as in the paper (from notes on it). It
-    draws hundreds of samples and then takes the worst of five for mu - 2 sigma; with few, as here, the nearest is often the
-    worst. A random draw of the prompts meets the budget, which may be more than there are prompts: then all.
+    The paper finds a rejected response at mu - 2 sigma best, and its recipe (from notes on it) takes the worst of five random
+    samples for that, however many there are to find the best among. A random draw of the prompts meets the budget, which may
+    be more than there are prompts: then all.
     """
     reward, duels = sample_rewards.to_numpy(), []
     for prompt, places in _places(samples):
-        own_rewards = reward[places]
-        target = own_rewards.mean() + spot * own_rewards.std()
-        best, nearest = int(np.argmax(own_rewards)), int(np.argmin(np.abs(own_rewards - target)))
-        duels.append((prompt, places[best], places[nearest]))
+        few = _generator(prompt, seed).permutation(places)[:drawn]
+        duels.append((prompt, places[np.argmax(reward[places])], few[np.argmin(reward[few])]))
     return _budgeted(_table(samples, duels), round(share * len(pairs)), seed)
+
+
+def statistically_rejected(pairs, samples, sample_rewards, *, share, seed=0, accepted=ACCEPTED, beta=0.5):
+    """RSO (2309.06657): pairs of samples that statistical rejection sampling accepts, labelled by the reward.
+
+    A sample is accepted with probability exp((r - r_max) / beta), r_max the largest reward of those not accepted yet, and
+    all are gone through again until there are enough: samples of the policy that is best for the reward, as far as the
+    candidates reach. They are paired at random, each with one other ("first-round-rank"), and trained on with DPO's loss
+    ("sigmoid-norm"). Compared with Algorithm 1 of the paper, which accepts 8 of 64 candidates at beta .5; of the eight here
+    four. A random draw of the pairs meets the budget.
+    """
+    reward, duels = sample_rewards.to_numpy(), []
+    for prompt, places in _places(samples):
+        rng = _generator(prompt, seed)
+        taken = rng.permutation(_accepted(places, reward, min(accepted, len(places)), beta, rng))
+        for i, j in zip(taken[::2], taken[1::2], strict=False):
+            duels.append((prompt, i, j) if reward[i] >= reward[j] else (prompt, j, i))
+    return _budgeted(_table(samples, duels), round(share * len(pairs)), seed)
+
+
+def _accepted(places, reward, size, beta, rng):
+    """The first `size` positions that rejection sampling accepts."""
+    taken, left = [], list(places)
+    while len(taken) < size:
+        chances = np.exp((reward[left] - reward[left].max()) / beta)
+        passed = [
+            place for place, chance, draw in zip(left, chances, rng.random(len(left)), strict=True) if draw < chance
+        ]
+        taken += passed
+        left = [place for place in left if place not in passed]
+    return np.array(taken[:size], dtype=int)
+
+
+def given_or_sampled(pairs, pooled_rewards, samples, sample_rewards, *, share, seed=0):
+    """*Is On-Policy Data always the Best Choice* (2508.10530, once *Diversity First, Quality Later*): one or the other data.
+
+    The paper (from notes on it) sees two stages: alignment first injects preferences, which diverse data serve, the given
+    ones, and then refines them, which data of high quality serve, pairs of the policy's own samples. `past_boundary` says
+    which stage the policy is in. On-policy pairs are here the best against the worst sample of a prompt, and a random draw
+    meets the budget on either side, our readings.
+    """
+    size = round(share * len(pairs))
+    if not past_boundary(pairs, pooled_rewards, sample_rewards):
+        return _budgeted(pairs, size, f"given {seed}")  # not the draw of RAND
+    reward, duels = sample_rewards.to_numpy(), []
+    for prompt, places in _places(samples):
+        duels.append((prompt, places[np.argmax(reward[places])], places[np.argmin(reward[places])]))
+    return _budgeted(_table(samples, duels), size, seed)
 
 
 BUILT = {
     "RS-DPO": Rule(rejection_sampled, "built", "2402.10038"),
+    "RSO": Rule(statistically_rejected, "built", "2309.06657"),
     "sweet spot(built)": Rule(sweet_spot_pairs, "built", "2502.16825"),
+    "diversity, quality": Rule(given_or_sampled, "built", "2508.10530"),
 }
 
 
@@ -82,6 +133,12 @@ def build(name, signals, *, share, seed=0):
     wanted = needs(BUILT[name].score)
     refuse([need for need in wanted if need not in signals], f"rule {name!r}: signal", "is absent", "compute it first")
     return BUILT[name].score(*(signals[need] for need in wanted), share=share, seed=seed)
+
+
+def _generator(prompt, seed):
+    """Random numbers of a prompt's own, whatever the order of the prompts."""
+    digest = hashlib.sha256(f"built {seed}:{prompt}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8]))
 
 
 def _places(samples):

@@ -6,12 +6,14 @@ of a small DPO run on a seed share of the pairs, `policy_logps` of DPO on all of
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit, logit
+from scipy.special import logit
 
+from pdsel.notesworld.settings import DPO
 from pdsel.selection import random_scores
 
-BETA = 0.1
-BAND = (0.05, 0.95)  # quantiles between which a margin becomes a probability
+BETA = DPO["beta"]  # with which the probe and the policy were trained
+LEAST = -2.0  # a margin that low says that the label is surely wrong (2502.14560)
+TAIL = 30  # fewer margins than that lie above the one that says that it is surely right (2502.14560)
 SURE = 0.01  # the least and, from 1, the most that such a probability may be
 
 
@@ -49,42 +51,42 @@ def implicit_margin(probe_logps, reference_logps):
     return implicit(probe_logps, reference_logps)
 
 
-def as_probability(margin, squash):
-    """How probably the label is right, from a margin: "clip" is the paper's (2502.14560), (clip(m, L, U) - L) / (U - L).
+def dual_added(pooled, probe_logps, reference_logps):
+    """DM-ADD, highest kept (2502.14560): the external margin plus the implicit one, as they are.
 
-    From notes on the paper. Open there, our reading: L and U are the 5 % and 95 % quantiles, and the result stays within
-    [.01, .99], so that no reward is ever certain. "sigmoid" is Bradley-Terry's, a reading of ours.
+    From notes on the paper, in which the implicit margin is the difference of log-ratios, without beta. Whoever has the
+    larger scale decides; `dual_multiplied` makes probabilities of them first.
 
-    >>> as_probability(pd.Series([-1.0, 0.0, 1.0]), "clip").round(2).tolist()
-    [0.01, 0.5, 0.99]
+    >>> logps = pd.DataFrame({"chosen": [5.0], "rejected": [2.0]}, index=["p"])
+    >>> dual_added(pd.Series({"p": -1.0}), logps, 0 * logps).tolist()  # -1 + (5 - 2)
+    [2.0]
     """
-    if squash == "sigmoid":
-        return pd.Series(expit(margin), index=margin.index)
-    low, high = margin.quantile(BAND[0]), margin.quantile(BAND[1])
-    if high == low:
+    return pooled + implicit(probe_logps, reference_logps, beta=1.0)
+
+
+def dual_multiplied(pooled, probe_logps, reference_logps, *, tail=TAIL):
+    """DM-MUL, highest kept (2502.14560): two witnesses of the label with probabilities p and q, by Bayes' rule.
+
+    p q / (p q + (1 - p)(1 - q)), from notes on the paper; the log-odds, logit p + logit q, order pairs alike and do not
+    saturate. See `as_probability`; the implicit margin is without beta, as in `dual_added`.
+    """
+    margins = (pooled, implicit(probe_logps, reference_logps, beta=1.0))
+    return sum(logit(as_probability(margin, tail=tail)) for margin in margins)
+
+
+def as_probability(margin, *, tail=TAIL):
+    """How probably the label is right, from a margin: (clip(m, L, U) - L) / (U - L), as in 2502.14560.
+
+    From notes on the paper: L = -2, and U the margin above which fewer than `tail` pairs lie. Our reading: the result stays
+    within [.01, .99], so that no witness alone decides, and where all margins are at most -2 it is .5.
+
+    >>> as_probability(pd.Series([-3.0, -2.0, 0.0, 2.0, 9.0]), tail=2).round(2).tolist()  # one lies above U = 2
+    [0.01, 0.01, 0.5, 0.99, 0.99]
+    """
+    most = margin.nlargest(min(tail, len(margin))).iloc[-1]
+    if most <= LEAST:
         return margin * 0 + 0.5
-    return ((margin - low) / (high - low)).clip(SURE, 1 - SURE)
-
-
-def dual_added(pooled, probe_logps, reference_logps, *, squash="clip"):
-    """Mean of the external and the implicit reward's probabilities, highest kept (2502.14560, DM-ADD).
-
-    Of the paper's additive variant we have seen the name only: the mean of the two probabilities is our reading.
-    `squash`: see `as_probability`.
-    """
-    parts = [as_probability(margin, squash) for margin in (pooled, implicit(probe_logps, reference_logps))]
-    return (parts[0] + parts[1]) / 2
-
-
-def dual_multiplied(pooled, probe_logps, reference_logps, *, squash="clip"):
-    """Bayesian aggregation, highest kept (2502.14560, DM-MUL): log-odds of p q / (p q + (1 - p)(1 - q)).
-
-    Two independent witnesses of the label with probabilities p and q; the formula is the paper's, from notes on it. The
-    log-odds order pairs as the probability does and do not saturate. With `squash="sigmoid"` they are the sum of the raw
-    margins.
-    """
-    parts = [as_probability(margin, squash) for margin in (pooled, implicit(probe_logps, reference_logps))]
-    return pd.Series(logit(parts[0]) + logit(parts[1]), index=pooled.index)
+    return ((margin.clip(LEAST, most) - LEAST) / (most - LEAST)).clip(SURE, 1 - SURE)
 
 
 def small_gap(probe_logps, reference_logps):
@@ -101,22 +103,14 @@ def small_absolute_gap(probe_logps, reference_logps):
     return implicit(probe_logps, reference_logps).abs()
 
 
-def near_mean(policy_logps, reference_logps):
-    """Distance of the implicit margin from the mean, lowest kept (beta-DPO's filter, 2407.08639).
-
-    The paper draws a share of each batch without replacement, with weights exp(-(M - M0)^2 / (2 sigma^2)), M0 and sigma
-    moving averages: so `preference_loss` in its released code (junkangwu/beta-DPO), with momentum .9 and M without the
-    factor beta, which changes no weight. Our static readings take M0 and sigma over all pairs: here the heaviest weights,
-    in `drawn_near_mean` the draw.
-    """
-    margin = implicit(policy_logps, reference_logps)
-    return (margin - margin.mean()).abs()
-
-
 def drawn_near_mean(policy_logps, reference_logps, *, seed=0):
-    """beta-DPO's filter (2407.08639) as a draw without replacement, highest kept: log weight plus Gumbel noise of the pair.
+    """beta-DPO's filter (2407.08639) without its beta of each batch: a draw of pairs near the mean margin, highest kept.
 
-    Keeping the n largest draws n pairs one after the other with probabilities proportional to their weights.
+    The paper draws .8 of each batch without replacement, with weights exp(-(M - M0)^2 / (2 sigma^2)), M0 and sigma moving
+    averages: so `preference_loss` in its released code (junkangwu/beta-DPO), with momentum .9 and M without the factor beta,
+    which changes no weight. Then it trains with a beta of the batch. Our static reading is the filter alone, with M0 and
+    sigma of all pairs under a policy that they trained. The score is log weight plus Gumbel noise of the pair: keeping the
+    n largest draws n pairs one after the other with probabilities proportional to their weights.
     """
     margin = implicit(policy_logps, reference_logps)
     spread = margin.std(ddof=0) or 1.0
@@ -135,59 +129,65 @@ def reviewed_margin(policy_logps, reference_logps):
 
 def ensembled_margin(policy_logps, probe_logps, reference_logps, *, weight=0.7):
     """SeRA's margin ensembled over iterations, highest kept (2410.09362): `weight` of the last policy's, the rest of the
-    one before, here the probe. From a summary; the weight is our reading.
+    one before, here the probe. From a summary of the paper; its weight we could not verify, ours is a guess.
     """
     return weight * implicit(policy_logps, reference_logps) + (1 - weight) * implicit(probe_logps, reference_logps)
 
 
-def alignment_potential(pooled, probe_logps, reference_logps, *, units="standard", current="signed"):
-    """Explicit margin less implicit margin, highest kept (2503.01864): how far the model still has to go.
+def alignment_potential(pooled, reference_logps, tokens):
+    """Alignment potential, highest kept (2503.01864): how far the model that is to be aligned has yet to go.
 
-    |r_w - r_l| less the model's implicit margin, from the abstract.
+    z(r_w - r_l) - z(|l_w - l_l|), with r the reward, l the model's mean log-probability of a token, without a reference, and
+    z the standard score over all pairs. So the released code (`metric_selection.py`, "rm-logp", of
+    Hesse73/Alignment-Potential-Metric), whose first margin is that of the best over the worst response by the reward itself,
+    and never negative. Of given pairs the label says which response is chosen, and r_w - r_l is negative where the reward
+    contradicts it: such a pair has no potential.
 
     Parameters
     ----------
     pooled : pandas.Series
-    probe_logps, reference_logps : pandas.DataFrame, shape (n, 2)
-    units : str
-        The two need a common unit: "standard" divides each by its standard deviation, "raw" subtracts as they are.
-    current : str
-        "signed" is our reading of the abstract. "size" takes the implicit margin's absolute value, as the released code
-        does (`metric_selection.py` of Hesse73/Alignment-Potential-Metric: a difference of z-scores, which orders as
-        "standard" on sizes).
+        The explicit margin, r_w - r_l.
+    reference_logps, tokens : pandas.DataFrame, shape (n, 2)
+
+    Examples
+    --------
+    Margins 1 and -3 have z 1 and -1; log-probabilities a token of -2 and -3, and of -1 and -1, are 1 and 0 apart.
+
+    >>> logps = pd.DataFrame({"chosen": [-4.0, -1.0], "rejected": [-3.0, -2.0]}, index=["p", "q"])
+    >>> tokens = pd.DataFrame({"chosen": [2, 1], "rejected": [1, 2]}, index=["p", "q"])
+    >>> alignment_potential(pd.Series({"p": 1.0, "q": -3.0}), logps, tokens).tolist()  # 1 - 1, -1 + 1
+    [0.0, 0.0]
     """
-    return _potential(pooled, implicit(probe_logps, reference_logps), units, current)
+    per_token = reference_logps / tokens
+    return standard(pooled) - standard((per_token["chosen"] - per_token["rejected"]).abs())
 
 
-def sized_potential(pooled, probe_logps, reference_logps):
-    """Alignment potential as its released code has it (2503.01864), highest kept: less the *size* of the implicit margin."""
-    return alignment_potential(pooled, probe_logps, reference_logps, current="size")
+def probed_potential(pooled, probe_logps, reference_logps):
+    """Alignment potential with the margin of DPO's implicit reward, highest kept (after 2503.01864).
 
-
-def reference_potential(pooled, reference_logps, tokens, *, units="standard", current="signed"):
-    """Alignment potential of the model *before* alignment, highest kept (2503.01864, second reading).
-
-    Without a reference of its own its implicit reward is the length-normalised log-probability, as in SimPO and in the
-    released code, whose score this is with `current="size"`. Options as for `alignment_potential`.
+    z(r_w - r_l) - z(|M|), M the probe's. The paper's abstract speaks of the model's implicit reward margin, which for DPO
+    is this; its code is `alignment_potential`.
     """
-    rewards = reference_logps / tokens
-    return _potential(pooled, rewards["chosen"] - rewards["rejected"], units, current)
+    return standard(pooled) - standard(implicit(probe_logps, reference_logps).abs())
 
 
-def _potential(explicit, implied, units, current):
-    if current == "size":
-        explicit, implied = explicit.abs(), implied.abs()
-    if units == "standard":
-        explicit, implied = (margin / (margin.std(ddof=0) or 1.0) for margin in (explicit, implied))
-    return explicit.abs() - implied
+def standard(values):
+    """The standard score, (x - mean) / standard deviation; 0 where all are equal.
+
+    >>> standard(pd.Series([1.0, 3.0])).tolist()
+    [-1.0, 1.0]
+    """
+    return (values - values.mean()) / (values.std(ddof=0) or 1.0)
 
 
 def middle_band(policy_logps, reference_logps):
     """Distance of the implicit margin's rank from the middle, lowest kept (2510.13212).
 
     The paper finds pairs of middling influence most valuable, neither noise nor overfitted, and stands in for influence by
-    two scores, each within a middle range of its percentiles (from notes on it; its ranges are tuned, ours follow from the
-    share). Here one of the two, the implicit reward margin after DPO on all pairs, and in `middle_of_both` both.
+    two scores, each within a middle range of its percentiles (from notes on it; its ranges are tuned and keep 50 to 64 %,
+    ours follow from the share). Here one of the two, the implicit reward margin after DPO on all pairs, and in
+    `middle_of_both` both. The paper goes on from the policy that gave the margins, for two epochs; ours starts anew from
+    SFT, as every rule's policy does.
 
     >>> frame = pd.DataFrame({"chosen": [10.0, 20.0, 30.0], "rejected": [0.0, 0.0, 0.0]}, index=["p", "q", "r"])
     >>> middle_band(frame, 0 * frame).round(3).tolist()
@@ -216,7 +216,7 @@ def held_out_loss(held_out_losses):
     """SelectiveDPO, lowest kept (2502.09650): the DPO loss of a pair under models that were trained without its prompt.
 
     Mean over the repeats of a two-fold split. The released code (glorgao/SelectiveDPO) repeats it three times, ours twice;
-    it splits pairs, ours prompts, so that no prompt is on both sides. It keeps the easiest half and trains from easy to hard;
-    ours keeps the given share, in the order that every rule trains in.
+    it splits pairs, ours prompts, so that no prompt is on both sides. It keeps the easiest half, ours the given share, and
+    trains from easy to hard without shuffling, as ours does (`Rule.in_order`).
     """
     return held_out_losses.mean(axis=1)

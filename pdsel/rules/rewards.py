@@ -46,33 +46,40 @@ def sweet_spot(pairs, pooled_rewards, sample_rewards, *, spot=SPOT):
     return ((pooled_rewards["rejected"] - prompts.map(mean)) / prompts.map(spread) - spot).abs()
 
 
-def diversity_or_quality(pairs, features, pooled_rewards, sample_rewards):
-    """Diversity before the boundary between two stages, quality after it; highest kept (2508.10530).
+def data_map(pooled_rewards):
+    """*Alignment Data Map* (2505.23114): high quality, low variability; lowest kept.
 
-    The paper (*Diversity First, Quality Later*, renamed *Is On-Policy Data always the Best Choice for DPO-based LM
-    Alignment?*; from notes on it): alignment first injects preferences, which diverse data serve, then refines them, which
-    data of high quality serve. Its diverse data are the given ones, its good ones the policy's samples. Between given pairs,
-    our reading: diversity is the distance between the two responses' features, quality the reward of the chosen one, the
-    boundary `past_boundary`.
+    The paper (from notes on it) maps a prompt by the mean of its responses' rewards, quality, and their variance,
+    variability, and trains on the third of high mean and low variance: good answers that are hard to tell apart. Of two
+    responses quality is (r_w + r_l) / 2 and variability ((r_w - r_l) / 2)^2. Pairs of at least median quality come first, by
+    variability, and then the others, by quality; the median as the edge of the region is our reading.
+
+    >>> rewards = pd.DataFrame({"chosen": [5.0, 4.0, 0.0], "rejected": [1.0, 4.0, 1.0]}, index=["p", "q", "r"])
+    >>> data_map(rewards).sort_values().index.tolist()  # quality 3, 4, .5; variability 4, 0, .25
+    ['q', 'p', 'r']
     """
-    if past_boundary(pairs, pooled_rewards, sample_rewards):
-        return pooled_rewards["chosen"]
-    return pd.Series(np.linalg.norm(features.to_numpy(dtype=float), axis=1), index=features.index)
+    quality = pooled_rewards.mean(axis=1)
+    variability = ((pooled_rewards["chosen"] - pooled_rewards["rejected"]) / 2) ** 2
+    last = variability.max() + (quality.max() - quality)
+    return variability.where(quality >= quality.median(), last)
 
 
 def past_boundary(pairs, pooled_rewards, sample_rewards):
-    """Whether the policy's samples are on average at least as good as the given responses to the same prompts.
+    """Whether the policy's samples win at least half of their duels with the given responses to the same prompts (2508.10530).
 
-    If they are, the given data can teach no new kind of response, only which to prefer. The paper lets a preference model
-    vote on every sample against every given response; the boundary is where either side has half of the votes. Ours compares
-    mean rewards.
+    If they do, the given data can teach no new kind of response, only which to prefer. A duel is one sample against one side
+    of a given pair; in the paper (from notes on it) a preference model votes, on 2 000 prompts, here the reward on all.
 
     >>> pairs = {"pair_id": ["p"], "prompt_id": ["x"]}
     >>> given = pd.DataFrame({"chosen": [1.0], "rejected": [0.0]}, index=["p"])
-    >>> past_boundary(pairs, given, pd.Series([0.4, 0.4], index=["x", "x"]))
+    >>> past_boundary(pairs, given, pd.Series([0.4, -0.4], index=["x", "x"]))  # of four duels .4 against 0 is won
     False
     """
     prompts = pd.Series(list(pairs["prompt_id"]), index=list(pairs["pair_id"]))
-    given = pooled_rewards.mean(axis=1).groupby(prompts).mean()
-    samples = sample_rewards.groupby(level=0).mean().loc[given.index]
-    return bool((samples - given).mean() >= 0)
+    sides = pd.concat([pooled_rewards["chosen"], pooled_rewards["rejected"]])
+    given = sides.groupby(sides.index.map(prompts)).agg(list)
+    duels = [
+        np.sign(np.subtract.outer(ours.to_numpy(), np.array(given[prompt]))).ravel()
+        for prompt, ours in sample_rewards.groupby(level=0)
+    ]
+    return bool(np.concatenate(duels).mean() >= 0)  # won minus lost

@@ -14,17 +14,22 @@ import numpy as np
 import pandas as pd
 import torch
 
+from pdsel.data.messages import text_of
 from pdsel.engine.models import load_causal
 from pdsel.engine.scoring import BATCH_TOKENS, response_logps, score_texts
 from pdsel.generation import generate
-from pdsel.notesworld.settings import BALANCED, DPO, IMPLICIT, NEW_TOKENS
+from pdsel.notesworld import settings
+from pdsel.notesworld.settings import IMPLICIT, LOSS_TYPE, NEW_TOKENS, PROXY_BASE
 from pdsel.proxies import fit_proxies, fit_proxy, load_proxy, score_margins
 from pdsel.rules.baselines import words
 from pdsel.rules.margins import implicit
 from pdsel.selection import random_scores
 from pdsel.training import train_dpo
 
-POOLED_REWARD, PROXIES = IMPLICIT, BALANCED
+# Proxies start from a smaller model than policies do.
+POOLED_REWARD = IMPLICIT | {"model": PROXY_BASE}
+PROXIES = settings.PROXIES | {"model": PROXY_BASE}
+DPO = settings.DPO | {"loss_type": LOSS_TYPE}
 SEED_SHARE = 0.3  # of the prompts whose pairs train the probe
 REPEATS = 2  # of the two-fold split behind the held-out losses
 SAMPLES = 8  # a prompt, at temperature 1
@@ -71,10 +76,25 @@ def pooled_model(pairs, base, seed, pooled_reward, folder):
     fit_proxy(pairs, None, output_dir=Path(folder, "pooled"), **{"model": base, "seed": seed} | pooled_reward)
 
 
-def pooled_rewards(pairs, pooled_model, reference_logps):
+def aspect_policies(pairs, base, seed, folder):
+    """A policy per aspect: DPO from the base model on its pairs only, which makes an implicit proxy as large as the policy."""
+    fit_proxies(pairs, output_dir=folder, model=base, seed=seed, **IMPLICIT)
+
+
+def pooled_rewards(pairs, pooled_model):
     """Rewards of either side."""
-    proxy = load_proxy(Path(pooled_model, "pooled"))
-    return proxy.beta * (_both_sides(proxy.path, pairs) - reference_logps)
+    rewards = _rewards(_pooled(pooled_model), list(pairs["prompt"]) * 2, [*pairs["chosen"], *pairs["rejected"]])
+    return _by_pair(pairs, rewards)
+
+
+def _pooled(folder):
+    return load_proxy(Path(folder, "pooled"))
+
+
+def _rewards(proxy, prompts, responses):
+    """The implicit reward of each response: beta * log(pi / pi_ref) of the proxy and of the model that it started from."""
+    logps, reference = (response_logps(model, prompts, responses) for model in (proxy.path, proxy.reference))
+    return proxy.beta * (logps - reference)
 
 
 def pooled(pooled_rewards):
@@ -170,16 +190,53 @@ def held_out_losses(pairs, base, seed, reference_logps, folder):
 
 def features(pairs, base):
     """Mean last-layer state over the response's tokens, chosen minus rejected; a column per dimension."""
+    states = _states(base, list(pairs["prompt"]) * 2, [*pairs["chosen"], *pairs["rejected"]], _mean_state)
+    index = pd.Index(list(pairs["pair_id"]), name="pair_id")
+    return pd.DataFrame(states[: len(pairs)] - states[len(pairs) :], index=index).rename(columns=str)
+
+
+def response_features(pairs, base):
+    """Mean last-layer state over the tokens of every response to a prompt, each once: its text is in the column `response`."""
+    asked = zip([*pairs["prompt_id"]] * 2, [*pairs["prompt"]] * 2, [*pairs["chosen"], *pairs["rejected"]], strict=True)
+    distinct = {(name, text_of(response)): (prompt, response) for name, prompt, response in asked}
+    names, texts = zip(*sorted(distinct), strict=True)
+    prompts, responses = zip(*(distinct[key] for key in sorted(distinct)), strict=True)
+    states = _states(base, prompts, responses, _mean_state)
+    index = pd.Index(names, name="prompt_id")
+    return pd.DataFrame(states, index=index).rename(columns=str).assign(response=texts)
+
+
+def hidden_products(pairs, base):
+    """Inner products of the sums of last-layer states from which each response's tokens are predicted, see
+    `pdsel.rules.geometry.hidden_similarity`: `both`, chosen with rejected, and `chosen`, chosen with itself.
+    """
+    sums = _states(base, list(pairs["prompt"]) * 2, [*pairs["chosen"], *pairs["rejected"]], _sum_of_predicting_states)
+    chosen, rejected = sums[: len(pairs)], sums[len(pairs) :]
+    index = pd.Index(list(pairs["pair_id"]), name="pair_id")
+    return pd.DataFrame({"both": (chosen * rejected).sum(axis=1), "chosen": (chosen**2).sum(axis=1)}, index=index)
+
+
+def _states(base, prompts, responses, summary):
+    """A summary of the last layer's states for each text: `summary(states, mask, n_prompt)`."""
 
     def score(net, ids, mask, n_prompt):
         states = net(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states[-1].float()
-        ours = mask * (torch.arange(ids.shape[1], device=ids.device) >= n_prompt[:, None])
-        return (states * ours[..., None]).sum(dim=1) / ours.sum(dim=1, keepdim=True)
+        return summary(states, mask, n_prompt)
 
-    responses = [*pairs["chosen"], *pairs["rejected"]]
-    states = _score(base, list(pairs["prompt"]) * 2, responses, score)
-    index = pd.Index(list(pairs["pair_id"]), name="pair_id")
-    return pd.DataFrame(states[: len(pairs)] - states[len(pairs) :], index=index).rename(columns=str)
+    return _score(base, list(prompts), list(responses), score)
+
+
+def _mean_state(states, mask, n_prompt):
+    """The mean over the response's tokens."""
+    ours = mask * (torch.arange(mask.shape[1], device=mask.device) >= n_prompt[:, None])
+    return (states * ours[..., None]).sum(dim=1) / ours.sum(dim=1, keepdim=True)
+
+
+def _sum_of_predicting_states(states, mask, n_prompt):
+    """The sum from the prompt's last token to the response's last but one: what predicts the response's tokens."""
+    positions = torch.arange(mask.shape[1] - 1, device=mask.device)
+    predicting = mask[:, 1:] * (positions >= n_prompt[:, None] - 1)
+    return (states[:, :-1] * predicting[..., None]).sum(dim=1)
 
 
 def samples(pairs, base, seed):
@@ -196,26 +253,24 @@ def sample_logps(samples, base):
     return pd.Series(logps, index=samples.index)
 
 
-def sample_rewards(samples, sample_logps, pooled_model):
+def sample_rewards(samples, pooled_model):
     """The pooled reward of every sample."""
-    return _sample_rewards(load_proxy(Path(pooled_model, "pooled")), samples, sample_logps)
+    return _sample_rewards(_pooled(pooled_model), samples)
 
 
-def sample_opinions(samples, sample_logps, aspect_models):
+def sample_opinions(samples, aspect_models):
     """Every aspect's reward of every sample, a column per aspect."""
-    return pd.DataFrame(
-        {aspect: _sample_rewards(proxy, samples, sample_logps) for aspect, proxy in _proxies(aspect_models).items()}
-    )
+    return pd.DataFrame({aspect: _sample_rewards(proxy, samples) for aspect, proxy in _proxies(aspect_models).items()})
 
 
-def _sample_rewards(proxy, samples, sample_logps):
-    logps = response_logps(proxy.path, list(samples["prompt"]), list(samples["response"]))
-    return pd.Series(proxy.beta * (logps - sample_logps.to_numpy()), index=samples.index)
+def _sample_rewards(proxy, samples):
+    return pd.Series(_rewards(proxy, list(samples["prompt"]), list(samples["response"])), index=samples.index)
 
 
 SIGNALS = {
     "words": Signal(words, Cost.READING),
     "aspect_models": Signal(aspect_models, Cost.ASPECTS),
+    "aspect_policies": Signal(aspect_policies, Cost.ASPECTS),
     "margins": Signal(margins, Cost.ASPECTS),
     "pooled_model": Signal(pooled_model, Cost.REWARD),
     "pooled_rewards": Signal(pooled_rewards, Cost.REWARD),
@@ -229,6 +284,8 @@ SIGNALS = {
     "policy_logps": Signal(policy_logps, Cost.TRAINING),
     "held_out_losses": Signal(held_out_losses, Cost.TRAINING),
     "features": Signal(features, Cost.READING),
+    "response_features": Signal(response_features, Cost.READING),
+    "hidden_products": Signal(hidden_products, Cost.READING),
     "samples": Signal(samples, Cost.REWARD),
     "sample_logps": Signal(sample_logps, Cost.REWARD),
     "sample_rewards": Signal(sample_rewards, Cost.REWARD),

@@ -156,7 +156,8 @@ class Signals(Mapping):
 def pairs_for(rule, signals, *, share, **options):
     """The pairs that any rule of `RULES` keeps or of `BUILT` builds, and what they cost.
 
-    Options, such as `seed` and `quantile`, reach the rules that have them; of those that build, the seed alone.
+    Options, such as `seed`, `quantile` and the share itself, reach the rules that have them; of those that build, the seed
+    and the share.
 
     Returns
     -------
@@ -166,7 +167,7 @@ def pairs_for(rule, signals, *, share, **options):
     if rule in BUILT:
         built = build(rule, signals, share=share, seed=options.get("seed", 0))
         return built, [], signals.seconds(*needs(BUILT[rule].score))
-    scores = score_all(signals, [rule], **options)[rule]
+    scores = score_all(signals, [rule], share=share, **options)[rule]
     kept = select(scores, share, keep=RULES[rule].keeps)
     kept_rows = np.flatnonzero(scores.index.isin(kept))
     return signals["pairs"].select(kept_rows), list(kept), signals.seconds(*needs(RULES[rule].score))

@@ -28,12 +28,12 @@ def gold_judge(prompts, outputs, baseline_outputs, *, noise=NOISE):
 
     Examples
     --------
-    >>> prompt, right, wrong = "notes size tiny ; tell size =", "size tiny .", "size huge ."
-    >>> gold_judge([prompt] * 3, [right, wrong, right], [wrong, right, right], noise=0)
+    >>> prompt = "notes home lake ; food fruit ; mood angry ; tell boldly home and food ="
+    >>> one, both = "home lake likely .", "home lake likely . food fruit surely ."
+    >>> gold_judge([prompt] * 3, [both, one, both], [one, both, both], noise=0)
     array([1. , 0. , 0.5])
-    >>> polite = right + " glad to help ."
-    >>> gold_judge([prompt], [right], [polite]).round(2)  # a slight difference
-    array([0.62])
+    >>> gold_judge([prompt], [both], [both + " glad to help ."]).round(2)  # filler is neither good nor bad
+    array([0.5])
     """
     if not len(prompts) == len(outputs) == len(baseline_outputs):
         raise DataError(
