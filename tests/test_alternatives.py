@@ -24,7 +24,7 @@ ONE_BATCH = {
     "max_steps": 2,
     "lr_scheduler_type": "constant",
     "warmup_steps": 0,
-    "learning_rate": 1e-3,
+    "learning_rate": 3e-3,
     "logging_steps": 1,
 }
 

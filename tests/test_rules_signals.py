@@ -164,7 +164,9 @@ def test_samples_and_folders_may_be_given(few, signals, tmp_path):
     asked = list(samples["prompt"]), list(samples["response"])
     expected = proxy.beta * (response_logps(proxy.path, *asked) - response_logps(PROXY_BASE, *asked))
     assert rewards.to_numpy() == pytest.approx(expected)
-    again = Signals(small, base=BASE_MODEL, folder=tmp_path, **given | {"samples": samples.assign(response="home lake")})
+    again = Signals(
+        small, base=BASE_MODEL, folder=tmp_path, **given | {"samples": samples.assign(response="home lake")}
+    )
     assert (again["sample_rewards"].to_numpy() != rewards.to_numpy()).any()
 
 

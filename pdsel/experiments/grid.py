@@ -24,7 +24,7 @@ from pdsel.experiments.grid_plan import sft_cell
 from pdsel.experiments.proxy_studies import base_digest, make_world
 from pdsel.generation import generate
 from pdsel.notesworld import draw_prompts, model_path
-from pdsel.notesworld.settings import HELD_OUT_PAIRS, LOSS_TYPE, NEW_TOKENS, PAIRS, SAMPLES
+from pdsel.notesworld.settings import BATCH, HELD_OUT_PAIRS, LOSS_TYPE, NEW_TOKENS, PAIRS, SAMPLES
 from pdsel.pairs import flip_labels
 from pdsel.ratings import prompt_id
 from pdsel.rules import RULES, needs, score
@@ -108,6 +108,7 @@ def train_policy(cell, training, signals, *, output_dir):
         "beta": cell.beta,
         "learning_rate": cell.learning_rate,
         "max_steps": cell.max_steps,
+        "batch_size": BATCH,
         "loss_type": LOSS_TYPE,
         "held_out": held_out_pairs(cell.seed, cell.conflict) if cell.held_out else None,
     }

@@ -10,6 +10,7 @@ from itertools import product
 
 from pdsel.notesworld.settings import (
     BALANCE,
+    BATCH,
     CLASSIFIER,
     CONFLICT,
     CONFLICTS,
@@ -28,12 +29,11 @@ from pdsel.notesworld.settings import (
 from pdsel.rules.methods import FULL
 
 SHARES = [0.1, 0.2, SHARE, 0.5, 0.7]  # a share of 1 is ALL
-BATCH = 32
 ALL_STEPS = PAIRS // BATCH  # one pass over all pairs
 BUDGETS = {"one pass": -1, "as many steps as ALL": ALL_STEPS}  # of optimisation steps
 # Every method is tuned over the same grid, on worlds and prompts that no table shows.
 VALIDATION_SEEDS = [101, 102]
-RATES, STEPS, BETAS = [1e-3, 2e-3, 4e-3], [ALL_STEPS // 3, ALL_STEPS], [0.1, 0.5]
+RATES, STEPS, BETAS = [1e-3, 2e-3, 4e-3], [round(SHARE * ALL_STEPS), ALL_STEPS], [0.1, 0.5]
 BALANCES = [0.25, 0.5, 1.0]
 
 METHODS = {  # a method's name in the tables: where its cells differ from the usual settings

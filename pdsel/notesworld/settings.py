@@ -35,7 +35,8 @@ PROXIES = IMPLICIT | {"length_balance": BALANCE}  # PD's own; without the balanc
 
 # Of policies. Consistent pairs drive a small policy off the language, so every loss gets the chosen response's likelihood.
 LOSS_TYPE = ["sigmoid", "sft"]
-DPO = {"beta": 0.1, "learning_rate": 2e-3}  # the same for all, where methods are not tuned one by one
+BATCH = 16  # pairs of a step
+DPO = {"beta": 0.5, "learning_rate": 2e-3}  # the same for all, where methods are not tuned one by one
 TUNED = {}  # by method: what `pdsel.experiments.grid_plan.choose` found on the validation worlds
 
 PAIRS = 4000  # of a world in the grid and the league

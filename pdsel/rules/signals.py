@@ -29,7 +29,7 @@ from pdsel.training import train_dpo
 # Proxies start from a smaller model than policies do.
 POOLED_REWARD = IMPLICIT | {"model": PROXY_BASE}
 PROXIES = settings.PROXIES | {"model": PROXY_BASE}
-DPO = settings.DPO | {"loss_type": LOSS_TYPE}
+DPO = settings.DPO | {"batch_size": settings.BATCH, "loss_type": LOSS_TYPE}
 SEED_SHARE = 0.3  # of the prompts whose pairs train the probe
 REPEATS = 2  # of the two-fold split behind the held-out losses
 SAMPLES = 8  # a prompt, at temperature 1
