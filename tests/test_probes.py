@@ -9,9 +9,14 @@ from pdsel import fit_proxies, fit_proxy, load_proxy, score_margins
 from pdsel.checks import DataError
 from pdsel.data.gaps import rating_gaps
 from pdsel.engine.features import Reader, pair_features
-from pdsel.engine.probes import bootstrap_probe, fit_probe, load_probe
+from pdsel.engine.probes import Search, bootstrap_probe, load_probe
+from pdsel.engine.probes import fit_probe as fit
 
 NO_PENALTY = [1e9]
+
+
+def fit_probe(gaps, prompts, *, counts=None, **search):
+    return fit(gaps, prompts, counts=counts, search=Search(**search))
 
 
 def gaps_of(n=400, seed=0, noise_width=50):
@@ -52,7 +57,7 @@ def test_many_columns_are_fitted_through_their_kernel_with_the_same_result(monke
     options = {"candidates": [["true", "noise"]], "strengths": [1.0, 10.0]}
     through_kernel = fit_probe(gaps, prompts, **options)
     spread = bootstrap_probe(through_kernel, gaps, prompts, n_replicates=2)
-    monkeypatch.setattr("pdsel.engine.probes.WIDE", 100)
+    monkeypatch.setattr("pdsel.engine.probes.KERNEL", 0)
     plain = fit_probe(gaps, prompts, **options)
     np.testing.assert_allclose(through_kernel.weights["noise"], plain.weights["noise"], atol=1e-4)
     assert through_kernel.choice["loss"] == pytest.approx(plain.choice["loss"], abs=1e-4)
@@ -223,7 +228,7 @@ def test_probes_beside_other_kinds_keep_the_order_of_the_proxies(pairs):
 
 def test_a_probe_refuses_what_it_has_no_use_for(pairs):
     aspect = pairs["aspect"][0]
-    with pytest.raises(ValueError, match="length='nuisance' fits it instead"):
+    with pytest.raises(ValueError, match="length='nuisance' fits length, and leaves it out"):
         fit_proxy(pairs, aspect, kind="probe", model="notesworld", length_penalty=0.02)
     with pytest.raises(ValueError, match="learning_rate: there is no such option"):
         fit_proxy(pairs, aspect, kind="probe", model="notesworld", learning_rate=1e-3)
