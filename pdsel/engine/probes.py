@@ -46,10 +46,10 @@ CLEARLY = 2  # standard errors by which a choice has to be better than the defau
 FOLDS = 5
 LENGTH = ("feature", "nuisance", "none")  # what is done with the block `length`
 FREE = 10.0  # the nuisance's column times this: its penalty is a hundredth of the others'
-KERNEL = 4000  # pairs up to which a regression with more columns than pairs goes through its kernel
+KERNEL = 2500  # pairs up to which a regression with more columns than pairs goes through its kernel
 JITTER = 1e-10  # of the kernel's mean diagonal, so that pairs that are alike do no harm
 MOST = 2**29  # numbers in the columns of a regression; of more pairs than fit, whole prompts are drawn
-ROUGHLY = 1e-3  # tolerance of a replicate: far below its distance from the others
+ROUGHLY = 1e-3  # tolerance of a fold's or a replicate's fit: far below its distance from the others
 PAIRS_AT_ONCE = 4096  # whose features are in memory together while they are scored
 FILES = ("probe.safetensors", "probe.json")
 

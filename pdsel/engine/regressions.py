@@ -84,24 +84,28 @@ def regressions(columns, counts, strengths, *, start=None, tolerance=None):
     if start is None:
         start = np.zeros((columns.values.shape[1], counts.shape[1]))
     tolerance = TOLERANCE[columns.values.dtype] if tolerance is None else tolerance
-    start = torch.as_tensor(start).to(columns.values)
+    start = torch.tensor(start).to(columns.values)
     return _newton(columns, counts, strengths, start, tolerance).cpu().numpy().astype(float)
 
 
 def _newton(columns, counts, strengths, weights, tolerance):
+    """Newton's method for all regressions at once; one that is solved is left alone while the others go on."""
     values = columns.values
-    margins = values @ weights
     at_zero = (values.T @ counts / 2).norm(dim=0)
+    unsolved = torch.arange(weights.shape[1], device=values.device)
     for _ in range(STEPS):
+        here = weights[:, unsolved]
+        margins = values @ here
         wrong = torch.sigmoid(-margins)  # the chance of the other label
-        gradient = weights / strengths - values.T @ (counts * wrong)
-        left = _ratio(gradient.norm(dim=0), at_zero)
-        if bool((left <= tolerance).all()):
+        gradient = here / strengths[unsolved] - values.T @ (counts[:, unsolved] * wrong)
+        left = _ratio(gradient.norm(dim=0), at_zero[unsolved])
+        far = left > tolerance
+        if not bool(far.any()):
             break
-        step = _solve(columns, counts * wrong * (1 - wrong), strengths, gradient, left)
-        along = values @ step
-        size = _step_size((weights, margins), (step, along), counts, strengths)
-        weights, margins = weights + size * step, margins + size * along
+        unsolved, here, margins, wrong = unsolved[far], here[:, far], margins[:, far], wrong[:, far]
+        some = counts[:, unsolved], strengths[unsolved]
+        step = _solve(columns, some[0] * wrong * (1 - wrong), some[1], gradient[:, far], left[far])
+        weights[:, unsolved] = here + _step_size((here, margins), (step, values @ step), *some) * step
     return weights
 
 
