@@ -150,7 +150,7 @@ def fit_proxy(
     ids = training_ids(
         pairs, part, model=model, share=share, length_balance=length_balance, resample=resample, seed=seed
     )
-    row_of = {name: row for row, name in enumerate(pairs["pair_id"])}
+    row_of = {name: row for row, name in enumerate(pairs["pair_id"][:])}
     drawn = pairs.select([row_of[name] for name in ids])
     offset = _length_offset(drawn, model, length_penalty, length_sign)
     training |= {"model": model, "output_dir": output_dir, "max_length": max_length}
@@ -263,7 +263,7 @@ def _fit_probe(pairs, offset, training, run):
     search = {name: value for name, value in training.items() if name in SEARCH}
     features, cost = training.get("features"), {}
     if features is None:
-        once = ~pd.Series(list(pairs["pair_id"])).duplicated()
+        once = ~pd.Series(pairs["pair_id"][:]).duplicated()
         features = read_for_probes(pairs.select(np.flatnonzero(once)), training)
         cost = {"n_tokens": features.n_tokens, "seconds": features.seconds}
     features.check(training["model"], training["max_length"])
@@ -365,7 +365,7 @@ def _probe_margins(pairs, probes, features, accelerate):
             blocks = blocks_of(probe.weights for probe in fitted.values())
             read = pair_features(pairs, model=model, blocks=blocks, max_length=max_length, accelerate=accelerate)
         read.check(model, max_length)
-        columns |= {aspect: probe.margins_of(read, list(pairs["pair_id"])) for aspect, probe in fitted.items()}
+        columns |= {aspect: probe.margins_of(read, pairs["pair_id"][:]) for aspect, probe in fitted.items()}
     return pd.DataFrame(columns, index=_ids(pairs))
 
 
@@ -399,7 +399,7 @@ def score_margins(pairs, proxies, *, accelerate=None, features=None):
     else:
         plain = {aspect: asdict(proxy) for aspect, proxy in others.items()}
         parts = launch(margins_of_part, pairs, plain, config=accelerate)
-        rewarded = pd.concat(parts).loc[list(pairs["pair_id"])]
+        rewarded = pd.concat(parts).loc[pairs["pair_id"][:]]
     margins = _probe_margins(pairs, probes, features, accelerate).join(rewarded)[list(named)]
     for aspect in margins:
         bad = margins.index[~np.isfinite(margins[aspect])]
@@ -419,8 +419,8 @@ def margins_of_part(pairs, plain_proxies):
 
 def _margins(pairs, proxies):
     """The margins of proxies that reward responses."""
-    prompts = list(pairs["prompt"]) * 2
-    responses = [*pairs["chosen"], *pairs["rejected"]]
+    prompts = pairs["prompt"][:] * 2
+    responses = pairs["chosen"][:] + pairs["rejected"][:]
     columns, references = {}, {}
     for aspect, proxy in tqdm(proxies.items(), desc="proxies", leave=False):
         rewards = REWARDS[proxy.kind](proxy, prompts, responses, references)
@@ -431,4 +431,4 @@ def _margins(pairs, proxies):
 
 
 def _ids(pairs):
-    return pd.Index(list(pairs["pair_id"]), name="pair_id")
+    return pd.Index(pairs["pair_id"][:], name="pair_id")

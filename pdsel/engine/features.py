@@ -378,7 +378,7 @@ def pair_features(pairs, *, model, blocks=BLOCKS, max_length=1024, reference_cac
     else:
         counts = launch(features_of_part, pairs, str(folder), config=accelerate, **options)
     read = Files(folder, [name for name in BLOCKS if (folder / f"{name}.npy").exists()])
-    ids = pd.Index(list(pairs["pair_id"]), name="pair_id")
+    ids = pd.Index(pairs["pair_id"][:], name="pair_id")
     logps = pd.DataFrame(np.load(folder / f"{LOGPS}.npy"), columns=["chosen", "rejected"], index=ids)
     seconds = time.perf_counter() - start
     return PairFeatures(ids, read, logps, options["model"], max_length, sum(counts), seconds)
@@ -410,14 +410,14 @@ def rows_of_process(pairs):
     >>> rows_of_process({"prompt_id": ["q", "p", "q"]}).tolist()
     [1, 0, 2]
     """
-    place, _ = pd.factorize(np.array(pairs["prompt_id"], dtype=str), sort=True)
+    place, _ = pd.factorize(np.array(pairs["prompt_id"][:], dtype=str), sort=True)
     order = np.argsort(place, kind="stable")
     return order[place[order] % processes.count() == processes.rank()]
 
 
 def _read_pairs(reader, pairs):
     """Chosen minus rejected of every block, and both log-probabilities."""
-    both = reader.read(list(pairs["prompt"]) * 2, [*pairs["chosen"], *pairs["rejected"]])
+    both = reader.read(pairs["prompt"][:] * 2, pairs["chosen"][:] + pairs["rejected"][:])
     logps = both.pop("logp").reshape(2, len(pairs)).T
     return {name: values[: len(pairs)] - values[len(pairs) :] for name, values in both.items()} | {LOGPS: logps}
 

@@ -150,8 +150,8 @@ def train_probe(pairs, *, features, output_dir, cost=None, **search):
         `output_dir`.
     """
     start, search, cost = time.perf_counter(), Search(**search), cost or {}
-    prompt_of = dict(zip(pairs["pair_id"], pairs["prompt_id"], strict=True))
-    counts = pd.Series(list(pairs["pair_id"])).value_counts(sort=False)
+    prompt_of = dict(zip(pairs["pair_id"][:], pairs["prompt_id"][:], strict=True))
+    counts = pd.Series(pairs["pair_id"][:]).value_counts(sort=False)
     gaps = features.of(counts.index, search.blocks)
     width = sum(features.gaps[name].shape[1] for name in gaps)
     if width * len(counts) > MOST:
@@ -362,10 +362,8 @@ def _folds(prompts, n_folds):
 def _held_out_margins(design, counts, folds, strengths):
     """The margin of every pair by regressions on the pairs of the other folds, shape (n, strengths)."""
     names = np.unique(folds)
-    trained = counts[:, None] * (folds[:, None] != names)
-    coefficients = regressions(
-        design.columns, np.repeat(trained, len(strengths), axis=1), np.tile(strengths, len(names))
-    )
+    trained = np.repeat(counts[:, None] * (folds[:, None] != names), len(strengths), axis=1)
+    coefficients = regressions(design.columns, trained, np.tile(strengths, len(names)), tolerance=ROUGHLY)
     margins = design.columns.margins(coefficients).reshape(len(folds), len(names), len(strengths))
     return margins[np.arange(len(folds)), folds]
 

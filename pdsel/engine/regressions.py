@@ -15,7 +15,7 @@ import torch
 from pdsel.engine.models import device
 
 SMALL = 2**24  # numbers in the columns; up to here in float64 on the CPU, beyond in float32 where the GPU is
-AXES = 500  # principal axes that are looked for
+AXES = 150  # principal axes that are looked for
 STEPS, PRODUCTS = 30, 200  # at most, of Newton's method and within each of its steps
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}  # of a gradient, relative to that at 0
 FORCING = 0.1  # how exactly a step is solved: this share of the gradient is left

@@ -5,6 +5,7 @@ the order asked for. Texts are tokenized a slice at a time and held as arrays of
 pass of a causal model, for log-probabilities here and for `pdsel.engine.features`.
 """
 
+import json
 from contextlib import nullcontext
 
 import numpy as np
@@ -298,13 +299,20 @@ def advice(max_length, batch_tokens):
 def read_texts(tokenizer, prompts, responses, max_length):
     """The bytes of each text's token ids, cut at `max_length`, and where the response starts; equal texts are one object."""
     _check_kinds(prompts, responses)  # here, where positions are those of all texts
-    distinct, texts = {}, []
-    for first in range(0, len(prompts), SLICE):
-        part = slice(first, first + SLICE)
-        for ids, start in encode(tokenizer, prompts[part], responses[part]):
-            text = np.array(ids[:max_length], dtype=TOKEN).tobytes(), start
-            texts.append(distinct.setdefault(text, text))
-    return texts
+    keys = [(_key(prompt), _key(response)) for prompt, response in zip(prompts, responses, strict=True)]
+    row_of = dict(zip(reversed(keys), reversed(range(len(keys))), strict=True))  # where each text is first
+    rows, texts = list(row_of.values()), {}
+    for first in range(0, len(rows), SLICE):
+        part = rows[first : first + SLICE]
+        encoded = encode(tokenizer, [prompts[row] for row in part], [responses[row] for row in part])
+        for row, (ids, start) in zip(part, encoded, strict=True):
+            texts[keys[row]] = np.array(ids[:max_length], dtype=TOKEN).tobytes(), start
+    return [texts[key] for key in keys]
+
+
+def _key(text):
+    """A string, or chat messages written as one."""
+    return text if isinstance(text, str) else json.dumps(text)
 
 
 def padded(batch, pad, where):

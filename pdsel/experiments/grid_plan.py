@@ -44,6 +44,7 @@ METHODS = {  # a method's name in the tables: where its cells differ from the us
     "PD(nl)": {"rule": "PD", "proxies": IMPLICIT},
     "PD(shared)": {"rule": "PD", "proxies": SHARED},
     "PD(classifier)": {"rule": "PD", "proxies": CLASSIFIER},
+    "PD(probe)": {"rule": "PD", "proxies": {"kind": "probe"}},
 }
 
 
@@ -154,8 +155,8 @@ def validation(seeds=VALIDATION_SEEDS):
 def methods(seeds, conflicts=CONFLICTS):
     """Every method at every conflict level, at the same share; Tables 1 and 2.
 
-    >>> len(methods([0]))
-    36
+    >>> len(methods([0])) == len(CONFLICTS) * len(METHODS)
+    True
     """
     return [
         ("", cell(method, seed=seed, conflict=conflict, families=True))
