@@ -7,8 +7,17 @@ import pandas as pd
 import pytest
 
 from pdsel.artifacts import load_table
-from pdsel.experiments.probe_study import CHOSEN, SETS, probe_cell, probe_cells, uncertainty_cell
-from pdsel.experiments.proxy_studies import run_cells
+from pdsel.experiments.probe_study import (
+    CHOSEN,
+    SETS,
+    choose_default,
+    default_losses,
+    probe_cell,
+    probe_cells,
+    uncertainty_cell,
+)
+from pdsel.experiments.proxy_quality import agreement
+from pdsel.experiments.proxy_studies import agreement_rows, failure_cell, kind_cells, proxy_cell, run_cells
 from pdsel.experiments.study_tables import over_seeds
 from pdsel.pipeline.text import markdown, probe_rows
 
@@ -35,10 +44,45 @@ def test_an_uncertainty_cell_counts_what_it_says():
 
 
 def test_every_set_of_blocks_and_every_way_with_length_is_tried_once_for_each_seed():
-    cells = pd.DataFrame(probe_cells(range(3), shares=[0.5, 1.0], balances=[1.0]))
+    cells = pd.DataFrame(probe_cells(range(3), balances=[1.0]))
     assert not cells.duplicated().any()
-    assert set(cells["features"]) == {CHOSEN, *SETS} and set(cells["length_as"]) == {"feature", "nuisance", "none"}
-    assert (cells.groupby("seed").size() == 2 + len(SETS) + 2 + 1).all()
+    assert set(cells["features"]) == set(SETS) and set(cells["length_as"]) == {"feature", "nuisance", "none"}
+    assert (cells.groupby("seed").size() == len(SETS) + 2 + 1).all()
+
+
+def test_a_default_is_chosen_by_the_aspects_own_labels(monkeypatch):
+    """No truth is read: what gold says of these worlds may be anything."""
+    monkeypatch.setattr("pdsel.experiments.probe_study.variant_gaps", lambda *given: None)
+    losses = default_losses([7], shares=[1.0], n_pairs=60)
+    n_sets = len({tuple(blocks) for sets in SETS.values() for blocks in sets})
+    assert len(losses) == losses["aspect"].nunique() * losses["strength"].nunique() * n_sets
+    chosen, means = choose_default(losses)
+    assert means["loss"].is_monotonic_increasing and len(means) == n_sets * losses["strength"].nunique()
+    of_chosen = losses[(losses["blocks"] == chosen["blocks"]) & (losses["strength"] == chosen["strength"])]
+    assert of_chosen["loss"].mean() == pytest.approx(means["loss"].min())
+
+
+def test_kinds_are_compared_on_the_same_pairs_from_stored_cells(tmp_path, monkeypatch):
+    cells = kind_cells([7], ["implicit", "probe"], n_pairs=60)
+    table = run_cells(cells, proxy_cell, tmp_path)
+    assert list(table.groupby("kind").size()) == [4, 4]
+    monkeypatch.setattr("pdsel.experiments.proxy_studies.fit_proxies", None)  # nothing is fitted again
+    [row] = agreement_rows(cells, tmp_path).to_dict("records")
+    assert row["kind"] == "probe" and -1 <= row["spearman"] <= 1 and 0 <= row["jaccard"] <= 1
+
+
+def test_agreement_by_hand():
+    one = pd.Series(range(10), index=[f"p{i}" for i in range(10)], dtype=float)
+    assert agreement(one, one, share=0.3) == pytest.approx({"spearman": 1, "jaccard": 1, "chance": 0.3 / 1.7})
+    assert agreement(one, -one, share=0.3)["jaccard"] == 0
+    moved = one.copy()
+    moved["p2"], moved["p9"] = 9.0, 2.0  # of three kept pairs, two are the same: 2 of 4
+    assert agreement(one, moved, share=0.3)["jaccard"] == 0.5
+
+
+def test_a_failure_cell_takes_probes():
+    rows = pd.DataFrame(failure_cell(seed=7, case="wrong sign", kind="probe", n_pairs=100))
+    assert len(rows) == 4 and rows["accuracy"].between(0, 1).all() and "seen_warning" in rows
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +98,7 @@ def plain(table):
 def test_the_committed_table_is_complete(committed):
     cells = plain(committed).groupby(["kind", "share"])["seed"].nunique()
     assert len(cells) == 6 and (cells == 5).all()
-    assert set(committed["features"].dropna()) == {CHOSEN, *SETS}
+    assert set(committed["features"].dropna()) == set(SETS)
 
 
 def test_committed_implicit_rewards_are_those_of_the_study_of_kinds(committed):

@@ -50,6 +50,7 @@ METHODS = {  # a method's name in the tables: where its cells differ from the us
     "PD(nl)": {"rule": "PD", "proxies": IMPLICIT},
     "PD(shared)": {"rule": "PD", "proxies": SHARED},
     "PD(classifier)": {"rule": "PD", "proxies": CLASSIFIER},
+    "PD(probe)": {"rule": "PD", "proxies": {"kind": "probe"}},
 }
 
 
@@ -181,7 +182,7 @@ def validation(seeds=VALIDATION_SEEDS):
 def methods(seeds, conflicts=CONFLICTS):
     """Every method at every conflict level, at the same share, as it was tuned; Tables 1 and 2.
 
-    >>> len(methods([0])) == 3 * len(METHODS)
+    >>> len(methods([0])) == len(CONFLICTS) * len(METHODS)
     True
     """
     return [

@@ -3,7 +3,9 @@
 import pandas as pd
 
 from pdsel.checks import DataError, refuse, require_columns
-from pdsel.divergence import aligned, preference_divergence, scale_margins
+from pdsel.divergence import aligned
+from pdsel.experiments.proxy_quality import divergence_of
+from pdsel.notesworld.settings import QUANTILE
 from pdsel.selection import select
 
 REPLICATE = "replicate"  # the column that tells the tables of margins apart
@@ -16,7 +18,7 @@ def stack_replicates(replicates):
     return pd.concat([margins.assign(**{REPLICATE: b}) for b, margins in enumerate(replicates)])
 
 
-def divergence_error(stacked, aspect, *, quantile=0.9, weights=None):
+def divergence_error(stacked, aspect, *, quantile=QUANTILE, weights=None):
     """The standard error of every PD: its spread over bootstrap replicates of the proxies.
 
     It says how far PD moves if the same raters label other prompts of the same kind; it does not say how far all
@@ -53,9 +55,7 @@ def divergence_error(stacked, aspect, *, quantile=0.9, weights=None):
     """
     require_columns(stacked.columns, [REPLICATE], "stacked margins")
     found = {
-        b: preference_divergence(
-            scale_margins(margins.drop(columns=REPLICATE), aspect, quantile=quantile), aspect, weights=weights
-        )
+        b: divergence_of(margins.drop(columns=REPLICATE), aspect, quantile=quantile, weights=weights)
         for b, margins in stacked.groupby(REPLICATE)
     }
     if len(found) < 2:
