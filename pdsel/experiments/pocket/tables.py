@@ -1,0 +1,339 @@
+"""The tables of a run's cells, which hold numbers and ids and no text: what `results/pocket` consists of."""
+
+import json
+import tempfile
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from pdsel.artifacts import digest, save_table, save_text
+from pdsel.checks import DataError
+from pdsel.data.gaps import rating_gaps
+from pdsel.data.store import stored_cells
+from pdsel.data.webnlg import ASPECTS, FILES, read_corpus
+from pdsel.evaluation import mean_over_prompts_and_seeds, paired_difference
+from pdsel.experiments.pocket.kept_labels import OTHERS, kept_table, opinions
+from pdsel.experiments.pocket.people import MEAN, people_pairs, rated_halves, right, training_pairs
+from pdsel.experiments.pocket.run import RECORD
+from pdsel.experiments.pocket.settings import SHARES, UNTRAINED
+from pdsel.experiments.proxy_quality import divergence_of, proxy_quality
+from pdsel.selection import POOLED, select
+
+JUDGES = ["chrf", "coverage", "reward", "probe"]
+BASELINE, COMPARED = "SFT", "RAND"  # whom policies meet, and whose lead over whom is the question
+POWER = 0.8
+SUMMARY = ["value", "low", "high"]
+
+
+def save_tables(cells, data, out):
+    """Make the tables of a folder of cells, or of zip files of cells.
+
+    Parameters
+    ----------
+    cells, data, out : str or Path
+        The folders of the cells, of the rated texts, and of the results.
+
+    Returns
+    -------
+    list of pathlib.Path
+    """
+    with unpacked(cells) as folder:
+        found = Cells(stored_cells(folder))
+        record = json.loads(Path(folder, RECORD).read_text()) if Path(folder, RECORD).exists() else {}
+    halves = rated_halves(read_corpus(data))
+    tables = {
+        "policies.csv": policies(found),
+        "kept.parquet": kept_ids(found),
+        "texts.parquet": scores_of_texts(found),
+        "unseen.csv": unseen(found, people_pairs(halves[1])),
+        "judges.csv": judges(found, people_pairs(halves[0])),
+        "nulls.csv": nulls(found),
+        "win_rates.csv": win_rates(found),
+        "proxies.csv": proxies(found, halves[0]),
+        "kept_labels.csv": kept_labels(found, halves[0]),
+    }
+    paths = [save_table(table, Path(out, name)) for name, table in tables.items() if len(table)]
+    record = {name: value for name, value in record.items() if name != "lab"}
+    record["data"] = {name: digest(Path(data, name)) for name in FILES}
+    record["tables"] = {path.name: digest(path) for path in paths}
+    return [*paths, save_text(json.dumps(record, indent=1), Path(out, "manifest.json"))]
+
+
+@contextmanager
+def unpacked(folder):
+    """Yield the folder of the cells; zip files in it are unpacked elsewhere."""
+    archives = sorted(Path(folder).glob("*.zip"))
+    if not archives:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        for archive in archives:
+            with zipfile.ZipFile(archive) as packed:
+                packed.extractall(scratch)
+        yield scratch
+
+
+class Cells:
+    """Cells by what they are and whose; `settings` maps a setting's name to its fields.
+
+    Raises
+    ------
+    ValueError
+        If two cells have the same name and settings, as when code or libraries changed in between.
+    """
+
+    def __init__(self, stored):
+        self.found, self.settings = {}, {}
+        for name, settings, value in stored:
+            self.settings[settings["setting"]["name"]] = settings["setting"]
+            further = settings.get("method") or settings.get("kind")
+            key = name, settings["setting"]["name"], settings["seed"], further
+            if key in self.found:
+                raise DataError(f"cells: {key} is there twice. Remedy: a folder with the cells of one run")
+            self.found[key] = value
+
+    def of(self, name):
+        """A list of `((setting, seed, method or kind), value)`."""
+        return [(rest, value) for (found, *rest), value in self.found.items() if found == name]
+
+    def stacked(self, name):
+        """The frames of these cells below each other, with columns `setting, seed, method`."""
+        frames = []
+        for (setting, seed, method), value in self.of(name):
+            frame = value[0] if isinstance(value, tuple) else value
+            frames.append(frame.reset_index().assign(setting=setting, seed=seed, method=method))
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def policies(cells):
+    """What every policy was trained on and took."""
+    rows = []
+    for (setting, seed, method), record in cells.of("policy"):
+        row = {"setting": setting, "method": method, "seed": seed, "n_trained": record["n_trained"]}
+        training = record.get("training", {})
+        row |= {name: training.get(name) for name in ("seconds", "steps", "n_tokens", "loss", "peak_gb")}
+        row |= {f"{part}_seconds": record[part]["seconds"] for part in ("reading", "answering")}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def kept_ids(cells):
+    """The ids that every method kept, best first."""
+    frames = []
+    for (setting, seed, method), record in cells.of("policy"):
+        ranks = range(len(record["kept"]))
+        frames.append(
+            pd.DataFrame({"rank": ranks, "pair_id": record["kept"]}).assign(setting=setting, seed=seed, method=method)
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def scores_of_texts(cells):
+    """What the judges say of every answer, without its text."""
+    table = cells.stacked("answers").drop(columns="text")
+    return table.astype(dict.fromkeys(JUDGES, "float32"))
+
+
+def with_seeds(table):
+    """The rows of untrained models for every seed of their setting, so that they can be paired with the trained ones."""
+    frames = []
+    for setting, rows in table.groupby("setting"):
+        seeds = sorted(rows["seed"].dropna().unique()) or [0]
+        untrained = rows["seed"].isna()
+        frames += [rows[~untrained], *(rows[untrained].assign(seed=seed) for seed in seeds)]
+    return pd.concat(frames, ignore_index=True)
+
+
+def estimates(outcomes, metric, reference):
+    """The mean of every method over prompts and seeds, and its paired difference from a reference method.
+
+    Parameters
+    ----------
+    outcomes : pandas.DataFrame
+        `method, prompt_id, seed` and the metric, in percent.
+    metric, reference : str
+
+    Returns
+    -------
+    pandas.DataFrame
+        `method, value, low, high, difference, difference_low, difference_high, prompts, prompts_needed`.
+    """
+    rows = []
+    for method, of_method in outcomes.groupby("method", sort=False):
+        mean = mean_over_prompts_and_seeds(of_method.pivot(index="seed", columns="prompt_id", values=metric))
+        row = {"method": method} | {name: getattr(mean, name) for name in SUMMARY} | {"prompts": mean.n}
+        if reference in set(outcomes["method"]) and method != reference:
+            shared = set(of_method["seed"]) & set(outcomes.loc[outcomes["method"] == reference, "seed"])
+            both = outcomes[outcomes["method"].isin([method, reference]) & outcomes["seed"].isin(shared)]
+            difference = paired_difference(both, method, reference, metric=metric)
+            row |= {"difference": difference.value, "difference_low": difference.low, "difference_high": difference.high}
+            row["prompts_needed"] = prompts_needed(differences(both, method, reference, metric))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def differences(outcomes, one, other, metric):
+    """The difference of two methods on every prompt, mean over seeds."""
+    means = outcomes.groupby(["method", "prompt_id"])[metric].mean()
+    return means[one] - means[other]
+
+
+def prompts_needed(differences, *, power=POWER):
+    """How many prompts a two-sided test at 5 % would need to see the mean difference that was seen.
+
+    The paired z test: ((z_.975 + z_power) * sd / mean)^2.
+
+    Parameters
+    ----------
+    differences : pandas.Series
+        By prompt.
+    power : float
+
+    Returns
+    -------
+    float
+        Infinite without a difference.
+
+    Examples
+    --------
+    >>> round(prompts_needed(pd.Series([1.0, -1.0, 1.0, 1.0])))  # mean .5, standard deviation 1
+    31
+    """
+    mean = differences.mean()
+    if mean == 0:
+        return np.inf
+    return float(((norm.ppf(0.975) + norm.ppf(power)) * differences.std() / mean) ** 2)
+
+
+def unseen(cells, people):
+    """How often implicit rewards order people's pairs of unseen inputs as their ratings do, by aspect and by their mean.
+
+    SFT and the model before it have no implicit reward: of these it is the likelihood per token.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `setting, by` and the columns of `estimates`, in percent.
+    """
+    logps = {(*key[:2], key[2]): value for key, value in cells.of("unseen")}
+    frames = []
+    for (setting, seed, method), found in logps.items():
+        reward = found["logp"] / found["tokens"]
+        if method not in UNTRAINED:
+            reward = found["logp"] - logps[setting, None, BASELINE]["logp"].reindex(found.index)
+        for by in [MEAN, *ASPECTS]:
+            agrees = right(reward, people, by).rename("right").reset_index()
+            frames.append(agrees.assign(setting=setting, seed=seed, method=method, by=by))
+    table = with_seeds(pd.concat(frames, ignore_index=True))
+    parts = [
+        estimates(rows, "right", COMPARED).assign(setting=setting, by=by)
+        for (setting, by), rows in table.groupby(["setting", "by"], sort=False)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def judges(cells, people):
+    """How often every judge orders people's pairs as they do, by aspect and by their mean; length and a coin beside them.
+
+    The judges were trained on the other inputs.
+    """
+    frames = []
+    for (setting, _, _), found in cells.of("audit"):
+        for judge in [*JUDGES, "characters"]:
+            for by in [MEAN, *ASPECTS]:
+                agrees = right(found[judge], people, by)
+                mean = mean_over_prompts_and_seeds(agrees.to_frame().T)
+                row = {"setting": setting, "judge": judge, "by": by} | {name: getattr(mean, name) for name in SUMMARY}
+                frames.append(row | {"inputs": mean.n})
+    return pd.DataFrame(frames)
+
+
+def _wins(scores, baseline):
+    """100 where the score is higher, 50 where it is equal, else 0; by the index of the baseline's."""
+    return 50 * (1 + np.sign(scores.reindex(baseline.index) - baseline))
+
+
+def nulls(cells):
+    """How often answers that ignore what was asked beat SFT's, by every judge."""
+    sft = {setting: found for (setting, _, method), found in cells.of("answers") if method == BASELINE}
+    rows = []
+    for (setting, _, _), found in cells.of("nulls"):
+        for name, answers in found.groupby("method", sort=False):
+            for judge in JUDGES:
+                mean = mean_over_prompts_and_seeds(_wins(answers[judge], sft[setting][judge]).to_frame().T)
+                rows.append(
+                    {"setting": setting, "null": name, "judge": judge} | {end: getattr(mean, end) for end in SUMMARY}
+                )
+    return pd.DataFrame(rows)
+
+
+def win_rates(cells):
+    """How often every policy's answer beats SFT's, by every judge, and by how much more than RAND's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `setting, judge` and the columns of `estimates`, in percent and points; and `score`, the judge's own mean.
+    """
+    found = dict(((*key[:2], key[2]), value) for key, value in cells.of("answers"))
+    frames = []
+    for (setting, seed, method), answers in found.items():
+        baseline = found.get((setting, None, BASELINE))
+        for judge in JUDGES if baseline is not None else []:
+            wins = _wins(answers[judge], baseline[judge]).rename("wins").rename_axis("prompt_id").reset_index()
+            named = {"setting": setting, "seed": seed, "method": method, "judge": judge}
+            frames.append(wins.assign(score=answers[judge].reindex(baseline.index).to_numpy(), **named))
+    table = with_seeds(pd.concat(frames, ignore_index=True))
+    parts = []
+    for (setting, judge), rows in table.groupby(["setting", "judge"], sort=False):
+        means = rows.groupby("method")["score"].mean()
+        part = estimates(rows, "wins", COMPARED).assign(setting=setting, judge=judge)
+        parts.append(part.assign(score=part["method"].map(means)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def pairs_by_seed(cells, name, ratings):
+    """`((setting, seed, kind), value, pairs)` of these cells: the pairs are made anew from the ratings."""
+    found = []
+    for key, value in cells.of(name):
+        setting = cells.settings[key[0]]
+        pairs = training_pairs(ratings, size=setting["n_pairs"], seed=key[1], chat=setting["chat"])
+        found.append((key, value, pairs))
+    return found
+
+
+def proxies(cells, ratings):
+    """How often the proxies of each kind order the other aspects' pairs as people do, what PD of them keeps, and the cost.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per `setting, kind, seed`: `right` (mean over aspects, percent), `right_<aspect>`, `opposed_kept` (labels that the
+        mean of the others opposes among the 30 % kept, percent), `opposed_all`, `seconds, pooled_seconds, n_tokens`.
+    """
+    rows = []
+    for (setting, seed, kind), (margins, record), pairs in pairs_by_seed(cells, "margins", ratings):
+        aspect = pd.Series(pairs["aspect"][:], index=pairs["pair_id"][:])
+        found = margins.drop(columns=POOLED).loc[aspect.index]
+        accuracy = 100 * proxy_quality(found, rating_gaps(pairs)[found.columns], aspect)["accuracy"]
+        opposed = 100 * (1 - opinions(pairs)[OTHERS])
+        kept = select(divergence_of(found, aspect), SHARES[1])
+        row = {"setting": setting, "kind": kind, "seed": seed, "right": accuracy.mean()}
+        row |= {f"right_{name}": value for name, value in accuracy.items()}
+        row |= {"opposed_kept": opposed[kept].mean(), "opposed_all": opposed.mean()}
+        row |= {name: record[name] for name in ("seconds", "pooled_seconds", "peak_gb")}
+        rows.append(row | {"n_tokens": sum(record["n_tokens"].values())})
+    return pd.DataFrame(rows)
+
+
+def kept_labels(cells, ratings):
+    """The labels that every rule keeps, against people; see `pdsel.experiments.pocket.kept_labels.kept_table`."""
+    by_setting = {}
+    for (setting, _, _), scores, pairs in pairs_by_seed(cells, "rule scores", ratings):
+        by_setting.setdefault(setting, []).append((scores, pairs))
+    tables = [kept_table(worlds).assign(setting=setting) for setting, worlds in by_setting.items()]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
