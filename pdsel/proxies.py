@@ -394,7 +394,9 @@ def score_margins(pairs, proxies, *, accelerate=None, features=None):
         raise DataError(f"proxies: {len(proxies)} given for aspects {list(named)}; give one per aspect, at least one")
     probes = {aspect: proxy for aspect, proxy in named.items() if proxy.kind == "probe"}
     others = {aspect: proxy for aspect, proxy in named.items() if proxy.kind != "probe"}
-    if accelerate is None or not others:
+    if not others:
+        rewarded = pd.DataFrame(index=_ids(pairs))
+    elif accelerate is None:
         rewarded = _margins(pairs, others)
     else:
         plain = {aspect: asdict(proxy) for aspect, proxy in others.items()}

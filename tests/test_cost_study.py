@@ -46,6 +46,6 @@ def test_the_command_prints_the_ratio(tmp_path, capsys):
     assert "probe: (selection + DPO on the kept share) / DPO on all = " in capsys.readouterr().out
 
 
-def test_the_command_prints_the_default_of_the_probes(capsys):
-    assert main(["probes", "--pairs", "60"]) == 0
+def test_the_command_prints_the_default_of_the_probes(tmp_path, capsys):
+    assert main(["probes", "--pairs", "60", "--cells", str(tmp_path)]) == 0
     assert "Smallest loss on held-out prompts: " in capsys.readouterr().out

@@ -112,7 +112,9 @@ def test_a_profile_with_probes_trains_no_proxy(profile):
     hours = gpu_jobs(probes)["gpu_hours"]
     assert hours["proxies"] < gpu_jobs(paper)["gpu_hours"]["proxies"] / 10 and hours["dpo"] > 0
     assert disk(probes)["proxies"] == 0 < disk(probes)["features"] < 20
-    checks = {"02b_proxy_checks": {"compare_with": [], "replicates": 200}}  # they share a reading
+    checks = {
+        "02b_proxy_checks": {"compare_with": [], "replicates": 4, "probe_replicates": 200}
+    }  # they share a reading
     assert gpu_jobs(probes | checks).loc["proxy_checks", "gpu_hours"] == pytest.approx(hours["proxies"])
 
 

@@ -6,6 +6,7 @@ import sys
 
 from pdsel.checks import DataError
 
+CELLS = "results/local/toy/local/cells"  # the studies' own
 SHAPE = ("hidden", "layers", "heads")  # of the base model
 
 
@@ -37,15 +38,15 @@ def parse(arguments=None):
         choices["base"].add_argument(f"--{name}", type=int, help="default: as shipped")
     choices["probes"].add_argument("--bases", nargs="+", default=["notesworld"], help="frozen models that are read")
     choices["probes"].add_argument("--pairs", type=int, help="of each world; default: as in the studies")
-    choices["ratio"].add_argument(
-        "policy", help="folder of a base about three times as large; made by `base` beforehand"
-    )
+    for name in ("probes", "ratio"):
+        choices[name].add_argument(
+            "--cells", default=CELLS, help="where computed cells are kept, so that a run resumes"
+        )
+    policy = "folder of a base about three times as large, which the command `base` trains"
+    choices["ratio"].add_argument("policy", help=policy)
     choices["ratio"].add_argument("--kinds", nargs="+", default=["probe"], help="of proxies")
     choices["ratio"].add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     choices["ratio"].add_argument("--pairs", type=int, help="of each world; default: as in the grid")
-    choices["ratio"].add_argument(
-        "--cells", default="results/local/toy/local/cells", help="where measured cells are kept"
-    )
     return parser.parse_args(arguments)
 
 
@@ -101,10 +102,11 @@ def _base(given):
 
 
 def _probes(given):
-    from pdsel.experiments.probe_study import choose_default, default_losses, same_as_shipped
+    from pdsel.experiments.probe_study import choose_default, default_cell, default_cells, same_as_shipped
+    from pdsel.experiments.proxy_studies import run_cells
 
     options = {} if given.pairs is None else {"n_pairs": given.pairs}
-    chosen, means = choose_default(default_losses(bases=given.bases, **options))
+    chosen, means = choose_default(run_cells(default_cells(bases=given.bases, **options), default_cell, given.cells))
     print(means.head(15).round(4).to_string(index=False))
     shipped = (
         "the shipped default" if same_as_shipped(chosen) else "NOT the shipped default: see pdsel/engine/probes.py"

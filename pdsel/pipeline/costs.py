@@ -242,7 +242,7 @@ def _check_hours(profile, pairs, gpu, shares):
     """The other kinds and the bootstrap replicates, without a pooled proxy; replicates of probes share one reading."""
     kind, checks = profile["02_proxies"]["kind"], profile[CHECKS]
     kinds = [other for other in checks["compare_with"] if other != kind]
-    kinds += [kind] * (min(1, checks["replicates"]) if kind == "probe" else checks["replicates"])
+    kinds += [kind] * (min(1, checks["probe_replicates"]) if kind == "probe" else checks["replicates"])
     return sum(_proxy_hours(profile, pairs, gpu, shares, flops=aspects_flops, kind=each) for each in kinds)
 
 

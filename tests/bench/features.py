@@ -48,7 +48,7 @@ def measure_fits(n_prompts, folder):
     before = peak_mb()
     probes, *seconds = timed(lambda: fit_proxies(pairs, **options))
     rows = [_row("fits of 4 aspects", len(pairs), _width(features), seconds, before)]
-    _, *seconds = timed(lambda: probe_replicates(pairs, probes, features, n_replicates=REPLICATES))
+    _, *seconds = timed(lambda: list(probe_replicates(pairs, probes, features, n_replicates=REPLICATES)))
     rows.append(_row(f"{REPLICATES} replicates of 4 aspects", len(pairs), _width(features), seconds, before))
     return rows
 
