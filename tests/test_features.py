@@ -227,3 +227,35 @@ def test_features_are_saved_and_loaded(pairs, tmp_path):
         np.testing.assert_array_equal(loaded.gaps[name], gaps)
     pd.testing.assert_frame_equal(loaded.logps, features.logps)
     assert (loaded.model, loaded.n_tokens, loaded.seconds) == (features.model, features.n_tokens, features.seconds)
+
+
+def alike(one, other):
+    """The cosine between two arrays."""
+    return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_in_bf16_features_are_nearly_those_of_float32(tiny, family, monkeypatch):
+    given = [PROMPT] * 3, [RESPONSE, " fox", " dog jumps over the quick brown fox"]
+    exact = Reader(tiny(family)).read(*given)
+    monkeypatch.setattr(measured, "arithmetic", lambda: "bf16")
+    reader = Reader(tiny(family))
+    assert reader.output.embedding.dtype == torch.bfloat16
+    for name, values in reader.read(*given).items():
+        assert values.dtype == np.float32 and alike(values, exact[name]) > 0.99, name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_leaves_the_log_probabilities_that_its_trainers_compute(pairs, tmp_path, monkeypatch):
+    part = pairs.select(range(40))
+    on_gpu = pair_features(part, model=BASE_MODEL, reference_cache=tmp_path / "shared")
+    train_dpo(part, model=BASE_MODEL, output_dir=tmp_path / "policy", reference_cache=tmp_path / "own", max_steps=1)
+    shared, own = (
+        ReferenceCache(tmp_path / name, BASE_MODEL, measured.arithmetic()).read() for name in ("shared", "own")
+    )
+    assert set(own) == set(shared)
+    np.testing.assert_allclose([shared[key] for key in own], list(own.values()), atol=0.1)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    exact = pair_features(part, model=BASE_MODEL)
+    for name, gaps in on_gpu.gaps.items():
+        assert alike(gaps, exact.gaps[name]) > 0.98, name
