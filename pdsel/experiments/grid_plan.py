@@ -181,7 +181,7 @@ def validation(seeds=VALIDATION_SEEDS):
 def methods(seeds, conflicts=CONFLICTS):
     """Every method at every conflict level, at the same share, as it was tuned; Tables 1 and 2.
 
-    >>> len(methods([0])) == 3 * len(METHODS)
+    >>> len(methods([0])) == len(CONFLICTS) * len(METHODS)
     True
     """
     return [
