@@ -21,9 +21,9 @@ def model_path(name):
 
 # Of proxies, by kind: chosen by accuracy on held-out pairs of their own aspect, on the worlds of seeds 101 and 102.
 TRAINING = {
-    "implicit": {"learning_rate": 3e-3, "epochs": 2, "loss_type": ["sigmoid", "sft"]},
-    "shared": {"learning_rate": 3e-3, "epochs": 2, "loss_type": ["sigmoid", "sft"]},
-    "classifier": {"learning_rate": 3e-3, "epochs": 5},
+    "implicit": {"learning_rate": 3e-3, "epochs": 4, "loss_type": ["sigmoid", "sft"]},
+    "shared": {"learning_rate": 3e-3, "epochs": 4, "loss_type": ["sigmoid", "sft"]},
+    "classifier": {"learning_rate": 6e-3, "epochs": 10},
     "probe": {},
 }
 BALANCE = 1.0  # tau, of the length-balanced sampling of an aspect's pairs
