@@ -229,7 +229,7 @@ def read_for_probes(pairs, training):
 
     Returns
     -------
-    pdsel.engine.features.PairFeatures
+    pdsel.engine.feature_files.PairFeatures
     """
     search = Search(**{name: value for name, value in training.items() if name in SEARCH})
     reading = {name: training[name] for name in ("max_length", "reference_cache", "accelerate") if name in training}
@@ -380,7 +380,7 @@ def score_margins(pairs, proxies, *, accelerate=None, features=None):
     accelerate : str or Path, optional
         Spread the pairs over processes with this config, see `pdsel.engine.launch`: every process scores the pairs of its
         prompts, and the parts are joined by `pair_id`. Equal to one process to about 1e-6 times a log-probability.
-    features : pdsel.engine.features.PairFeatures, optional
+    features : pdsel.engine.feature_files.PairFeatures, optional
         For proxies of kind "probe": what was read of these pairs already, so that they are not read again.
 
     Returns

@@ -1,5 +1,7 @@
 """Features of a frozen model: they are the gradients they claim to be, and the same however the texts are batched."""
 
+import gc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, Gran
 from pdsel.checks import DataError
 from pdsel.engine import features as measured
 from pdsel.engine.chat import as_messages
-from pdsel.engine.features import BLOCKS, Reader, _sketch, load_features, pair_features, token_features
+from pdsel.engine.feature_files import load_features
+from pdsel.engine.features import BLOCKS, Reader, _sketch, pair_features, token_features
 from pdsel.engine.models import load_causal, load_tokenizer
 from pdsel.engine.output_layer import OutputLayer
 from pdsel.engine.reference_cache import ReferenceCache
@@ -141,7 +144,7 @@ def test_many_parts_of_a_table_give_what_one_part_gives(pairs, monkeypatch):
     part = pairs.select(range(30))
     whole = pair_features(part, model=BASE_MODEL)
     monkeypatch.setattr(measured, "NUMBERS_AT_ONCE", 2 * 7 * 400)  # seven pairs
-    monkeypatch.setattr(measured, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr("pdsel.engine.feature_files.ROWS_AT_ONCE", 4)
     parts = pair_features(part, model=BASE_MODEL)
     for name, gaps in whole.gaps.items():
         np.testing.assert_allclose(parts.gaps[name], gaps, atol=1e-4)
@@ -217,6 +220,17 @@ def test_a_cap_flattens_the_gradient():
     states, tokens = torch.tensor([[3.0, 1.0]]), torch.tensor([1])
     plain, capped = (token_features(states, tokens, OutputLayer(torch.eye(2), cap=cap)) for cap in (None, 1.0))
     assert (capped["grad"].abs() < plain["grad"].abs()).all()
+
+
+def test_files_are_removed_when_nobody_holds_them(pairs):
+    features = pair_features(pairs.select(range(4)), model=BASE_MODEL, blocks=["hd"])
+    folder, some = features.gaps.folder, features.of(features.ids[:2], ["hd"])
+    del features
+    gc.collect()
+    assert folder.exists() and some["hd"].shape[0] == 2  # these rows still need them
+    del some
+    gc.collect()
+    assert not folder.exists()
 
 
 def test_features_are_saved_and_loaded(pairs, tmp_path):

@@ -146,7 +146,7 @@ def train_probe(pairs, *, features, output_dir, cost=None, **search):
     ----------
     pairs : datasets.Dataset
         Pairs table; a pair that occurs more than once counts as often.
-    features : pdsel.engine.features.PairFeatures
+    features : pdsel.engine.feature_files.PairFeatures
         Of these pairs, and maybe of others.
     output_dir : str or Path
         Written whole or not at all: the probe's two files and `training.json`.

@@ -8,7 +8,8 @@ import pandas as pd
 
 from bench.measure import fresh, peak_mb, timed
 from bench.scoring import MAX_LENGTH, draw_pairs, save_model
-from pdsel.engine.features import Files, PairFeatures, load_features, pair_features
+from pdsel.engine.feature_files import Files, PairFeatures, load_features
+from pdsel.engine.features import pair_features
 from pdsel.engine.probes import Search, bootstrap_probe, fit_probe
 from pdsel.engine.scoring import response_logps
 from pdsel.experiments.probe_study import probe_replicates
