@@ -41,15 +41,15 @@ from pdsel.engine.regressions import SMALL, Columns, regressions
 from pdsel.engine.run_folder import RECORD, run_folder
 
 CANDIDATES = (  # sets of blocks to choose from; the first is the default
+    ("length", "surprisal", "hd", "grad"),
     ("length", "surprisal", "W"),
     ("length", "surprisal", "hd", "grad", "inter", "mid"),
     ("length", "surprisal", "hd", "grad", "inter", "mid", "W"),
-    ("length", "surprisal", "hd", "grad"),
     ("length", "surprisal", "mid"),
     ("length", "surprisal"),
 )
-AXES = (200, 100, None)  # how many principal axes stand for the columns; None: the columns themselves
-STRENGTHS = (3.0, 0.1, 0.3, 1.0, 10.0, 30.0)  # nats squared; the first is the default
+AXES = (None, 100, 200)  # how many principal axes stand for the columns; None, the default: the columns themselves
+STRENGTHS = (30.0, 0.1, 0.3, 1.0, 3.0, 10.0)  # nats squared; the first is the default
 CLEARLY = 2  # standard errors by which a choice has to be better than the default
 FOLDS = 5
 LENGTH = ("feature", "nuisance", "none")  # what is done with the block `length`

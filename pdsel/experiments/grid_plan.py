@@ -33,7 +33,7 @@ ALL_STEPS = PAIRS // BATCH  # one pass over all pairs
 BUDGETS = {"one pass": -1, "as many steps as ALL": ALL_STEPS}  # of optimisation steps
 # Every method is tuned over the same grid, on worlds and prompts that no table shows.
 VALIDATION_SEEDS = [101, 102]
-RATES, STEPS, BETAS = [1e-3, 2e-3, 4e-3], [round(SHARE * ALL_STEPS), ALL_STEPS], [0.1, 0.5]
+RATES, STEPS, BETAS = [1e-3, 2e-3], [round(SHARE * ALL_STEPS), ALL_STEPS], [0.1, 0.5]
 BALANCES = [0.25, 0.5, 1.0]
 
 METHODS = {  # a method's name in the tables: where its cells differ from the usual settings

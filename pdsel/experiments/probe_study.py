@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pdsel.engine.features import BLOCKS, pair_features
-from pdsel.engine.probes import CANDIDATES, LENGTH, STRENGTHS, bootstrap_probe, load_probe
+from pdsel.engine.probes import AXES, CANDIDATES, LENGTH, STRENGTHS, bootstrap_probe, load_probe
 from pdsel.experiments.grid_plan import VALIDATION_SEEDS
 from pdsel.experiments.proxy_quality import divergence_of
 from pdsel.experiments.proxy_studies import make_world, quality_rows
@@ -60,7 +60,7 @@ def probe_cell(
     seed : int
         Of the world, and of the draw of the pairs.
     base : str
-        The frozen model: "notesworld", or the path of a larger base.
+        The frozen model: the name of a shipped one, or a path.
     share, length_balance
         As in `pdsel.proxies.fit_proxy`.
     features : str
@@ -133,8 +133,8 @@ def default_cell(*, seed, share, base="notesworld", n_pairs=STUDY_PAIRS):
     Returns
     -------
     list of dict
-        A row per aspect, set and strength: `blocks`, `strength`, and the mean `loss` (nats) and `accuracy` of
-        cross-validation over prompts.
+        A row per aspect, set, axes and strength: `blocks`, `axes` ("all": the columns themselves), `strength`, and the mean
+        `loss` (nats) and `accuracy` of cross-validation over prompts.
     """
     sets = [tuple(blocks) for name in SETS for blocks in SETS[name]]
     pairs, _, _, read = read_world(seed, base, n_pairs)
@@ -143,8 +143,17 @@ def default_cell(*, seed, share, base="notesworld", n_pairs=STUDY_PAIRS):
     rows = []
     for aspect, probe in probes.items():
         tried = load_probe(probe.path).choice["candidates"]
-        rows += [{"aspect": aspect} | each | {"blocks": " + ".join(each["blocks"])} for each in tried]
+        rows += [{"aspect": aspect} | each | as_text(each["blocks"], each["axes"]) for each in tried]
     return rows
+
+
+def as_text(blocks, axes):
+    """A set of blocks and a number of axes, as a table has them.
+
+    >>> as_text(["length", "W"], None)
+    {'blocks': 'length + W', 'axes': 'all'}
+    """
+    return {"blocks": " + ".join(blocks), "axes": "all" if axes is None else str(axes)}
 
 
 def default_cells(*, seeds=VALIDATION_SEEDS, bases=("notesworld",), n_pairs=STUDY_PAIRS):
@@ -160,7 +169,7 @@ def default_cells(*, seeds=VALIDATION_SEEDS, bases=("notesworld",), n_pairs=STUD
 
 
 def choose_default(losses):
-    """The default of blocks and strength: the smallest loss on held-out prompts, mean over worlds, shares and aspects.
+    """The default of blocks, axes and strength: the smallest loss on held-out prompts, mean over worlds, shares and aspects.
 
     Parameters
     ----------
@@ -170,16 +179,17 @@ def choose_default(losses):
     Returns
     -------
     (dict, pandas.DataFrame)
-        `blocks` and `strength`; and the means of all, the best first.
+        `blocks`, `axes` and `strength`; and the means of all, the best first.
 
     Examples
     --------
     >>> losses = pd.DataFrame({"blocks": ["hd", "hd", "W", "W"], "strength": 1.0, "loss": [0.5, 0.6, 0.4, 0.9]})
-    >>> choose_default(losses.assign(accuracy=0.7))[0]
-    {'blocks': 'hd', 'strength': 1.0}
+    >>> choose_default(losses.assign(accuracy=0.7, axes="all"))[0]
+    {'blocks': 'hd', 'axes': 'all', 'strength': 1.0}
     """
-    means = losses.groupby(["blocks", "strength"])[["loss", "accuracy"]].mean().sort_values("loss").reset_index()
-    return means.loc[0, ["blocks", "strength"]].to_dict(), means
+    setting = ["blocks", "axes", "strength"]
+    means = losses.groupby(setting)[["loss", "accuracy"]].mean().sort_values("loss").reset_index()
+    return means.loc[0, setting].to_dict(), means
 
 
 def probe_replicates(pairs, proxies, features, *, n_replicates=200, seed=0):
@@ -266,7 +276,7 @@ def probe_cells(seeds, *, balances=(), n_pairs=STUDY_PAIRS):
 def same_as_shipped(chosen):
     """Whether a choice of `choose_default` is the default of `pdsel.engine.probes`.
 
-    >>> same_as_shipped({"blocks": " + ".join(CANDIDATES[0]), "strength": STRENGTHS[0]})
+    >>> same_as_shipped(as_text(CANDIDATES[0], AXES[0]) | {"strength": STRENGTHS[0]})
     True
     """
-    return chosen == {"blocks": " + ".join(CANDIDATES[0]), "strength": STRENGTHS[0]}
+    return chosen == as_text(CANDIDATES[0], AXES[0]) | {"strength": STRENGTHS[0]}

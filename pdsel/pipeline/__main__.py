@@ -45,8 +45,8 @@ def parse(arguments=None):
         choices[name].add_argument(
             "--cells", default=CELLS, help="where computed cells are kept, so that a run resumes"
         )
-    policy = "folder of a base about three times as large, which the command `base` trains"
-    choices["ratio"].add_argument("policy", help=policy)
+    policy = "the model that is trained: a shipped one's name, or a folder that the command `base` wrote"
+    choices["ratio"].add_argument("policy", nargs="?", default="notesworld", help=policy)
     choices["ratio"].add_argument("--kinds", nargs="+", default=["probe"], help="of proxies")
     choices["ratio"].add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     choices["ratio"].add_argument("--pairs", type=int, help="of each world; default: as in the grid")
