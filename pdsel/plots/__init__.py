@@ -34,7 +34,6 @@ _attach = lazy_loader.attach(
             "plot_dumbbells",
             "plot_kept_overlap",
             "plot_sensitivity",
-            "plot_settings",
             "plot_world_check",
         ],
         "human": ["plot_human_agreement", "plot_human_shares"],

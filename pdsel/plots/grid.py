@@ -170,23 +170,6 @@ def plot_sensitivity(changes, margin):
     return figure
 
 
-def plot_settings(means):
-    """Heat map: the gold utility for each beta and learning rate on the validation worlds.
-
-    Parameters
-    ----------
-    means : pandas.DataFrame
-        `beta, learning_rate, utility`.
-    """
-    table = means.pivot(index="beta", columns="learning_rate", values="utility")
-    table.columns = [f"{rate:g}" for rate in table.columns]
-    figure, axes = plt.subplots(figsize=(6, 2.6))
-    sns.heatmap(table, annot=True, fmt=".3f", cmap="Blues", ax=axes, cbar=False)
-    axes.set(xlabel="learning rate", ylabel="beta", title="Gold utility of ALL and RAND on the validation worlds")
-    axes.tick_params(axis="y", rotation=0)
-    return figure
-
-
 def plot_kept_overlap(table):
     """Heat map: the share of pairs that two kept sets have in common, for rules and for other seeds of the proxies.
 
