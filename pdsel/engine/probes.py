@@ -128,7 +128,7 @@ def load_probe(folder):
     return Probe(load_file(weights), json.loads(choice.read_text()))
 
 
-def train_probe(pairs, *, features, output_dir, cost=None, **search):
+def train_probe(pairs, *, features, output_dir, search=None, cost=None):
     """Fit a probe to a pairs table and write it, as the trainers of `pdsel.training` write a model.
 
     Parameters
@@ -139,17 +139,16 @@ def train_probe(pairs, *, features, output_dir, cost=None, **search):
         Of these pairs, and maybe of others.
     output_dir : str or Path
         Written whole or not at all: the probe's two files and `training.json`.
+    search : Search, optional
     cost : dict, optional
         `n_tokens` that were read for this probe alone, and the `seconds` that took.
-    **search
-        Fields of `Search`.
 
     Returns
     -------
     str
         `output_dir`.
     """
-    start, search, cost = time.perf_counter(), Search(**search), cost or {}
+    start, search, cost = time.perf_counter(), search or Search(), cost or {}
     prompt_of = dict(zip(pairs["pair_id"][:], pairs["prompt_id"][:], strict=True))
     counts = pd.Series(pairs["pair_id"][:]).value_counts(sort=False)
     gaps = features.of(counts.index, search.blocks)
@@ -223,7 +222,7 @@ def fit_probe(gaps, prompts, *, counts=None, search=None):
     >>> round(float(np.exp(probe.weights["mid"][0])), 3)
     3.0
     """
-    search = Search() if search is None else search
+    search = search or Search()
     if len(set(prompts)) < 2:
         raise DataError(
             f"prompt_id: {len(set(prompts))} prompts for a probe. Remedy: a probe needs pairs of two or more prompts, and "
