@@ -305,6 +305,11 @@ def rows_of_process(pairs):
 
 def _read_pairs(reader, pairs):
     """Chosen minus rejected of every block, and both log-probabilities."""
-    both = reader.read(pairs["prompt"][:] * 2, pairs["chosen"][:] + pairs["rejected"][:])
-    logps = both.pop("logp").reshape(2, len(pairs)).T
-    return {name: values[: len(pairs)] - values[len(pairs) :] for name, values in both.items()} | {LOGPS: logps}
+    numbers, rows = reader.read_distinct(pairs["prompt"][:] * 2, pairs["chosen"][:] + pairs["rejected"][:])
+    chosen, rejected = rows[: len(pairs)], rows[len(pairs) :]
+    logps = numbers.pop("logp")
+    gaps = {LOGPS: np.stack([logps[chosen], logps[rejected]], axis=1)}
+    for name, values in numbers.items():
+        gaps[name] = values[chosen]
+        gaps[name] -= values[rejected]
+    return gaps

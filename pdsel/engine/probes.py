@@ -17,6 +17,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -235,7 +236,7 @@ def fit_probe(gaps, prompts, *, counts=None, search=None):
         margins = _held_out_margins(designs.of(blocks), counts, folds, search.strengths)
         for strength, column in zip(search.strengths, margins.T, strict=True):
             loss = _scaled_loss(column, counts)
-            signs = np.sign(column.round(9))  # a margin of rounding errors is none
+            signs = np.sign(column.round(5))  # a margin of rounding errors is none
             right = np.average((1 + signs) / 2, weights=counts)
             facts = {"loss": float(np.average(loss, weights=counts)), "accuracy": float(right)}
             tried.append({"blocks": list(blocks), "strength": strength} | facts)
@@ -273,7 +274,7 @@ def bootstrap_probe(probe, gaps, prompts, *, counts=None, n_replicates=200, seed
     start = np.repeat(regressions(design.columns, counts[:, None], [strength]), n_replicates, axis=1)
     strengths = np.full(n_replicates, strength)
     counts_drawn = counts[:, None] * drawn.T[owner]
-    coefficients = regressions(design.columns, counts_drawn, strengths, start=start, tolerance=ROUGHLY)
+    coefficients = regressions(design.rough, counts_drawn, strengths, start=start, tolerance=ROUGHLY)
     return Probe(design.weights(coefficients), probe.choice)
 
 
@@ -300,12 +301,12 @@ class Designs:
             kernel = sum(self._kernel(name) for name in fitted)
             kernel[np.diag_indices(n)] += JITTER * max(np.trace(kernel) / n, 1.0)
             coordinates = cholesky(kernel, lower=True)
-            return Design(Columns.of(coordinates), self.gaps, factors, coordinates)
+            return Design(coordinates, self.gaps, factors, in_coordinates=True)
         columns = np.empty((n, width), dtype=float if n * width <= SMALL else np.float32)
         ends = np.cumsum([len(self._factor(name)) for name in fitted])
         for name, part in zip(fitted, np.split(columns, ends[:-1], axis=1), strict=True):
             np.multiply(self.gaps[name], self._factor(name), out=part, casting="same_kind")
-        return Design(Columns.of(columns), self.gaps, factors)
+        return Design(columns, self.gaps, factors)
 
     def _factor(self, name):
         """What the columns of a block are multiplied by."""
@@ -329,18 +330,23 @@ class Designs:
 class Design:
     """The columns of a regression, and what the columns of each block were multiplied by, `factors`; a nuisance has none.
 
-    `coordinates`, where there are any, are the columns: their inner products are the pairs' own, and so is the solution.
+    Where they are coordinates of the pairs, their inner products are the pairs' own, and so is the solution.
     """
 
-    columns: Columns
+    columns: np.ndarray
     gaps: Mapping
     factors: dict
-    coordinates: np.ndarray | None = None
+    in_coordinates: bool = False
+
+    @cached_property
+    def rough(self):
+        """The columns for fits of which many are compared."""
+        return Columns.of(self.columns, roughly=True)
 
     def weights(self, coefficients):
         """The weights on the raw gaps, by block, from coefficients of shape (width, m)."""
-        if self.coordinates is not None:
-            of_pairs = solve_triangular(self.coordinates.T, coefficients)
+        if self.in_coordinates:
+            of_pairs = solve_triangular(self.columns.T, coefficients)
             return {
                 name: factor[:, None] ** 2 * (self.gaps[name].T @ of_pairs) for name, factor in self.factors.items()
             }
@@ -362,8 +368,8 @@ def _held_out_margins(design, counts, folds, strengths):
     """The margin of every pair by regressions on the pairs of the other folds, shape (n, strengths)."""
     names = np.unique(folds)
     trained = np.repeat(counts[:, None] * (folds[:, None] != names), len(strengths), axis=1)
-    coefficients = regressions(design.columns, trained, np.tile(strengths, len(names)), tolerance=ROUGHLY)
-    margins = design.columns.margins(coefficients).reshape(len(folds), len(names), len(strengths))
+    coefficients = regressions(design.rough, trained, np.tile(strengths, len(names)), tolerance=ROUGHLY)
+    margins = design.rough.margins(coefficients).reshape(len(folds), len(names), len(strengths))
     return margins[np.arange(len(folds)), folds]
 
 

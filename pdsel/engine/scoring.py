@@ -219,6 +219,11 @@ class CausalReader:
         dict of str to numpy.ndarray, float32
             `logp`, shape (n,): the log-probability of the response and the end of text, in nats.
         """
+        numbers, rows = self.read_distinct(prompts, responses)
+        return {name: values[rows] for name, values in numbers.items()}
+
+    def read_distinct(self, prompts, responses):
+        """The numbers of each distinct text, and at which of their rows each response is, an array of int, shape (n,)."""
         texts = read_texts(self.tokenizer, list(prompts), list(responses), self.max_length)
         order, parts = [], []
         with torch.inference_mode(), explained(advice(self.max_length, self.batch_tokens)), self.precision():
@@ -228,8 +233,7 @@ class CausalReader:
         numbers = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         self.note(order, numbers["logp"])
         row_of = {text: row for row, text in enumerate(order)}
-        rows = [row_of[text] for text in texts]
-        return {name: values[rows] for name, values in numbers.items()}
+        return numbers, np.array([row_of[text] for text in texts])
 
     def note(self, texts, logps):
         """Hear of the distinct texts that were read, and of their log-probabilities."""
