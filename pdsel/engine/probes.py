@@ -88,8 +88,8 @@ class Search:
 
     @property
     def blocks(self):
-        """The blocks that are in any of the candidates, in the order of `BLOCKS`."""
-        return blocks_of(self.candidates)
+        """The blocks that are in any of the candidates, and a nuisance, in the order of `BLOCKS`."""
+        return blocks_of([*self.candidates, ["length"] if self.length == "nuisance" else []])
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,11 @@ class Probe:
         for start in range(0, len(ids), PAIRS_AT_ONCE):
             parts.append(self.margins(features.of(ids[start : start + PAIRS_AT_ONCE], self.weights)))
         return np.concatenate(parts)
+
+    @property
+    def fitted(self):
+        """The blocks of its regression: those of the weights, and a nuisance."""
+        return [*self.weights, "length"] if self.choice["length"] == "nuisance" else list(self.weights)
 
     def save(self, folder):
         """Write the probe's two files into `folder`."""
@@ -152,12 +157,8 @@ def train_probe(pairs, *, features, output_dir, search=None, cost=None):
     start, search, cost = time.perf_counter(), search or Search(), cost or {}
     prompt_of = dict(zip(pairs["pair_id"][:], pairs["prompt_id"][:], strict=True))
     counts = pd.Series(pairs["pair_id"][:]).value_counts(sort=False)
-    gaps = features.of(counts.index, search.blocks)
-    width = sum(features.gaps[name].shape[1] for name in gaps)
-    if width * len(counts) > MOST:
-        counts = that_fit(counts, counts.index.map(prompt_of), MOST // width)
-        gaps = features.of(counts.index, search.blocks)
-    prompts = [prompt_of[name] for name in counts.index]
+    counts = that_fit(counts, counts.index.map(prompt_of), most_pairs(features, search.blocks))
+    gaps, prompts = features.of(counts.index, search.blocks), [prompt_of[name] for name in counts.index]
     with run_folder(output_dir) as folder:
         probe = fit_probe(gaps, prompts, counts=counts.to_numpy(), search=search)
         if processes.is_main():
@@ -169,17 +170,24 @@ def train_probe(pairs, *, features, output_dir, search=None, cost=None):
     return str(output_dir)
 
 
+def most_pairs(features, blocks):
+    """How many pairs' columns may be in memory together."""
+    gaps = features.of([], blocks)
+    return MOST // sum(gaps[name].shape[1] for name in gaps)
+
+
 def that_fit(counts, prompts, most):
-    """At most this many rows of a longer Series, those of whole prompts in a random order that is always the same.
+    """The rows of a Series, or, if they are more than `most`, those of whole prompts in an order that is always the same.
 
     >>> that_fit(pd.Series([1, 2, 1], index=["a", "b", "c"]), ["p", "q", "p"], 2).index.tolist()
     ['a', 'c']
     """
+    if len(counts) <= most:
+        return counts
     names, place = np.unique(np.asarray(prompts, dtype=str), return_inverse=True)
-    drawn = np.random.default_rng(0).permutation(len(names))[place]  # the turn of each row's prompt
-    order = np.argsort(drawn, kind="stable")
-    last_drawn = drawn[order[most]]  # this prompt does not fit whole
-    return counts[drawn < last_drawn]
+    turns = np.random.default_rng(0).permutation(len(names))[place]
+    first_without_room = np.sort(turns)[most]
+    return counts[turns < first_without_room]
 
 
 def blocks_of(sets):
@@ -243,7 +251,7 @@ def fit_probe(gaps, prompts, *, counts=None, search=None):
             losses.append(loss)
     best = tried[_choose(np.array(losses), prompts, counts)]
     design = designs.of(best["blocks"])
-    weights = design.weights(regressions(design.columns, counts[:, None], [best["strength"]]))
+    weights = design.weights(regressions(design.precise, counts[:, None], [best["strength"]]))
     choice = best | {"n_pairs": len(prompts), "length": search.length, "candidates": tried}
     return Probe({name: values[:, 0] for name, values in weights.items()}, choice)
 
@@ -271,7 +279,7 @@ def bootstrap_probe(probe, gaps, prompts, *, counts=None, n_replicates=200, seed
     drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), n_replicates)
     design = Designs(gaps, counts, probe.choice["length"]).of(probe.choice["blocks"])
     strength = probe.choice["strength"]
-    start = np.repeat(regressions(design.columns, counts[:, None], [strength]), n_replicates, axis=1)
+    start = np.repeat(regressions(design.precise, counts[:, None], [strength]), n_replicates, axis=1)
     strengths = np.full(n_replicates, strength)
     counts_drawn = counts[:, None] * drawn.T[owner]
     coefficients = regressions(design.rough, counts_drawn, strengths, start=start, tolerance=ROUGHLY)
@@ -342,6 +350,11 @@ class Design:
     def rough(self):
         """The columns for fits of which many are compared."""
         return Columns.of(self.columns, roughly=True)
+
+    @cached_property
+    def precise(self):
+        """The columns for a fit that stays."""
+        return self.rough if self.columns.size > SMALL else Columns.of(self.columns)
 
     def weights(self, coefficients):
         """The weights on the raw gaps, by block, from coefficients of shape (width, m)."""
