@@ -12,6 +12,7 @@ from pdsel.data.gaps import rating_gaps
 from pdsel.engine.features import Reader, pair_features
 from pdsel.engine.probes import Search, bootstrap_probe, load_probe
 from pdsel.engine.probes import fit_probe as fit
+from pdsel.experiments.probe_study import probe_replicates
 from pdsel.proxies import REWARDS
 
 NO_PENALTY = [1e9]
@@ -124,6 +125,15 @@ def test_length_as_a_nuisance_is_fitted_and_left_out_of_the_score():
     np.testing.assert_allclose(probes["nuisance"].weights["true"], [2, -1], atol=0.3)
 
 
+def test_a_nuisance_is_read_though_no_candidate_names_it(pairs, tmp_path):
+    options = {"kind": "probe", "model": "notesworld", "candidates": [["hd"]], "length": "nuisance"}
+    probes = fit_proxies(pairs, output_dir=tmp_path, **options)
+    assert all(set(load_probe(probe.path).weights) == {"hd"} for probe in probes.values())
+    features = pair_features(pairs, model="notesworld", blocks=["hd"])
+    first, second = probe_replicates(pairs, probes, features, n_replicates=2)
+    assert not np.allclose(first, second) and list(first.columns) == list(probes)
+
+
 def test_replicates_spread_as_a_logistic_regression_does():
     """With a prompt a pair and no penalty, the spread is the inverse of the information matrix."""
     gaps, _ = gaps_of(n=1500)
@@ -178,8 +188,8 @@ def test_too_few_prompts_and_unknown_ways_with_length_are_refused():
 
 def test_probes_of_all_aspects_come_from_one_reading_and_judge_like_the_raters(pairs, tmp_path, monkeypatch):
     reads = []
-    original = Reader.read
-    monkeypatch.setattr(Reader, "read", lambda self, *texts: reads.append(1) or original(self, *texts))
+    original = Reader.read_distinct
+    monkeypatch.setattr(Reader, "read_distinct", lambda self, *texts: reads.append(1) or original(self, *texts))
     probes = fit_proxies(pairs, kind="probe", model="notesworld", output_dir=tmp_path)
     assert len(reads) == 1
     margins = score_margins(pairs, probes)
