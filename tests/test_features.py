@@ -1,5 +1,7 @@
 """Features of a frozen model: they are the gradients they claim to be, and the same however the texts are batched."""
 
+import gc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, Gran
 from pdsel.checks import DataError
 from pdsel.engine import features as measured
 from pdsel.engine.chat import as_messages
-from pdsel.engine.features import BLOCKS, Reader, _sketch, load_features, pair_features, token_features
+from pdsel.engine.feature_files import load_features
+from pdsel.engine.features import BLOCKS, Reader, _sketch, pair_features, token_features
 from pdsel.engine.models import load_causal, load_tokenizer
 from pdsel.engine.output_layer import OutputLayer
 from pdsel.engine.reference_cache import ReferenceCache
@@ -79,7 +82,7 @@ def test_hd_and_grad_are_autograds_gradients_for_a_gain_and_a_bias_at_the_last_n
 
 def test_w_is_autograds_gradient_for_the_output_embedding_of_a_small_vocabulary():
     net, tokenizer = load_causal(BASE_MODEL), load_tokenizer(BASE_MODEL)
-    prompt, response = "notes color red ; tell color =", " color red ."
+    prompt, response = "notes color red ; home cave ; tell boldly color and home =", " color red surely ."
     [(ids, start)] = encode(tokenizer, [prompt], [response])
     ids = torch.tensor([ids])
     net(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[start - 1 :].sum().backward()
@@ -96,7 +99,10 @@ def test_a_large_vocabulary_is_sketched_so_that_inner_products_stay_on_average()
 
 
 def test_surprisal_length_and_log_probabilities_by_hand():
-    prompts, responses = ["notes color red ; tell color ="] * 2, [" color red .", " color red . also home cave ."]
+    prompts, responses = (
+        ["notes color red ; home cave ; tell boldly color and home ="] * 2,
+        [" color red surely .", " color red surely . home cave maybe ."],
+    )
     net, tokenizer = load_causal(BASE_MODEL), load_tokenizer(BASE_MODEL)
     read = Reader(BASE_MODEL).read(prompts, responses)
     for row, (ids, start) in enumerate(encode(tokenizer, prompts, responses)):
@@ -109,7 +115,7 @@ def test_surprisal_length_and_log_probabilities_by_hand():
 
 
 def test_mid_is_the_mean_state_of_the_responses_tokens_at_two_thirds_of_the_depth():
-    prompt, response = "notes color red ; tell color =", " color red ."
+    prompt, response = "notes color red ; home cave ; tell boldly color and home =", " color red surely ."
     net, tokenizer = load_causal(BASE_MODEL), load_tokenizer(BASE_MODEL)
     [(ids, start)] = encode(tokenizer, [prompt], [response])
     with torch.inference_mode():
@@ -141,7 +147,7 @@ def test_many_parts_of_a_table_give_what_one_part_gives(pairs, monkeypatch):
     part = pairs.select(range(30))
     whole = pair_features(part, model=BASE_MODEL)
     monkeypatch.setattr(measured, "NUMBERS_AT_ONCE", 2 * 7 * 400)  # seven pairs
-    monkeypatch.setattr(measured, "ROWS_AT_ONCE", 4)
+    monkeypatch.setattr("pdsel.engine.feature_files.ROWS_AT_ONCE", 4)
     parts = pair_features(part, model=BASE_MODEL)
     for name, gaps in whole.gaps.items():
         np.testing.assert_allclose(parts.gaps[name], gaps, atol=1e-4)
@@ -171,7 +177,9 @@ def test_logits_are_taken_a_few_tokens_at_a_time(pairs, monkeypatch):
 
 
 def test_a_response_that_is_cut_off_whole_has_no_features():
-    read = Reader(BASE_MODEL, max_length=5).read(["notes color red ; tell color ="], [" color red ."])
+    read = Reader(BASE_MODEL, max_length=5).read(
+        ["notes color red ; home cave ; tell boldly color and home ="], [" color red surely ."]
+    )
     assert all(np.all(read[name] == 0) for name in (*BLOCKS, "logp"))
 
 
@@ -219,6 +227,17 @@ def test_a_cap_flattens_the_gradient():
     assert (capped["grad"].abs() < plain["grad"].abs()).all()
 
 
+def test_files_are_removed_when_nobody_holds_them(pairs):
+    features = pair_features(pairs.select(range(4)), model=BASE_MODEL, blocks=["hd"])
+    folder, some = features.gaps.folder, features.of(features.ids[:2], ["hd"])
+    del features
+    gc.collect()
+    assert folder.exists() and some["hd"].shape[0] == 2  # these rows still need them
+    del some
+    gc.collect()
+    assert not folder.exists()
+
+
 def test_features_are_saved_and_loaded(pairs, tmp_path):
     features = pair_features(pairs.select(range(6)), model=BASE_MODEL, blocks=["mid", "hd"])
     loaded = load_features(features.save(tmp_path / "features"))
@@ -227,3 +246,35 @@ def test_features_are_saved_and_loaded(pairs, tmp_path):
         np.testing.assert_array_equal(loaded.gaps[name], gaps)
     pd.testing.assert_frame_equal(loaded.logps, features.logps)
     assert (loaded.model, loaded.n_tokens, loaded.seconds) == (features.model, features.n_tokens, features.seconds)
+
+
+def alike(one, other):
+    """The cosine between two arrays."""
+    return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_in_bf16_features_are_nearly_those_of_float32(tiny, family, monkeypatch):
+    given = [PROMPT] * 3, [RESPONSE, " fox", " dog jumps over the quick brown fox"]
+    exact = Reader(tiny(family)).read(*given)
+    monkeypatch.setattr(measured, "arithmetic", lambda: "bf16")
+    reader = Reader(tiny(family))
+    assert reader.output.embedding.dtype == torch.bfloat16
+    for name, values in reader.read(*given).items():
+        assert values.dtype == np.float32 and alike(values, exact[name]) > 0.99, name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_leaves_the_log_probabilities_that_its_trainers_compute(pairs, tmp_path, monkeypatch):
+    part = pairs.select(range(40))
+    on_gpu = pair_features(part, model=BASE_MODEL, reference_cache=tmp_path / "shared")
+    train_dpo(part, model=BASE_MODEL, output_dir=tmp_path / "policy", reference_cache=tmp_path / "own", max_steps=1)
+    shared, own = (
+        ReferenceCache(tmp_path / name, BASE_MODEL, measured.arithmetic()).read() for name in ("shared", "own")
+    )
+    assert set(own) == set(shared)
+    np.testing.assert_allclose([shared[key] for key in own], list(own.values()), atol=0.1)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    exact = pair_features(part, model=BASE_MODEL)
+    for name, gaps in on_gpu.gaps.items():
+        assert alike(gaps, exact.gaps[name]) > 0.98, name

@@ -9,7 +9,7 @@ import pytest
 
 from pdsel.artifacts import digest
 from pdsel.data.gaps import rating_gaps
-from pdsel.engine.features import PairFeatures
+from pdsel.engine.feature_files import PairFeatures
 from pdsel.experiments.human_probes import OPPOSED_COLUMNS, opposed_cell, opposed_table, rated_pairs
 from pdsel.experiments.proxy_studies import run_cells
 from pdsel.notesworld import BASE_MODEL

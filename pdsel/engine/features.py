@@ -17,16 +17,12 @@ Why gradients: to first order in a small change `d` of the weights, the implicit
 response is beta * <gradient of log pi_ref, d>. It is linear in these features, and DPO's loss in `d` is a logistic regression
 on them (tangent features of fine-tuning, arXiv 2210.05643).
 
-Features of many pairs are larger than the memory of many machines, so they lie in files (`PairFeatures`), are written a few
-thousand pairs at a time, and are read where they are needed.
+Features of many pairs are larger than the memory of many machines. So they lie in files (`pdsel.engine.feature_files`), are
+written a few thousand pairs at a time, and are read where they are needed.
 """
 
-import json
 import os
-import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,14 +30,15 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from pdsel.checks import DataError, refuse
+from pdsel.checks import DataError
 from pdsel.data.scratch import lasting_scratch_folder
 from pdsel.engine import processes
+from pdsel.engine.feature_files import LOGPS, Files, PairFeatures, make_files, read_logps, write_rows
 from pdsel.engine.launch import launch
 from pdsel.engine.models import device, load_causal, resolve
 from pdsel.engine.output_layer import log_probabilities
 from pdsel.engine.reference_cache import ReferenceCache, text_key
-from pdsel.engine.scoring import BATCH_TOKENS, TOKEN, CausalReader, by_text
+from pdsel.engine.scoring import TOKEN, CausalReader, by_text
 
 BLOCKS = ("length", "surprisal", "hd", "grad", "inter", "mid", "W")
 GRADIENTS = ("hd", "grad", "inter")  # of the width of a state, added up over the response
@@ -49,8 +46,6 @@ DEPTH = 2 / 3  # of the layer that `mid` reads
 EXACT = 2**15  # numbers of an output embedding whose gradient is kept whole
 SKETCH = 64  # rows and columns of W that are kept of a larger one
 NUMBERS_AT_ONCE = 2**26  # of single texts' features in memory together
-ROWS_AT_ONCE = 4096  # that are copied while a file is open
-FACTS, LOGPS = "features.json", "logps"  # beside the blocks' files; the facts are written last
 
 
 def token_features(states, tokens, output):
@@ -106,8 +101,8 @@ class Reader(CausalReader):
         Of `BLOCKS`; "length" and "surprisal" come for nothing and are always read.
     max_length : int
         Longer texts are cut at the end, as TRL cuts them.
-    batch_tokens : int
-        Padded tokens of a batch; memory, not results, depends on it.
+    batch_tokens : int, optional
+        Padded tokens of a batch; memory, not results, depends on it. Default: by the device.
 
     Raises
     ------
@@ -117,7 +112,7 @@ class Reader(CausalReader):
 
     bar = False  # the parts of the table have one
 
-    def __init__(self, model, *, blocks=BLOCKS, max_length=1024, batch_tokens=BATCH_TOKENS):
+    def __init__(self, model, *, blocks=BLOCKS, max_length=1024, batch_tokens=None):
         check_blocks(blocks)
         self.blocks, self.arithmetic, self.logps = tuple(blocks), arithmetic(), {}
         super().__init__(resolve(model), max_length=max_length, batch_tokens=batch_tokens)
@@ -226,113 +221,6 @@ def _sketched(values, sketch):
     return values if sketch is None else values @ sketch
 
 
-class Files(Mapping):
-    """The arrays of a folder by name, each opened when it is asked for, so that none of them stays in memory.
-
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     np.save(Path(folder, "hd.npy"), np.eye(2))
-    ...     Files(folder, ["hd"])["hd"][1].tolist()
-    [0.0, 1.0]
-    """
-
-    def __init__(self, folder, names):
-        self.folder, self.names = Path(folder), list(names)
-
-    def __getitem__(self, name):
-        if name not in self.names:
-            raise KeyError(name)
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r")
-
-    def __iter__(self):
-        return iter(self.names)
-
-    def __len__(self):
-        return len(self.names)
-
-
-@dataclass(frozen=True)
-class PairFeatures:
-    """Features of pairs: for every block the difference of chosen minus rejected, and what the reference says.
-
-    `gaps` maps a block to its array, shape (n, width), in the order of `ids`; `logps` is a frame with the columns `chosen` and
-    `rejected`, nats, index `pair_id`. `n_tokens` and `seconds` are what the reading took.
-    """
-
-    ids: pd.Index
-    gaps: Mapping
-    logps: pd.DataFrame
-    model: str
-    max_length: int
-    n_tokens: int
-    seconds: float
-
-    def save(self, folder):
-        """Write a folder, or put copies of the files into it; `load_features` reads it again."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, gap in self.gaps.items():
-            if isinstance(self.gaps, Files):
-                shutil.copyfile(self.gaps.folder / f"{name}.npy", folder / f"{name}.npy")
-            else:
-                np.save(folder / f"{name}.npy", gap)
-        np.save(folder / f"{LOGPS}.npy", self.logps.to_numpy())
-        facts = {"ids": list(self.ids), "blocks": list(self.gaps), "model": self.model, "max_length": self.max_length}
-        facts |= {"n_tokens": self.n_tokens, "seconds": self.seconds}
-        Path(folder, FACTS).write_text(json.dumps(facts))
-        return folder
-
-    def check(self, model, max_length):
-        """Refuse the features of another model, or of texts that were cut elsewhere."""
-        if (self.model, self.max_length) != (resolve(model), max_length):
-            raise DataError(
-                f"features: of {self.model} at max_length={self.max_length}, not of {model} at max_length={max_length}. "
-                "Remedy: read them with pair_features of this model and length"
-            )
-
-    def of(self, ids, blocks):
-        """The gaps of some pairs in some blocks, in the order of `ids`: a mapping that reads a block when it is asked for."""
-        rows = self.ids.get_indexer(list(ids))
-        refuse(pd.Index(ids)[rows < 0], "features: pair_id", "was not read", "read the features of these very pairs")
-        refuse(sorted(set(blocks) - set(self.gaps)), "features: block", "was not read", "name it in blocks=")
-        return Rows(self.gaps, rows, [name for name in self.gaps if name in set(blocks)])
-
-
-@dataclass(frozen=True)
-class Rows(Mapping):
-    """Some rows of some arrays, each read when it is asked for, and a few thousand at a time.
-
-    >>> Rows({"hd": np.eye(3)}, np.array([2, 0]), ["hd"])["hd"].tolist()
-    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
-    """
-
-    arrays: Mapping
-    rows: np.ndarray
-    names: list
-
-    def __getitem__(self, name):
-        first = self.arrays[name]
-        values = np.empty((len(self.rows), first.shape[1]), dtype=first.dtype)
-        for start in range(0, len(self.rows), ROWS_AT_ONCE):
-            part = slice(start, start + ROWS_AT_ONCE)
-            values[part] = self.arrays[name][self.rows[part]]
-        return values
-
-    def __iter__(self):
-        return iter(self.names)
-
-    def __len__(self):
-        return len(self.names)
-
-
-def load_features(folder):
-    """The `PairFeatures` that were saved in `folder`; their arrays stay there and are read where they are needed."""
-    facts = json.loads(Path(folder, FACTS).read_text())
-    ids = pd.Index(facts.pop("ids"), name="pair_id")
-    logps = pd.DataFrame(np.load(Path(folder, f"{LOGPS}.npy")), columns=["chosen", "rejected"], index=ids)
-    return PairFeatures(ids=ids, gaps=Files(folder, facts.pop("blocks")), logps=logps, **facts)
-
-
 def pair_features(pairs, *, model, blocks=BLOCKS, max_length=1024, reference_cache=None, accelerate=None):
     """Read every response of a pairs table once with a frozen model.
 
@@ -355,7 +243,7 @@ def pair_features(pairs, *, model, blocks=BLOCKS, max_length=1024, reference_cac
     Returns
     -------
     PairFeatures
-        Its files lie in a scratch folder until this process ends; `save` keeps them.
+        Its files lie in a scratch folder as long as it is in use; `save` keeps copies.
 
     Examples
     --------
@@ -378,10 +266,11 @@ def pair_features(pairs, *, model, blocks=BLOCKS, max_length=1024, reference_cac
     else:
         counts = launch(features_of_part, pairs, str(folder), config=accelerate, **options)
     read = Files(folder, [name for name in BLOCKS if (folder / f"{name}.npy").exists()])
+    if processes.is_main():
+        read.remove_at_the_end()
     ids = pd.Index(pairs["pair_id"][:], name="pair_id")
-    logps = pd.DataFrame(np.load(folder / f"{LOGPS}.npy"), columns=["chosen", "rejected"], index=ids)
     seconds = time.perf_counter() - start
-    return PairFeatures(ids, read, logps, options["model"], max_length, sum(counts), seconds)
+    return PairFeatures(ids, read, read_logps(folder, ids), options["model"], max_length, sum(counts), seconds)
 
 
 def features_of_part(pairs, folder, *, model, blocks, max_length, reference_cache):
@@ -390,14 +279,13 @@ def features_of_part(pairs, folder, *, model, blocks, max_length, reference_cach
     reader = Reader(model, blocks=blocks, max_length=max_length)
     widths = reader.widths() | {LOGPS: 2}
     if processes.is_main():
-        for name, width in widths.items():
-            np.lib.format.open_memmap(_file(folder, name), mode="w+", dtype=np.float32, shape=(len(pairs), width))
+        make_files(folder, widths, len(pairs))
     processes.wait()
     rows = rows_of_process(pairs)
     at_once = max(1, NUMBERS_AT_ONCE // (2 * sum(widths.values())))
     for first in tqdm(range(0, len(rows), at_once), desc="features", leave=False):
         part = rows[first : first + at_once]
-        _write(folder, part, _read_pairs(reader, pairs.select(part)))
+        write_rows(folder, part, _read_pairs(reader, pairs.select(part)))
     if reference_cache is not None:
         reader.leave(reference_cache)
     processes.wait()
@@ -417,16 +305,11 @@ def rows_of_process(pairs):
 
 def _read_pairs(reader, pairs):
     """Chosen minus rejected of every block, and both log-probabilities."""
-    both = reader.read(pairs["prompt"][:] * 2, pairs["chosen"][:] + pairs["rejected"][:])
-    logps = both.pop("logp").reshape(2, len(pairs)).T
-    return {name: values[: len(pairs)] - values[len(pairs) :] for name, values in both.items()} | {LOGPS: logps}
-
-
-def _write(folder, rows, values):
-    """Write some rows of every array into its file."""
-    for name, part in values.items():
-        np.load(_file(folder, name), mmap_mode="r+")[rows] = part
-
-
-def _file(folder, name):
-    return Path(folder, f"{name}.npy")
+    numbers, rows = reader.read_distinct(pairs["prompt"][:] * 2, pairs["chosen"][:] + pairs["rejected"][:])
+    chosen, rejected = rows[: len(pairs)], rows[len(pairs) :]
+    logps = numbers.pop("logp")
+    gaps = {LOGPS: np.stack([logps[chosen], logps[rejected]], axis=1)}
+    for name, values in numbers.items():
+        gaps[name] = values[chosen]
+        gaps[name] -= values[rejected]
+    return gaps

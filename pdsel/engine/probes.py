@@ -7,25 +7,32 @@ without an intercept. The frozen model is the proxies' start; ArmoRM's heads are
 Features come in blocks (see `pdsel.engine.features`) of 1 to thousands of columns, and one penalty for all columns would
 drown the small ones. Every column is therefore divided by its size and by the root of its block's width. The penalty
 |w|^2 / (2 strength) then says the same of every block: before any label, its share of the margin is about
-+-sqrt(strength) nats. Which blocks are used, and the strength, are chosen by cross-validation over prompts within the pairs
-given, so that no label of another aspect is read. A few noisy labels say little about this choice, so the default is replaced
-only by what is better by more than chance. How the default itself was chosen:
++-sqrt(strength) nats.
+
+The columns of a block do not differ freely: the states of a model have much in common, and what tells one word's use from
+another's is small beside it. So a block may be whitened, which needs no label: its first principal axes, all made equally
+large, stand for its columns, which are then not divided one by one. Blocks, axes and strength are chosen by cross-validation
+over prompts within the pairs given, so that no label of another aspect is read. A few noisy labels say little about this
+choice, so the default is replaced only by what is better by more than chance. How the default itself was chosen:
 `pdsel.experiments.probe_study.choose_default`.
 """
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file, save_file
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import cholesky, eigh, solve_triangular
 from scipy.optimize import minimize_scalar
 from scipy.special import log_expit
 from sklearn.model_selection import GroupKFold
+from sklearn.utils.extmath import randomized_svd
 
 from pdsel.checks import DataError
 from pdsel.engine import processes
@@ -34,14 +41,15 @@ from pdsel.engine.regressions import SMALL, Columns, regressions
 from pdsel.engine.run_folder import RECORD, run_folder
 
 CANDIDATES = (  # sets of blocks to choose from; the first is the default
-    ("length", "surprisal", "hd", "grad", "inter", "mid"),
-    ("length", "surprisal", "hd", "grad", "inter", "mid", "W"),
     ("length", "surprisal", "hd", "grad"),
     ("length", "surprisal", "W"),
+    ("length", "surprisal", "hd", "grad", "inter", "mid"),
+    ("length", "surprisal", "hd", "grad", "inter", "mid", "W"),
     ("length", "surprisal", "mid"),
     ("length", "surprisal"),
 )
-STRENGTHS = (3.0, 0.1, 0.3, 1.0, 10.0, 30.0)  # nats squared; the first is the default
+AXES = (None, 100, 200)  # how many principal axes stand for the columns; None, the default: the columns themselves
+STRENGTHS = (30.0, 0.1, 0.3, 1.0, 3.0, 10.0)  # nats squared; the first is the default
 CLEARLY = 2  # standard errors by which a choice has to be better than the default
 FOLDS = 5
 LENGTH = ("feature", "nuisance", "none")  # what is done with the block `length`
@@ -62,6 +70,8 @@ class Search:
     ----------
     candidates : sequence of sequence of str
         Sets of blocks to choose from; the first is the default.
+    axes : sequence of int or None
+        Numbers of principal axes to choose from; the first is the default.
     strengths : sequence of float
         Strengths to choose from, nats squared; the first is the default.
     folds : int
@@ -77,6 +87,7 @@ class Search:
     """
 
     candidates: Sequence = CANDIDATES
+    axes: Sequence = AXES
     strengths: Sequence = STRENGTHS
     folds: int = FOLDS
     length: str = "feature"
@@ -87,8 +98,8 @@ class Search:
 
     @property
     def blocks(self):
-        """The blocks that are in any of the candidates, in the order of `BLOCKS`."""
-        return blocks_of(self.candidates)
+        """The blocks that are in any of the candidates, and a nuisance, in the order of `BLOCKS`."""
+        return blocks_of([*self.candidates, ["length"] if self.length == "nuisance" else []])
 
 
 @dataclass(frozen=True)
@@ -97,8 +108,8 @@ class Probe:
 
     The probe of bootstrap replicates has weights of shape (width, replicates), and margins of shape (n, replicates).
 
-    `choice` has `blocks, strength, loss, accuracy` (the last two on held-out prompts) and `candidates`, a list of the like for
-    everything that was tried.
+    `choice` has `blocks, axes, strength, loss, accuracy` (the last two on held-out prompts) and `candidates`, a list of
+    the like for everything that was tried.
     """
 
     weights: dict
@@ -115,6 +126,11 @@ class Probe:
             parts.append(self.margins(features.of(ids[start : start + PAIRS_AT_ONCE], self.weights)))
         return np.concatenate(parts)
 
+    @property
+    def fitted(self):
+        """The blocks of its regression: those of the weights, and a nuisance."""
+        return [*self.weights, "length"] if self.choice["length"] == "nuisance" else list(self.weights)
+
     def save(self, folder):
         """Write the probe's two files into `folder`."""
         weights, choice = (Path(folder, name) for name in FILES)
@@ -128,36 +144,31 @@ def load_probe(folder):
     return Probe(load_file(weights), json.loads(choice.read_text()))
 
 
-def train_probe(pairs, *, features, output_dir, cost=None, **search):
+def train_probe(pairs, *, features, output_dir, search=None, cost=None):
     """Fit a probe to a pairs table and write it, as the trainers of `pdsel.training` write a model.
 
     Parameters
     ----------
     pairs : datasets.Dataset
         Pairs table; a pair that occurs more than once counts as often.
-    features : pdsel.engine.features.PairFeatures
+    features : pdsel.engine.feature_files.PairFeatures
         Of these pairs, and maybe of others.
     output_dir : str or Path
         Written whole or not at all: the probe's two files and `training.json`.
+    search : Search, optional
     cost : dict, optional
         `n_tokens` that were read for this probe alone, and the `seconds` that took.
-    **search
-        Fields of `Search`.
 
     Returns
     -------
     str
         `output_dir`.
     """
-    start, search, cost = time.perf_counter(), Search(**search), cost or {}
+    start, search, cost = time.perf_counter(), search or Search(), cost or {}
     prompt_of = dict(zip(pairs["pair_id"][:], pairs["prompt_id"][:], strict=True))
     counts = pd.Series(pairs["pair_id"][:]).value_counts(sort=False)
-    gaps = features.of(counts.index, search.blocks)
-    width = sum(features.gaps[name].shape[1] for name in gaps)
-    if width * len(counts) > MOST:
-        counts = that_fit(counts, counts.index.map(prompt_of), MOST // width)
-        gaps = features.of(counts.index, search.blocks)
-    prompts = [prompt_of[name] for name in counts.index]
+    counts = that_fit(counts, counts.index.map(prompt_of), most_pairs(features, search.blocks))
+    gaps, prompts = features.of(counts.index, search.blocks), [prompt_of[name] for name in counts.index]
     with run_folder(output_dir) as folder:
         probe = fit_probe(gaps, prompts, counts=counts.to_numpy(), search=search)
         if processes.is_main():
@@ -169,17 +180,24 @@ def train_probe(pairs, *, features, output_dir, cost=None, **search):
     return str(output_dir)
 
 
+def most_pairs(features, blocks):
+    """How many pairs' columns may be in memory together."""
+    gaps = features.of([], blocks)
+    return MOST // sum(gaps[name].shape[1] for name in gaps)
+
+
 def that_fit(counts, prompts, most):
-    """At most this many rows of a longer Series, those of whole prompts in a random order that is always the same.
+    """The rows of a Series, or, if they are more than `most`, those of whole prompts in an order that is always the same.
 
     >>> that_fit(pd.Series([1, 2, 1], index=["a", "b", "c"]), ["p", "q", "p"], 2).index.tolist()
     ['a', 'c']
     """
+    if len(counts) <= most:
+        return counts
     names, place = np.unique(np.asarray(prompts, dtype=str), return_inverse=True)
-    drawn = np.random.default_rng(0).permutation(len(names))[place]  # the turn of each row's prompt
-    order = np.argsort(drawn, kind="stable")
-    last_drawn = drawn[order[most]]  # this prompt does not fit whole
-    return counts[drawn < last_drawn]
+    turns = np.random.default_rng(0).permutation(len(names))[place]
+    first_without_room = np.sort(turns)[most]
+    return counts[turns < first_without_room]
 
 
 def blocks_of(sets):
@@ -219,11 +237,11 @@ def fit_probe(gaps, prompts, *, counts=None, search=None):
     Three of four labels prefer what has more of the feature, and without a penalty the margin is log 3 nats a unit:
 
     >>> gaps = {"mid": np.array([[1.0], [1.0], [1.0], [-1.0]])}
-    >>> probe = fit_probe(gaps, ["p", "q", "r", "s"], search=Search(candidates=[["mid"]], strengths=[1e9]))
+    >>> probe = fit_probe(gaps, ["p", "q", "r", "s"], search=Search(candidates=[["mid"]], axes=[None], strengths=[1e9]))
     >>> round(float(np.exp(probe.weights["mid"][0])), 3)
     3.0
     """
-    search = Search() if search is None else search
+    search = search or Search()
     if len(set(prompts)) < 2:
         raise DataError(
             f"prompt_id: {len(set(prompts))} prompts for a probe. Remedy: a probe needs pairs of two or more prompts, and "
@@ -232,18 +250,18 @@ def fit_probe(gaps, prompts, *, counts=None, search=None):
     counts = np.ones(len(prompts)) if counts is None else np.asarray(counts, dtype=float)
     designs, folds = Designs(gaps, counts, search.length), _folds(prompts, search.folds)
     tried, losses = [], []
-    for blocks in search.candidates:
-        margins = _held_out_margins(designs.of(blocks), counts, folds, search.strengths)
+    for blocks, axes in designs.distinct(search.candidates, search.axes):
+        margins = _held_out_margins(designs.of(blocks, axes), counts, folds, search.strengths)
         for strength, column in zip(search.strengths, margins.T, strict=True):
             loss = _scaled_loss(column, counts)
-            signs = np.sign(column.round(9))  # a margin of rounding errors is none
+            signs = np.sign(column.round(5))  # a margin of rounding errors is none
             right = np.average((1 + signs) / 2, weights=counts)
             facts = {"loss": float(np.average(loss, weights=counts)), "accuracy": float(right)}
-            tried.append({"blocks": list(blocks), "strength": strength} | facts)
+            tried.append({"blocks": list(blocks), "axes": axes, "strength": strength} | facts)
             losses.append(loss)
     best = tried[_choose(np.array(losses), prompts, counts)]
-    design = designs.of(best["blocks"])
-    weights = design.weights(regressions(design.columns, counts[:, None], [best["strength"]]))
+    design = designs.of(best["blocks"], best["axes"])
+    weights = design.weights(regressions(design.precise, counts[:, None], [best["strength"]]))
     choice = best | {"n_pairs": len(prompts), "length": search.length, "candidates": tried}
     return Probe({name: values[:, 0] for name, values in weights.items()}, choice)
 
@@ -269,12 +287,12 @@ def bootstrap_probe(probe, gaps, prompts, *, counts=None, n_replicates=200, seed
     counts = np.ones(len(prompts)) if counts is None else np.asarray(counts, dtype=float)
     names, owner = np.unique(np.asarray(prompts, dtype=str), return_inverse=True)
     drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), n_replicates)
-    design = Designs(gaps, counts, probe.choice["length"]).of(probe.choice["blocks"])
+    design = Designs(gaps, counts, probe.choice["length"]).of(probe.choice["blocks"], probe.choice["axes"])
     strength = probe.choice["strength"]
-    start = np.repeat(regressions(design.columns, counts[:, None], [strength]), n_replicates, axis=1)
+    start = np.repeat(regressions(design.precise, counts[:, None], [strength]), n_replicates, axis=1)
     strengths = np.full(n_replicates, strength)
     counts_drawn = counts[:, None] * drawn.T[owner]
-    coefficients = regressions(design.columns, counts_drawn, strengths, start=start, tolerance=ROUGHLY)
+    coefficients = regressions(design.rough, counts_drawn, strengths, start=start, tolerance=ROUGHLY)
     return Probe(design.weights(coefficients), probe.choice)
 
 
@@ -282,7 +300,8 @@ def bootstrap_probe(probe, gaps, prompts, *, counts=None, n_replicates=200, seed
 class Designs:
     """The regressions on the gaps of some pairs, whichever blocks they take; what several of them share is computed once.
 
-    A column is divided by its root mean square, which no swap of a pair changes, and by the root of its block's width.
+    A column is divided by its root mean square, which no swap of a pair changes, and by the root of its block's width; a
+    block that is whitened by its own root mean square.
     """
 
     gaps: Mapping
@@ -291,57 +310,105 @@ class Designs:
     factors: dict = field(default_factory=dict)
     kernels: dict = field(default_factory=dict)
 
-    def of(self, blocks):
-        """The `Design` of a set of blocks: its columns, or coordinates of the pairs where columns outnumber the pairs."""
+    def distinct(self, candidates, axes):
+        """Every set of blocks with every number of axes, in their order; axes that are no fewer than the columns are None."""
+        found = []
+        for blocks, number in product(candidates, axes):
+            width = sum(len(self._factor(name)) for name in blocks)
+            fewer = number is not None and number < min(len(self.counts), width)
+            pair = tuple(blocks), number if fewer else None
+            if pair not in found:
+                found.append(pair)
+        return found
+
+    def of(self, blocks, axes=None):
+        """The `Design` of a set of blocks: its columns, or coordinates of the pairs.
+
+        There are coordinates where columns outnumber the pairs, and where the first `axes` stand for the columns.
+        """
         names = [name for name in blocks if name != "length" or self.length == "feature"]
         fitted = [*names, "length"] if self.length == "nuisance" else names
         n, width = len(self.counts), sum(len(self._factor(name)) for name in fitted)
         factors = {name: self._factor(name) for name in names}
+        if axes is not None:
+            factors = {name: self._factor(name, alike=True) for name in names}
+            vectors, sizes = self._principal_axes(fitted, axes)
+            coordinates = vectors * np.sqrt(n / axes)
+            return Design(coordinates, self.gaps, factors, (coordinates / sizes).__matmul__)
         if n < width and n <= KERNEL:
             kernel = sum(self._kernel(name) for name in fitted)
             kernel[np.diag_indices(n)] += JITTER * max(np.trace(kernel) / n, 1.0)
             coordinates = cholesky(kernel, lower=True)
-            return Design(Columns.of(coordinates), self.gaps, factors, coordinates)
-        columns = np.empty((n, width), dtype=float if n * width <= SMALL else np.float32)
-        ends = np.cumsum([len(self._factor(name)) for name in fitted])
-        for name, part in zip(fitted, np.split(columns, ends[:-1], axis=1), strict=True):
-            np.multiply(self.gaps[name], self._factor(name), out=part, casting="same_kind")
-        return Design(Columns.of(columns), self.gaps, factors)
+            return Design(coordinates, self.gaps, factors, partial(solve_triangular, coordinates.T))
+        return Design(self._columns(fitted, width), self.gaps, factors)
 
-    def _factor(self, name):
-        """What the columns of a block are multiplied by."""
-        if name not in self.factors:
+    def _columns(self, names, width, *, alike=False):
+        """The scaled columns of some blocks side by side."""
+        n = len(self.counts)
+        columns = np.empty((n, width), dtype=float if n * width <= SMALL else np.float32)
+        ends = np.cumsum([len(self._factor(name)) for name in names])
+        for name, part in zip(names, np.split(columns, ends[:-1], axis=1), strict=True):
+            np.multiply(self.gaps[name], self._factor(name, alike=alike), out=part, casting="same_kind")
+        return columns
+
+    def _principal_axes(self, names, axes):
+        """Unit vectors over the pairs, shape (n, axes), and the squared sizes of the columns along them, largest first."""
+        n, width = len(self.counts), sum(len(self._factor(name)) for name in names)
+        if n <= KERNEL:
+            kernel = sum(self._kernel(name, alike=True) for name in names)
+            sizes, vectors = eigh(kernel, subset_by_index=[n - axes, n - 1])
+            return vectors[:, ::-1], sizes[::-1]
+        columns = self._columns(names, width, alike=True)
+        vectors, roots, _ = randomized_svd(columns, axes, random_state=0)
+        return vectors, roots**2
+
+    def _factor(self, name, *, alike=False):
+        """What the columns of a block are multiplied by: each by its own size, or all alike, by that of the block."""
+        if (name, alike) not in self.factors:
             gap = self.gaps[name]
             squares = np.einsum("ij,ij,i->j", gap, gap, self.counts / self.counts.sum(), dtype=float)
+            if alike:
+                squares = np.full(len(squares), squares.mean())
             size = np.sqrt(squares * gap.shape[1])
-            self.factors[name] = np.divide(1, size, out=np.zeros_like(size), where=size > 0)
+            self.factors[name, alike] = np.divide(1, size, out=np.zeros_like(size), where=size > 0)
         free = FREE if name == "length" and self.length == "nuisance" else 1.0
-        return free * self.factors[name]
+        return free * self.factors[name, alike]
 
-    def _kernel(self, name):
+    def _kernel(self, name, *, alike=False):
         """The inner products of the pairs in a block."""
-        if name not in self.kernels:
-            columns = self.gaps[name] * self._factor(name)
-            self.kernels[name] = columns @ columns.T
-        return self.kernels[name]
+        if (name, alike) not in self.kernels:
+            columns = self.gaps[name] * self._factor(name, alike=alike)
+            self.kernels[name, alike] = columns @ columns.T
+        return self.kernels[name, alike]
 
 
 @dataclass(frozen=True)
 class Design:
     """The columns of a regression, and what the columns of each block were multiplied by, `factors`; a nuisance has none.
 
-    `coordinates`, where there are any, are the columns: their inner products are the pairs' own, and so is the solution.
+    `of_pairs`, where there is one, turns coefficients on coordinates of the pairs into coefficients on the pairs themselves,
+    of which the weights are a sum.
     """
 
-    columns: Columns
+    columns: np.ndarray
     gaps: Mapping
     factors: dict
-    coordinates: np.ndarray | None = None
+    of_pairs: Callable | None = None
+
+    @cached_property
+    def rough(self):
+        """The columns for fits of which many are compared."""
+        return Columns.of(self.columns, roughly=True)
+
+    @cached_property
+    def precise(self):
+        """The columns for a fit that stays."""
+        return self.rough if self.columns.size > SMALL else Columns.of(self.columns)
 
     def weights(self, coefficients):
         """The weights on the raw gaps, by block, from coefficients of shape (width, m)."""
-        if self.coordinates is not None:
-            of_pairs = solve_triangular(self.coordinates.T, coefficients)
+        if self.of_pairs is not None:
+            of_pairs = self.of_pairs(coefficients)
             return {
                 name: factor[:, None] ** 2 * (self.gaps[name].T @ of_pairs) for name, factor in self.factors.items()
             }
@@ -363,8 +430,8 @@ def _held_out_margins(design, counts, folds, strengths):
     """The margin of every pair by regressions on the pairs of the other folds, shape (n, strengths)."""
     names = np.unique(folds)
     trained = np.repeat(counts[:, None] * (folds[:, None] != names), len(strengths), axis=1)
-    coefficients = regressions(design.columns, trained, np.tile(strengths, len(names)), tolerance=ROUGHLY)
-    margins = design.columns.margins(coefficients).reshape(len(folds), len(names), len(strengths))
+    coefficients = regressions(design.rough, trained, np.tile(strengths, len(names)), tolerance=ROUGHLY)
+    margins = design.rough.margins(coefficients).reshape(len(folds), len(names), len(strengths))
     return margins[np.arange(len(folds)), folds]
 
 

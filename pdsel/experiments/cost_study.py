@@ -1,7 +1,7 @@
 """What does selecting cost beside training on everything? Both are measured in one run, with a policy larger than the proxies.
 
 The paper selects with proxies of 1 B for a policy of 8 B, and counts .55 of the GPU hours of training on all pairs. On the
-notes world the proxies start from the shipped base, and the policy from one of about three times its parameters.
+notes world the proxies start from the smaller of the shipped models, and the policy from the larger one.
 """
 
 import time
@@ -16,7 +16,7 @@ from pdsel.engine.features import pair_features
 from pdsel.experiments.proxy_quality import divergence_of
 from pdsel.experiments.proxy_studies import make_world, run_cells, training_of
 from pdsel.notesworld import model_path
-from pdsel.notesworld.settings import CONFLICT, DPO, PAIRS, SHARE
+from pdsel.notesworld.settings import BATCH, CONFLICT, DPO, LOSS_TYPE, PAIRS, SHARE
 from pdsel.proxies import fit_proxies, score_margins
 from pdsel.selection import select
 from pdsel.training import train_dpo
@@ -24,7 +24,7 @@ from pdsel.training import train_dpo
 WARM_UP = 32  # pairs that are read and trained on before the clocks start: what loads on first use counts for nobody
 
 
-def cost_cell(*, seed, kind, policy, content, base="notesworld", n_pairs=PAIRS):
+def cost_cell(*, seed, kind, policy, content, base="notesworld-small", n_pairs=PAIRS):
     """Select with proxies of a kind, train on what is kept, and train on all: what each took.
 
     Parameters
@@ -48,7 +48,7 @@ def cost_cell(*, seed, kind, policy, content, base="notesworld", n_pairs=PAIRS):
     """
     pairs, _ = make_world(seed, n_pairs=n_pairs, conflict=CONFLICT)
     with scratch_folder("costs") as folder:
-        options = {"model": policy, "seed": seed, **DPO}
+        options = {"model": model_path(policy), "seed": seed, "batch_size": BATCH, "loss_type": LOSS_TYPE, **DPO}
         few = pairs.select(range(WARM_UP))
         pair_features(few, model=model_path(base))
         train_dpo(few, output_dir=folder / "few", **options)
@@ -60,7 +60,7 @@ def cost_cell(*, seed, kind, policy, content, base="notesworld", n_pairs=PAIRS):
         parts = {"selection": selection[unit], "kept": on_kept[unit], "all": on_all[unit]}
         row |= {f"{unit}{name}": seconds for name, seconds in parts.items()}
         row[f"{unit}ratio"] = (selection[unit] + on_kept[unit]) / on_all[unit]
-    return [row | {"times": n_parameters(policy) / n_parameters(model_path(base))}]
+    return [row | {"times": n_parameters(model_path(policy)) / n_parameters(model_path(base))}]
 
 
 def kept_pairs(pairs, kind, model, seed):
@@ -96,9 +96,9 @@ def n_parameters(model):
     return int(n)
 
 
-def cost_cells(policy, *, seeds=(0,), kinds=("probe",), n_pairs=PAIRS):
-    """The cells of `cost_cell` for a policy: a folder with a model."""
-    shared = {"policy": str(policy), "content": model_digest(policy), "n_pairs": n_pairs}
+def cost_cells(policy="notesworld", *, seeds=(0,), kinds=("probe",), n_pairs=PAIRS):
+    """The cells of `cost_cell` for a policy: a shipped model's name, or a folder with one."""
+    shared = {"policy": str(policy), "content": model_digest(model_path(str(policy))), "n_pairs": n_pairs}
     return [{"seed": seed, "kind": kind} | shared for kind in kinds for seed in seeds]
 
 
@@ -108,7 +108,7 @@ def cost_ratio(policy, folder, **cells):
     Parameters
     ----------
     policy : str or Path
-        A model for the notes world, larger than the shipped base; `pdsel.pipeline.build_base.build` trains one.
+        A model for the notes world, larger than the one that proxies start from.
     folder : str or Path
         Keeps the cells, so that a stopped run resumes.
     **cells

@@ -10,9 +10,8 @@ import pandas as pd
 from pdsel.divergence import rating_divergence
 from pdsel.engine.chat import as_messages
 from pdsel.engine.features import pair_features
-from pdsel.engine.probes import load_probe
 from pdsel.experiments.human_ratings import percentiles, prompt_weights, resampled_mean
-from pdsel.experiments.probe_study import SETS
+from pdsel.experiments.probe_study import SETS, cross_validated
 from pdsel.experiments.proxy_quality import divergence_of
 from pdsel.notesworld.settings import SHARE
 from pdsel.pairs import make_pairs
@@ -94,7 +93,8 @@ def opposed_table(pairs, features, *, sets=SETS, share=SHARE, seed=0):
     for name, candidates in sets.items():
         proxies = fit_proxies(pairs, candidates=candidates, **options)
         scores = divergence_of(score_margins(pairs, proxies, features=features), aspect)
-        right = 100 * _own_accuracy(proxies)
+        own = cross_validated(proxies)
+        right = 100 * np.average(own["accuracy"], weights=own["n"])
         kept[name, "PD"] = select(scores, share), right
         kept[name, "PD(high)"] = select(scores, share, keep="highest"), right
     prompt = pd.Series(list(pairs["prompt_id"]), index=ids)
@@ -113,12 +113,6 @@ def _opposed_by_overall(pairs):
     overall = np.array(pairs["overall_gap"], dtype=float)
     stood_in = np.allclose(overall, gaps, equal_nan=True)
     return np.full(len(overall), np.nan) if stood_in else (overall < 0).astype(float)
-
-
-def _own_accuracy(proxies):
-    """The mean over pairs of the accuracy on held-out prompts."""
-    choices = [load_probe(proxy.path).choice for proxy in proxies.values()]
-    return np.average([choice["accuracy"] for choice in choices], weights=[choice["n_pairs"] for choice in choices])
 
 
 def _percent(opposed, prompt, name, seed):

@@ -12,11 +12,20 @@ import numpy as np
 import pandas as pd
 
 from pdsel.engine.features import BLOCKS, pair_features
-from pdsel.engine.probes import CANDIDATES, LENGTH, STRENGTHS, bootstrap_probe, load_probe
+from pdsel.engine.probes import (
+    AXES,
+    CANDIDATES,
+    LENGTH,
+    STRENGTHS,
+    bootstrap_probe,
+    load_probe,
+    most_pairs,
+    that_fit,
+)
 from pdsel.experiments.grid_plan import VALIDATION_SEEDS
 from pdsel.experiments.proxy_quality import divergence_of
 from pdsel.experiments.proxy_studies import make_world, quality_rows
-from pdsel.experiments.uncertainty import divergence_error, stack_replicates
+from pdsel.experiments.uncertainty import divergence_error
 from pdsel.notesworld import model_path
 from pdsel.notesworld.settings import CONFLICT, SHARE, STUDY_PAIRS
 from pdsel.notesworld.variants import GOLD, variant_gaps
@@ -60,7 +69,7 @@ def probe_cell(
     seed : int
         Of the world, and of the draw of the pairs.
     base : str
-        The frozen model: "notesworld", or the path of a larger base.
+        The frozen model: the name of a shipped one, or a path.
     share, length_balance
         As in `pdsel.proxies.fit_proxy`.
     features : str
@@ -98,57 +107,98 @@ def probe_cell(
     return rows
 
 
-def default_losses(seeds=VALIDATION_SEEDS, *, bases=("notesworld",), shares=(FEW, 1.0), n_pairs=STUDY_PAIRS):
-    """What every set of blocks loses at every strength on held-out prompts, by the labels of the aspect alone.
+def cross_validated(probes):
+    """How often probes order pairs of their own aspect as labelled, on prompts that cross-validation held out.
 
     Parameters
     ----------
-    seeds : sequence of int
-        Of worlds that no table shows.
-    bases, shares : sequence
-        Frozen models, and shares p_r of the labels.
+    probes : dict
+        Aspect to `Proxy`, of kind "probe".
+
+    Returns
+    -------
+    pandas.DataFrame, a row per aspect
+        `accuracy` and `n`, as `pdsel.experiments.proxy_quality.held_out_accuracy` gives it for other kinds. The blocks were
+        chosen by the same folds, which makes it a little too good.
+    """
+    choices = {aspect: load_probe(proxy.path).choice for aspect, proxy in probes.items()}
+    rows = {aspect: {"accuracy": choice["accuracy"], "n": choice["n_pairs"]} for aspect, choice in choices.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("aspect")
+
+
+def default_cell(*, seed, share, base="notesworld", n_pairs=STUDY_PAIRS):
+    """What every set of blocks loses at every strength on held-out prompts, by an aspect's own labels: no truth is read.
+
+    Parameters
+    ----------
+    seed : int
+        Of a world that no table shows.
+    share : float
+        p_r, of each aspect's labels.
+    base : str
+        The frozen model.
     n_pairs : int
 
     Returns
     -------
-    pandas.DataFrame
-        A row per world, base, share, aspect, set and strength: `blocks`, `strength`, and the mean `loss` (nats) and
-        `accuracy` of cross-validation over prompts. No truth was read.
+    list of dict
+        A row per aspect, set, axes and strength: `blocks`, `axes` ("all": the columns themselves), `strength`, and the mean
+        `loss` (nats) and `accuracy` of cross-validation over prompts.
     """
-    sets = [blocks for name in SETS for blocks in SETS[name]]
-    distinct = [list(blocks) for blocks in dict.fromkeys(tuple(blocks) for blocks in sets)]
+    sets = [tuple(blocks) for name in SETS for blocks in SETS[name]]
+    pairs, _, _, read = read_world(seed, base, n_pairs)
+    options = {"model": model_path(base), "share": share, "seed": seed, "features": read}
+    probes = fit_proxies(pairs, kind="probe", candidates=list(dict.fromkeys(sets)), **options)
     rows = []
-    for seed, base, share in product(seeds, bases, shares):
-        pairs, _, _, read = read_world(seed, base, n_pairs)
-        options = {"model": model_path(base), "share": share, "seed": seed, "features": read, "candidates": distinct}
-        for aspect, proxy in fit_proxies(pairs, kind="probe", **options).items():
-            world = {"seed": seed, "base": base, "share": share, "aspect": aspect}
-            tried = load_probe(proxy.path).choice["candidates"]
-            rows += [world | each | {"blocks": " + ".join(each["blocks"])} for each in tried]
-    return pd.DataFrame(rows)
+    for aspect, probe in probes.items():
+        tried = load_probe(probe.path).choice["candidates"]
+        rows += [{"aspect": aspect} | each | as_text(each["blocks"], each["axes"]) for each in tried]
+    return rows
+
+
+def as_text(blocks, axes):
+    """A set of blocks and a number of axes, as a table has them.
+
+    >>> as_text(["length", "W"], None)
+    {'blocks': 'length + W', 'axes': 'all'}
+    """
+    return {"blocks": " + ".join(blocks), "axes": "all" if axes is None else str(axes)}
+
+
+def default_cells(*, seeds=VALIDATION_SEEDS, bases=("notesworld",), n_pairs=STUDY_PAIRS):
+    """The cells that the default is chosen by: validation worlds, with few labels and with all.
+
+    >>> len(default_cells())
+    4
+    """
+    return [
+        {"seed": seed, "base": base, "share": share, "n_pairs": n_pairs}
+        for seed, base, share in product(seeds, bases, (FEW, 1.0))
+    ]
 
 
 def choose_default(losses):
-    """The default of blocks and strength: the smallest loss on held-out prompts, mean over worlds, shares and aspects.
+    """The default of blocks, axes and strength: the smallest loss on held-out prompts, mean over worlds, shares and aspects.
 
     Parameters
     ----------
     losses : pandas.DataFrame
-        From `default_losses`.
+        Rows of `default_cell`.
 
     Returns
     -------
     (dict, pandas.DataFrame)
-        `blocks` and `strength`; and the means of all, the best first.
+        `blocks`, `axes` and `strength`; and the means of all, the best first.
 
     Examples
     --------
     >>> losses = pd.DataFrame({"blocks": ["hd", "hd", "W", "W"], "strength": 1.0, "loss": [0.5, 0.6, 0.4, 0.9]})
-    >>> choose_default(losses.assign(accuracy=0.7))[0]
-    {'blocks': 'hd', 'strength': 1.0}
+    >>> choose_default(losses.assign(accuracy=0.7, axes="all"))[0]
+    {'blocks': 'hd', 'axes': 'all', 'strength': 1.0}
     """
-    means = losses.groupby(["blocks", "strength"])[["loss", "accuracy"]].mean().sort_values("loss").reset_index()
-    return means.loc[0, ["blocks", "strength"]].to_dict(), means
+    setting = ["blocks", "axes", "strength"]
+    means = losses.groupby(setting)[["loss", "accuracy"]].mean().sort_values("loss").reset_index()
+    return means.loc[0, setting].to_dict(), means
 
 
 def probe_replicates(pairs, proxies, features, *, n_replicates=200, seed=0):
@@ -164,23 +214,22 @@ def probe_replicates(pairs, proxies, features, *, n_replicates=200, seed=0):
         Of these pairs.
     n_replicates, seed : int
 
-    Returns
-    -------
-    list of pandas.DataFrame, shape (n, kappa)
-        For `pdsel.experiments.uncertainty.stack_replicates`.
+    Yields
+    ------
+    pandas.DataFrame, shape (n, kappa)
+        One replicate's margins, for `pdsel.experiments.uncertainty.divergence_error`.
     """
-    prompt = pd.Series(list(pairs["prompt_id"]), index=list(pairs["pair_id"]))
+    prompt = pd.Series(pairs["prompt_id"][:], index=pairs["pair_id"][:])
     columns = {}
     for aspect, proxy in proxies.items():
-        ids, probe = sorted(proxy.trained_on), load_probe(proxy.path)
-        gaps = features.of(ids, probe.weights)
+        probe, ids = load_probe(proxy.path), sorted(proxy.trained_on)
+        ids = that_fit(prompt.loc[ids], prompt.loc[ids], most_pairs(features, probe.fitted)).index
+        gaps = features.of(ids, probe.fitted)
         drawn = bootstrap_probe(probe, gaps, prompt.loc[ids].to_numpy(), n_replicates=n_replicates, seed=seed)
-        columns[aspect] = drawn.margins_of(features, list(pairs["pair_id"]))
-    index = pd.Index(list(pairs["pair_id"]), name="pair_id")
-    return [
-        pd.DataFrame({aspect: margins[:, b] for aspect, margins in columns.items()}, index=index)
-        for b in range(n_replicates)
-    ]
+        columns[aspect] = drawn.margins_of(features, pairs["pair_id"][:])
+    index = pd.Index(pairs["pair_id"][:], name="pair_id")
+    for b in range(n_replicates):
+        yield pd.DataFrame({aspect: margins[:, b] for aspect, margins in columns.items()}, index=index)
 
 
 def uncertainty_cell(*, seed, n_replicates=200, share=1.0, n_pairs=STUDY_PAIRS):
@@ -198,10 +247,10 @@ def uncertainty_cell(*, seed, n_replicates=200, share=1.0, n_pairs=STUDY_PAIRS):
     options = {"kind": "probe", "model": model_path("notesworld"), "share": share, "seed": seed}
     pairs, _, truth, read = read_world(seed, "notesworld", n_pairs)
     proxies = fit_proxies(pairs, features=read, **options)
-    aspect = pd.Series(list(pairs["aspect"]), index=read.ids)
+    aspect = pd.Series(pairs["aspect"][:], index=read.ids)
     start = time.perf_counter()
     replicates = probe_replicates(pairs, proxies, read, n_replicates=n_replicates, seed=seed)
-    error = divergence_error(stack_replicates(replicates), aspect).loc[read.ids]
+    error = divergence_error(replicates, aspect)
     seconds = time.perf_counter() - start
     other_pairs, _, _, other_read = read_world(OTHER + seed, "notesworld", n_pairs)
     others = fit_proxies(other_pairs, features=other_read, **options)
@@ -237,7 +286,7 @@ def probe_cells(seeds, *, balances=(), n_pairs=STUDY_PAIRS):
 def same_as_shipped(chosen):
     """Whether a choice of `choose_default` is the default of `pdsel.engine.probes`.
 
-    >>> same_as_shipped({"blocks": " + ".join(CANDIDATES[0]), "strength": STRENGTHS[0]})
+    >>> same_as_shipped(as_text(CANDIDATES[0], AXES[0]) | {"strength": STRENGTHS[0]})
     True
     """
-    return chosen == {"blocks": " + ".join(CANDIDATES[0]), "strength": STRENGTHS[0]}
+    return chosen == as_text(CANDIDATES[0], AXES[0]) | {"strength": STRENGTHS[0]}

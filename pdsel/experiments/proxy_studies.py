@@ -69,7 +69,7 @@ def proxy_cell(
     *,
     seed,
     kind,
-    base="notesworld",
+    base="notesworld-small",
     share=1.0,
     length_penalty=0.0,
     length_sign="minus",
@@ -87,7 +87,7 @@ def proxy_cell(
     kind, share, length_penalty, length_sign, length_balance
         As in `pdsel.proxies.fit_proxy`.
     base : str
-        Where the proxies start: "notesworld", or the path of a larger base.
+        Where the proxies start: the name of a shipped model, or a path.
     n_pairs : int
     pooled_start : bool
         Start from a classifier trained on all pairs, whatever their aspect.
@@ -152,7 +152,7 @@ def failure_cell(*, seed, case, n_pairs=PAIRS, kind="implicit", **training):
     turned, truth = options.pop("turned", None), options.pop("truth", options.get("aspects", GOLD))
     pairs, length_gap = make_world(seed, n_pairs=n_pairs, **options)
     proxies = fit_proxies(
-        pairs, kind=kind, model=model_path("notesworld"), resample=0, seed=seed, **training_of(kind) | training
+        pairs, kind=kind, model=model_path("notesworld-small"), resample=0, seed=seed, **training_of(kind) | training
     )
     margins = score_margins(pairs, proxies)
     if turned:
@@ -211,7 +211,7 @@ def run_cells(cells, compute, folder):
 
 
 def _stored(cell, compute, folder):
-    store = Store(folder, model=base_digest(cell.get("base", "notesworld")), code=(compute, proxy_quality))
+    store = Store(folder, model=base_digest(cell.get("base", "notesworld-small")), code=(compute, proxy_quality))
     return store.computed(compute.__name__, cell, partial(compute, **cell))
 
 
@@ -246,11 +246,11 @@ def _divergence(cell, folder):
     return _stored(cell, proxy_cell, folder)[0].set_index("pair_id")["pd"]
 
 
-def kind_cells(seeds, kinds, *, bases=("notesworld",), shares=(1.0,), n_pairs=PAIRS):
+def kind_cells(seeds, kinds, *, bases=("notesworld-small",), shares=(1.0,), n_pairs=PAIRS):
     """The cells of `proxy_cell` that compare kinds of proxies: on every world, from every base, with every share of the pairs.
 
     >>> kind_cells([0], ["probe"])
-    [{'seed': 0, 'kind': 'probe', 'base': 'notesworld', 'share': 1.0, 'n_pairs': 2000}]
+    [{'seed': 0, 'kind': 'probe', 'base': 'notesworld-small', 'share': 1.0, 'n_pairs': 4000}]
     """
     return [
         {"seed": seed, "kind": kind, "base": base, "share": share, "n_pairs": n_pairs} | training_of(kind)

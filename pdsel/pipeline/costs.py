@@ -243,7 +243,7 @@ def _check_hours(profile, pairs, gpu, shares):
     """The other kinds and the bootstrap replicates, without a pooled proxy; replicates of probes share one reading."""
     kind, checks = profile["02_proxies"]["kind"], profile[CHECKS]
     kinds = [other for other in checks["compare_with"] if other != kind]
-    kinds += [kind] * (min(1, checks["replicates"]) if kind == "probe" else checks["replicates"])
+    kinds += [kind] * (min(1, checks["probe_replicates"]) if kind == "probe" else checks["replicates"])
     return sum(_proxy_hours(profile, pairs, gpu, shares, flops=aspects_flops, kind=each) for each in kinds)
 
 
@@ -289,7 +289,7 @@ def ledger(profile, *, shares=None):
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
     table["total"] = table["selection"] + table["training"]
     table["of ALL"] = table["total"] / table.loc["ALL", "total"]
-    paper = PUBLISHED["GPU hours"]
+    paper = MAIN["GPU hours"]
     table["published"] = [paper.get(OF_THE_PAPER.get(method, method), float("nan")) for method in table.index]
     table["published of ALL"] = table["published"] / paper["ALL"]
     return table

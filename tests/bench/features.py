@@ -8,7 +8,8 @@ import pandas as pd
 
 from bench.measure import fresh, peak_mb, timed
 from bench.scoring import MAX_LENGTH, draw_pairs, save_model
-from pdsel.engine.features import Files, PairFeatures, load_features, pair_features
+from pdsel.engine.feature_files import Files, PairFeatures, load_features
+from pdsel.engine.features import pair_features
 from pdsel.engine.probes import Search, bootstrap_probe, fit_probe
 from pdsel.engine.scoring import response_logps
 from pdsel.experiments.probe_study import probe_replicates
@@ -48,7 +49,7 @@ def measure_fits(n_prompts, folder):
     before = peak_mb()
     probes, *seconds = timed(lambda: fit_proxies(pairs, **options))
     rows = [_row("fits of 4 aspects", len(pairs), _width(features), seconds, before)]
-    _, *seconds = timed(lambda: probe_replicates(pairs, probes, features, n_replicates=REPLICATES))
+    _, *seconds = timed(lambda: list(probe_replicates(pairs, probes, features, n_replicates=REPLICATES)))
     rows.append(_row(f"{REPLICATES} replicates of 4 aspects", len(pairs), _width(features), seconds, before))
     return rows
 
