@@ -83,6 +83,7 @@ class Cost:
 
     def __enter__(self):
         if device().startswith("cuda"):
+            torch.cuda.init()  # a process that has computed nothing there yet has no record to reset
             torch.cuda.reset_peak_memory_stats()
         self.start = time.perf_counter()
         return self
@@ -317,7 +318,7 @@ def unseen_logps(lab, setting, model):
 
 def _answers(lab, setting, model):
     asked = lab.corpus.prompts
-    batch = 384 if device().startswith("cuda") else 32
+    batch = 768 if device().startswith("cuda") else 32
     prompts = read_as(asked["prompt"], chat=setting.chat)
     texts = generate(model, prompts, max_new_tokens=NEW_TOKENS, batch_size=batch, stop=() if setting.chat else BREAK)
     return judged(lab, setting, asked, texts).assign(text=texts)
