@@ -318,7 +318,7 @@ def unseen_logps(lab, setting, model):
 
 def _answers(lab, setting, model):
     asked = lab.corpus.prompts
-    batch = 768 if device().startswith("cuda") else 32
+    batch = 384 if device().startswith("cuda") else 32
     prompts = read_as(asked["prompt"], chat=setting.chat)
     texts = generate(model, prompts, max_new_tokens=NEW_TOKENS, batch_size=batch, stop=() if setting.chat else BREAK)
     return judged(lab, setting, asked, texts).assign(text=texts)
