@@ -19,7 +19,8 @@ from pdsel.data.scratch import scratch_folder
 from pdsel.data.store import Store
 from pdsel.data.webnlg import fact_line, read_corpus
 from pdsel.divergence import rating_divergence
-from pdsel.engine.features import Reader, load_features, pair_features
+from pdsel.engine.feature_files import load_features
+from pdsel.engine.features import Reader, pair_features
 from pdsel.engine.models import device
 from pdsel.engine.probes import load_probe
 from pdsel.engine.scoring import classifier_rewards, response_lengths, response_logps
