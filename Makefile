@@ -32,6 +32,7 @@ STAMP := $(VENV)/.pdsel-installed
 NAME := $(basename $(notdir $(PROFILE)))
 REFERENCE := results/$(NAME)
 PIPELINE = $(BIN)/python -m pdsel.pipeline
+AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)  # containers
 RIGHT_PYTHON := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 
 # Notebooks, their kernels and Snakemake's shell commands find the environment's programs first, wherever they run.
@@ -70,7 +71,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) $(TORCH_ARGS) '$(TORCH)'
 	@if [ -e $(VENV)/.made-by-make ]; then pins='-c constraints.txt'; else pins=; fi; \
-	  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[test]'
+	  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[notebooks,test]'
 	@echo '$(CURDIR)' > $@
 
 # The stamp names the clone that the environment was last installed for, in case clones share one.
@@ -113,7 +114,10 @@ calibrate: env  ## simulate how often comparisons get a star by chance, and how 
 
 # One thread, as in the jobs of `make run`: the same sums, so the same bytes.
 lab: env  ## open JupyterLab
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb $(LAB_ARGS)
+	@[ -f notebooks/$(NOTEBOOK).ipynb ] || { \
+	  echo 'There is no notebook $(NOTEBOOK); there are: $(basename $(notdir $(wildcard notebooks/*.ipynb)))' >&2; exit 1; }
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb \
+	  $(AS_ROOT) $(LAB_ARGS)
 
 reference: env  ## maintainers: run PROFILE, make it the committed reference, and write README's tables from it
 	@$(MAKE) run PROFILE=$(PROFILE)
@@ -153,7 +157,7 @@ lock:  ## write constraints.txt anew, from the newest versions that pyproject.to
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) $(TORCH_ARGS) '$(TORCH)'
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[test]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[notebooks,book,test]'
 	grep '^#' constraints.txt > constraints.txt.partial
 	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(torch|triton|pytorch-triton|nvidia|cuda)' \
 	  | LC_ALL=C sort -f >> constraints.txt.partial

@@ -12,7 +12,6 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
-from datasets import load_dataset
 
 from pdsel.artifacts import digest, verify
 from pdsel.pipeline.profiles import declared_parameters, load_profile, notebook_defaults
@@ -238,7 +237,7 @@ def test_results_are_redone_without_training(results, tmp_path):
 
 def test_your_data_is_what_trl_takes(results):
     folder = results / "local" / "your_data" / "preferences"
-    table = load_dataset(str(folder), split="train", keep_in_memory=True).to_pandas()
+    table = pd.read_parquet(folder / "train.parquet")
     assert list(table.columns) == ["prompt", "chosen", "rejected", "aspect", "pd", "pair_id"]
     assert table["pd"].is_monotonic_increasing
     manifest = verify("07_your_data", results / "local" / "your_data")
