@@ -184,6 +184,7 @@ def _checked(margins, aspect):
         )
     refuse_repeated(margins.index, "margins: pair_id", "occurs more than once", "drop repeats")
     refuse_repeated(margins.columns, "margins: column", "occurs more than once", "keep one per aspect")
+    require_series(aspect, "aspect")
     aspect = aligned(aspect, margins.index, "aspect")
     own = margins.columns.get_indexer(aspect)
     unknown = sorted(aspect[own < 0].astype(str).unique())
@@ -203,7 +204,7 @@ def _checked(margins, aspect):
 
 
 def aligned(series, index, name):
-    """The entries of a Series in the order of `index`; entries for other ids are left out.
+    """The entries of a Series, or the rows of a frame, in the order of `index`; those of other ids are left out.
 
     Raises
     ------
@@ -213,7 +214,8 @@ def aligned(series, index, name):
     >>> aligned(pd.Series({"q": 2, "r": 3, "p": 1}), pd.Index(["p", "q"]), "aspect").to_dict()
     {'p': 1, 'q': 2}
     """
-    require_series(series, name)
+    if not isinstance(series, pd.DataFrame):
+        require_series(series, name)
     if series.index.equals(index):
         return series
     refuse_repeated(series.index, name, "has several entries for a pair", "keep one per pair")

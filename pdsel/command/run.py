@@ -45,6 +45,7 @@ def select(path, output, **chosen):
     ValueError
         What the notebook raises; the executed cells are in the folder.
     """
+    holds_pairs(path, chosen.get("columns"))  # a wrong path is answered before anything is made
     output = Path(output).resolve()
     output.mkdir(parents=True, exist_ok=True)
     path = str(Path(path).resolve()) if Path(path).exists() else path
