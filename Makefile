@@ -48,7 +48,7 @@ OFFLINE := HF_HUB_OFFLINE=1
 RUN_OFFLINE := $(if $(filter mini smoke toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate lab reference results lint \
+.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate world-check lab reference results lint \
   clean clean-runs notesworld-base lock
 
 help:  ## this text
@@ -111,6 +111,9 @@ bench-gpu: env  ## measure scoring and DPO of a 1B-parameter Llama on a CUDA GPU
 
 calibrate: env  ## simulate how often comparisons get a star by chance, and how often true differences do (minutes, one core)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pdsel.experiments.calibration results/calibration
+
+world-check: env  ## see whether the notes world can tell a good rule from a bad one (an hour on one core; resumes)
+	$(OFFLINE) OMP_NUM_THREADS=1 $(PIPELINE) world-check
 
 # One thread, as in the jobs of `make run`: the same sums, so the same bytes.
 lab: env  ## open JupyterLab

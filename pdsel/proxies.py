@@ -1,8 +1,10 @@
 """One small reward per aspect, trained on that aspect's pairs only; scores the pairs of every other aspect."""
 
+import inspect
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +14,11 @@ from tqdm.auto import tqdm
 from pdsel.artifacts import slug
 from pdsel.checks import DataError, refuse
 from pdsel.data.scratch import lasting_scratch_folder
-from pdsel.engine import processes
-from pdsel.engine.features import pair_features
+from pdsel.engine.features import Reader, pair_features, rows_of_process
 from pdsel.engine.launch import launch
 from pdsel.engine.models import resolve
 from pdsel.engine.options import check_options
-from pdsel.engine.probes import CANDIDATES, blocks_of, load_probe, train_probe
+from pdsel.engine.probes import Search, blocks_of, load_probe, train_probe
 from pdsel.engine.proxy_sample import training_ids
 from pdsel.engine.scoring import classifier_rewards, response_lengths, response_logps
 from pdsel.engine.shared_proxy import name_aspect, named_pairs, named_start
@@ -121,8 +122,9 @@ def fit_proxy(
         Where the proxy is kept. The default is a scratch folder that is removed when the process ends.
     **training
         `learning_rate, batch_size, epochs, held_out, lora_rank, accelerate` and whatever else `pdsel.training` takes;
-        `held_out` holds pairs of the same aspect. A probe takes `features, candidates, strengths, folds, length` instead, see
-        `pdsel.engine.probes`.
+        `held_out` holds pairs of the same aspect. A probe has none of these but `accelerate`. It takes `candidates, strengths,
+        folds, length` (see `pdsel.engine.probes.Search`), `reference_cache` (see `pdsel.engine.features.pair_features`) and
+        `features`, what was read of these pairs before.
 
     Returns
     -------
@@ -133,8 +135,10 @@ def fit_proxy(
     ValueError
         For an aspect without pairs, an unknown kind, sign or option, or a bad pairs table.
     """
-    _check_kind(kind, aspect, length_sign, length_penalty)
-    check_options(training, TRAINERS[kind].options)
+    _check_kind(kind, length_sign, length_penalty)
+    if kind == "shared" and aspect is None:
+        raise DataError("aspect=None with kind='shared': pooled pairs name no aspect. Remedy: kind='implicit'")
+    check_options(training, KINDS[kind].options)
     check_pairs(pairs)
     model = resolve(model)
     if output_dir is None:
@@ -146,18 +150,11 @@ def fit_proxy(
     ids = training_ids(
         pairs, part, model=model, share=share, length_balance=length_balance, resample=resample, seed=seed
     )
-    row_of = {name: row for row, name in enumerate(pairs["pair_id"])}
+    row_of = {name: row for row, name in enumerate(pairs["pair_id"][:])}
     drawn = pairs.select([row_of[name] for name in ids])
     offset = _length_offset(drawn, model, length_penalty, length_sign)
-    options = {"model": model, "output_dir": output_dir, "max_length": max_length} | training
-    if kind == "probe":  # a convex fit, which needs no seed
-        path = train_probe(drawn, **options)
-    elif kind == "classifier":
-        path = train_reward(drawn, (-offset).tolist(), seed=seed, **options)
-    else:
-        if kind == "shared":
-            drawn, options = _named(drawn, options)
-        path = train_with_offset(drawn, offset.tolist(), beta=beta, seed=seed, **options)
+    training |= {"model": model, "output_dir": output_dir, "max_length": max_length}
+    path = KINDS[kind].fit(drawn, offset, training, {"seed": seed, "beta": beta})
     Path(path, TRAINED_ON).write_text("\n".join(sorted(set(ids))))
     log = training_log(path)
     proxy = Proxy(
@@ -176,15 +173,7 @@ def fit_proxy(
     return proxy
 
 
-TRAINERS = {
-    "classifier": train_reward,
-    "implicit": train_with_offset,
-    "shared": train_with_offset,
-    "probe": train_probe,
-}
-
-
-def fit_proxies(pairs, *, output_dir=None, aspects=None, **options):
+def fit_proxies(pairs, *, output_dir=None, aspects=None, **training):
     """A proxy per aspect: one training for each, or for kind "shared" one training in all.
 
     Parameters
@@ -195,7 +184,7 @@ def fit_proxies(pairs, *, output_dir=None, aspects=None, **options):
         A folder per proxy is made in it, named by the aspect's `slug`.
     aspects : list of str, optional
         Default: every aspect that labels a pair, sorted.
-    **options
+    **training
         As in `fit_proxy`; `model` is needed.
 
     Returns
@@ -209,29 +198,76 @@ def fit_proxies(pairs, *, output_dir=None, aspects=None, **options):
     ValueError
         As `fit_proxy` does, and for two aspects whose folders would be the same.
     """
+    kind = training.get("kind", "classifier")
+    _check_kind(kind, training.get("length_sign", "minus"), training.get("length_penalty", 0.0))
+    check_options(training, COMMON | KINDS[kind].options)
+    check_pairs(pairs)
     aspects = sorted(set(pairs["aspect"])) if aspects is None else list(aspects)
-    if options.get("kind") == "shared":
+    if kind == "shared":
         folder = Path(output_dir, "shared") if output_dir else None
-        shared = fit_proxy(pairs, aspects[0], output_dir=folder, **options)
+        shared = fit_proxy(pairs, aspects[0], output_dir=folder, **training)
         cost = {"seconds": shared.seconds / len(aspects), "n_tokens": shared.n_tokens // len(aspects)}
         return {aspect: replace(shared, aspect=aspect, **cost) for aspect in aspects}
     folders = _folders(output_dir, aspects) if output_dir else dict.fromkeys(aspects)
-    if options.get("kind") == "probe":
-        return _fit_probes(pairs, folders, **options)
-    return {aspect: fit_proxy(pairs, aspect, output_dir=folders[aspect], **options) for aspect in aspects}
+    cost = {"seconds": 0.0, "n_tokens": 0}
+    if kind == "probe" and training.get("features") is None:
+        training["features"] = features = read_for_probes(pairs, training)
+        cost = {"seconds": features.seconds / len(aspects), "n_tokens": features.n_tokens // len(aspects)}
+    proxies = {aspect: fit_proxy(pairs, aspect, output_dir=folders[aspect], **training) for aspect in aspects}
+    return {aspect: _costing(proxy, **cost) for aspect, proxy in proxies.items()}
 
 
-def _fit_probes(pairs, folders, *, model, features=None, max_length=1024, candidates=CANDIDATES, **options):
-    """A probe for every aspect of `folders`, all from one reading of the pairs."""
+def read_for_probes(pairs, training):
+    """The features that probes with these options choose from, of every pair of the table, read once.
+
+    Parameters
+    ----------
+    pairs : datasets.Dataset
+        Pairs table.
+    training : dict
+        Keywords of `fit_proxy` for kind "probe".
+
+    Returns
+    -------
+    pdsel.engine.feature_files.PairFeatures
+    """
+    search = Search(**{name: value for name, value in training.items() if name in SEARCH})
+    reading = {name: training[name] for name in ("max_length", "reference_cache", "accelerate") if name in training}
+    return pair_features(pairs, model=training["model"], blocks=search.blocks, **reading)
+
+
+def _costing(proxy, *, seconds, n_tokens):
+    """The proxy with its share of what was read for several."""
+    proxy = replace(proxy, seconds=proxy.seconds + seconds, n_tokens=proxy.n_tokens + n_tokens)
+    proxy.save()
+    return proxy
+
+
+def _fit_classifier(pairs, offset, training, run):
+    return train_reward(pairs, (-offset).tolist(), seed=run["seed"], **training)
+
+
+def _fit_implicit(pairs, offset, training, run):
+    return train_with_offset(pairs, offset.tolist(), **run, **training)
+
+
+def _fit_shared(pairs, offset, training, run):
+    """Prompts name their aspect, those of held-out pairs as well."""
+    if training.get("held_out") is not None:
+        training = training | {"held_out": named_pairs(training["held_out"])}
+    return train_with_offset(named_pairs(pairs), offset.tolist(), **run, **training)
+
+
+def _fit_probe(pairs, offset, training, run):
+    """A convex fit, which needs no seed; the features are read here unless they are given."""
+    search = {name: value for name, value in training.items() if name in SEARCH}
+    features, cost = training.get("features"), {}
     if features is None:
-        features = pair_features(pairs, model=model, blocks=blocks_of(candidates), max_length=max_length)
-    options |= {"model": model, "features": features, "max_length": max_length, "candidates": candidates}
-    probes = {}
-    for aspect, folder in folders.items():
-        probe = fit_proxy(pairs, aspect, output_dir=folder, **options)
-        seconds, n_tokens = features.seconds / len(folders), features.n_tokens // len(folders)
-        probes[aspect] = replace(probe, seconds=probe.seconds + seconds, n_tokens=n_tokens)
-    return probes
+        once = ~pd.Series(pairs["pair_id"][:]).duplicated()
+        features = read_for_probes(pairs.select(np.flatnonzero(once)), training)
+        cost = {"n_tokens": features.n_tokens, "seconds": features.seconds}
+    features.check(training["model"], training["max_length"])
+    return train_probe(pairs, features=features, output_dir=training["output_dir"], cost=cost, **search)
 
 
 def _folders(output_dir, aspects):
@@ -246,13 +282,6 @@ def _folders(output_dir, aspects):
     return {aspect: Path(output_dir, slug(aspect)) for aspect in aspects}
 
 
-def _named(pairs, options):
-    """The pairs with prompts that name their aspect, and the options with held-out pairs alike."""
-    if options.get("held_out") is not None:
-        options = options | {"held_out": named_pairs(options["held_out"])}
-    return named_pairs(pairs), options
-
-
 def _length_offset(part, model, penalty, sign):
     """What is added inside the sigmoid for length: -rho * dlen ("minus") or +rho * dlen ("plus")."""
     if penalty == 0:
@@ -261,13 +290,14 @@ def _length_offset(part, model, penalty, sign):
     return -penalty * gap if sign == "minus" else penalty * gap
 
 
-def _check_kind(kind, aspect, length_sign, length_penalty):
-    if kind not in TRAINERS:
-        raise DataError(f"kind={kind!r}: use one of {list(TRAINERS)}")
+def _check_kind(kind, length_sign, length_penalty):
+    if kind not in KINDS:
+        raise DataError(f"kind={kind!r}: use one of {list(KINDS)}")
     if kind == "probe" and length_penalty:
-        raise DataError(f"length_penalty={length_penalty}: a probe has none. Remedy: length='nuisance' fits it instead")
-    if kind == "shared" and aspect is None:
-        raise DataError("aspect=None with kind='shared': pooled pairs name no aspect. Remedy: kind='implicit'")
+        raise DataError(
+            f"length_penalty={length_penalty}: a probe takes no length penalty. Remedy: length='nuisance' fits length, and "
+            "leaves it out of the score"
+        )
     if length_sign not in ("minus", "plus"):
         raise DataError(f"length_sign={length_sign!r}: use 'minus' or 'plus'")
 
@@ -289,10 +319,39 @@ def _classifier(proxy, prompts, responses, references):
     return classifier_rewards(proxy.path, prompts, responses, max_length=proxy.max_length)
 
 
-REWARDS = {"classifier": _classifier, "implicit": _implicit, "shared": _shared}
+def _probe(proxy, prompts, responses, references):
+    """The reward of single responses; `_probe_margins` reads pairs in less memory, and for several probes at once."""
+    probe = load_probe(proxy.path)
+    reader = Reader(proxy.reference, blocks=list(probe.weights), max_length=proxy.max_length)
+    return probe.margins(reader.read(prompts, responses))
 
 
-def _probe_margins(pairs, probes, features):
+@dataclass(frozen=True)
+class Kind:
+    """How proxies of a kind are fitted, the options of that, and how they reward single responses.
+
+    `fit(pairs, offset, training, run)` returns the path of a trained proxy; `run` has its seed and beta.
+    `rewards(proxy, prompts, responses, references)` returns an array of shape (n,); what the references say is kept in the
+    last argument, a dict, for other proxies of the same base.
+    """
+
+    fit: Callable
+    options: set
+    rewards: Callable
+
+
+SEARCH = {field.name for field in fields(Search)}
+KINDS = {
+    "classifier": Kind(_fit_classifier, train_reward.options, _classifier),
+    "implicit": Kind(_fit_implicit, train_with_offset.options, _implicit),
+    "shared": Kind(_fit_shared, train_with_offset.options, _shared),
+    "probe": Kind(_fit_probe, SEARCH | {"features", "reference_cache", "accelerate"}, _probe),
+}
+REWARDS = {name: kind.rewards for name, kind in KINDS.items()}
+COMMON = {name for name in inspect.signature(fit_proxy).parameters if name not in ("pairs", "aspect", "training")}
+
+
+def _probe_margins(pairs, probes, features, accelerate):
     """The margins of probes; the pairs are read once for all probes of one frozen model, or not at all."""
     columns = {}
     for model, max_length in dict.fromkeys((proxy.reference, proxy.max_length) for proxy in probes.values()):
@@ -304,11 +363,10 @@ def _probe_margins(pairs, probes, features):
         read = features
         if read is None:
             blocks = blocks_of(probe.weights for probe in fitted.values())
-            read = pair_features(pairs, model=model, blocks=blocks, max_length=max_length)
+            read = pair_features(pairs, model=model, blocks=blocks, max_length=max_length, accelerate=accelerate)
         read.check(model, max_length)
-        gaps = read.of(pairs["pair_id"], read.gaps)
-        columns |= {aspect: probe.margins(gaps) for aspect, probe in fitted.items()}
-    return columns
+        columns |= {aspect: probe.margins_of(read, pairs["pair_id"][:]) for aspect, probe in fitted.items()}
+    return pd.DataFrame(columns, index=_ids(pairs))
 
 
 def score_margins(pairs, proxies, *, accelerate=None, features=None):
@@ -322,7 +380,7 @@ def score_margins(pairs, proxies, *, accelerate=None, features=None):
     accelerate : str or Path, optional
         Spread the pairs over processes with this config, see `pdsel.engine.launch`: every process scores the pairs of its
         prompts, and the parts are joined by `pair_id`. Equal to one process to about 1e-6 times a log-probability.
-    features : pdsel.engine.features.PairFeatures, optional
+    features : pdsel.engine.feature_files.PairFeatures, optional
         For proxies of kind "probe": what was read of these pairs already, so that they are not read again.
 
     Returns
@@ -334,12 +392,17 @@ def score_margins(pairs, proxies, *, accelerate=None, features=None):
     named = proxies if isinstance(proxies, dict) else {proxy.aspect: proxy for proxy in proxies}
     if not named or len(named) != len(proxies):
         raise DataError(f"proxies: {len(proxies)} given for aspects {list(named)}; give one per aspect, at least one")
-    if accelerate is None:
-        margins = _margins(pairs, named, features)
+    probes = {aspect: proxy for aspect, proxy in named.items() if proxy.kind == "probe"}
+    others = {aspect: proxy for aspect, proxy in named.items() if proxy.kind != "probe"}
+    if not others:
+        rewarded = pd.DataFrame(index=_ids(pairs))
+    elif accelerate is None:
+        rewarded = _margins(pairs, others)
     else:
-        plain = {aspect: asdict(proxy) for aspect, proxy in named.items()}
+        plain = {aspect: asdict(proxy) for aspect, proxy in others.items()}
         parts = launch(margins_of_part, pairs, plain, config=accelerate)
-        margins = pd.concat(parts).loc[list(pairs["pair_id"])]
+        rewarded = pd.concat(parts).loc[pairs["pair_id"][:]]
+    margins = _probe_margins(pairs, probes, features, accelerate).join(rewarded)[list(named)]
     for aspect in margins:
         bad = margins.index[~np.isfinite(margins[aspect])]
         refuse(bad, f"margins[{aspect!r}]", "is not finite", "the proxy diverged: lower its learning rate")
@@ -352,22 +415,22 @@ def margins_of_part(pairs, plain_proxies):
     A part has whole prompts, since pairs of one prompt share responses, and each text is to be read once.
     """
     os.environ["FSDP_CPU_RAM_EFFICIENT_LOADING"] = "false"  # under an FSDP config: every process reads whole models
-    prompts = [json.dumps(prompt) for prompt in pairs["prompt"]]
-    place = {prompt: number for number, prompt in enumerate(dict.fromkeys(prompts))}
-    mine = [row for row, prompt in enumerate(prompts) if place[prompt] % processes.count() == processes.rank()]
-    return _margins(pairs.select(mine), {aspect: Proxy(**fields) for aspect, fields in plain_proxies.items()})
+    mine = pairs.select(rows_of_process(pairs))
+    return _margins(mine, {aspect: Proxy(**fields) for aspect, fields in plain_proxies.items()})
 
 
-def _margins(pairs, named, features=None):
-    probes = {aspect: proxy for aspect, proxy in named.items() if proxy.kind == "probe"}
-    columns = _probe_margins(pairs, probes, features)
-    others = {aspect: proxy for aspect, proxy in named.items() if proxy.kind != "probe"}
-    prompts = list(pairs["prompt"]) * 2
-    responses = [*pairs["chosen"], *pairs["rejected"]]
-    references = {}
-    for aspect, proxy in tqdm(others.items(), desc="proxies", leave=False):
+def _margins(pairs, proxies):
+    """The margins of proxies that reward responses."""
+    prompts = pairs["prompt"][:] * 2
+    responses = pairs["chosen"][:] + pairs["rejected"][:]
+    columns, references = {}, {}
+    for aspect, proxy in tqdm(proxies.items(), desc="proxies", leave=False):
         rewards = REWARDS[proxy.kind](proxy, prompts, responses, references)
         if proxy.length_penalty:
             rewards = rewards - proxy.length_penalty * response_lengths(proxy.reference, responses)
         columns[aspect] = rewards[: len(pairs)] - rewards[len(pairs) :]
-    return pd.DataFrame(columns, index=pd.Index(list(pairs["pair_id"]), name="pair_id"))[list(named)]
+    return pd.DataFrame(columns, index=_ids(pairs))
+
+
+def _ids(pairs):
+    return pd.Index(pairs["pair_id"][:], name="pair_id")

@@ -1,5 +1,7 @@
 """Features of a frozen model: they are the gradients they claim to be, and the same however the texts are batched."""
 
+import gc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,9 +10,12 @@ from chat_models import SIZES, save_chat_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma2Config, GraniteConfig
 
 from pdsel.checks import DataError
+from pdsel.engine import features as measured
 from pdsel.engine.chat import as_messages
-from pdsel.engine.features import ALL_BLOCKS, OutputLayer, Reader, _sketch, load_features, pair_features, token_features
+from pdsel.engine.feature_files import load_features
+from pdsel.engine.features import BLOCKS, Reader, _sketch, pair_features, token_features
 from pdsel.engine.models import load_causal, load_tokenizer
+from pdsel.engine.output_layer import OutputLayer
 from pdsel.engine.reference_cache import ReferenceCache
 from pdsel.engine.scoring import encode, response_logps
 from pdsel.notesworld import BASE_MODEL
@@ -86,7 +91,7 @@ def test_w_is_autograds_gradient_for_the_output_embedding_of_a_small_vocabulary(
 
 
 def test_a_large_vocabulary_is_sketched_so_that_inner_products_stay_on_average():
-    assert torch.equal(_sketch(3), torch.eye(3))
+    assert torch.equal(_sketch(3), torch.eye(3)) and torch.equal(_sketch(64), torch.eye(64))
     sketch = _sketch(2000)
     values = torch.randn(200, 2000, generator=torch.Generator().manual_seed(0))
     ratios = (values @ sketch).square().sum(1) / values.square().sum(1)
@@ -117,23 +122,33 @@ def test_mid_is_the_mean_state_of_the_responses_tokens_at_two_thirds_of_the_dept
 
 def test_rows_batches_and_padding_change_nothing(pairs):
     part = pairs.select(range(40))
-    whole = pair_features(part, model=BASE_MODEL, blocks=ALL_BLOCKS)
-    alone = pair_features(part, model=BASE_MODEL, blocks=ALL_BLOCKS, batch_tokens=1)
-    turned = pair_features(part.select(range(39, -1, -1)), model=BASE_MODEL, blocks=ALL_BLOCKS, batch_tokens=300)
+    prompts, responses = list(part["prompt"]), list(part["chosen"])
+    whole = Reader(BASE_MODEL).read(prompts, responses)
+    alone = Reader(BASE_MODEL, batch_tokens=1).read(prompts, responses)
+    turned = Reader(BASE_MODEL, batch_tokens=300).read(prompts[::-1], responses[::-1])
+    for name, values in whole.items():
+        size = max(1.0, np.abs(values).max())
+        np.testing.assert_allclose(alone[name] / size, values / size, atol=1e-5)
+        np.testing.assert_allclose(turned[name][::-1] / size, values / size, atol=1e-5)
+
+
+def test_the_order_of_pairs_changes_nothing(pairs):
+    part = pairs.select(range(40))
+    whole, turned = (pair_features(each, model=BASE_MODEL) for each in (part, part.select(range(39, -1, -1))))
     for name, gaps in whole.gaps.items():
-        size = max(1.0, np.abs(gaps).max())
-        np.testing.assert_allclose(alone.gaps[name] / size, gaps / size, atol=1e-5)
-        np.testing.assert_allclose(turned.of(whole.ids, [name])[name] / size, gaps / size, atol=1e-5)
+        np.testing.assert_allclose(turned.of(whole.ids, [name])[name], gaps, atol=1e-4)
     np.testing.assert_allclose(turned.logps.loc[whole.ids], whole.logps, atol=1e-4)
 
 
 def test_many_parts_of_a_table_give_what_one_part_gives(pairs, monkeypatch):
     part = pairs.select(range(30))
     whole = pair_features(part, model=BASE_MODEL)
-    monkeypatch.setattr("pdsel.engine.features.PAIRS_AT_ONCE", 7)
+    monkeypatch.setattr(measured, "NUMBERS_AT_ONCE", 2 * 7 * 400)  # seven pairs
+    monkeypatch.setattr("pdsel.engine.feature_files.ROWS_AT_ONCE", 4)
     parts = pair_features(part, model=BASE_MODEL)
     for name, gaps in whole.gaps.items():
         np.testing.assert_allclose(parts.gaps[name], gaps, atol=1e-4)
+        np.testing.assert_array_equal(parts.of(part["pair_id"], [name])[name], parts.gaps[name])
     assert list(parts.ids) == list(part["pair_id"])
 
 
@@ -152,7 +167,7 @@ def test_only_states_that_predict_a_responses_token_go_through_the_output_layer(
 def test_logits_are_taken_a_few_tokens_at_a_time(pairs, monkeypatch):
     part = pairs.select(range(5))
     whole = pair_features(part, model=BASE_MODEL)
-    monkeypatch.setattr("pdsel.engine.features.LOGITS_AT_ONCE", 61 * 3)  # three tokens of the notes world's 61 words
+    monkeypatch.setattr("pdsel.engine.output_layer.NUMBERS_AT_ONCE", 300)  # a few tokens of the notes world's words
     few = pair_features(part, model=BASE_MODEL)
     for name, gaps in whole.gaps.items():
         np.testing.assert_allclose(few.gaps[name], gaps, atol=1e-4)
@@ -160,7 +175,7 @@ def test_logits_are_taken_a_few_tokens_at_a_time(pairs, monkeypatch):
 
 def test_a_response_that_is_cut_off_whole_has_no_features():
     read = Reader(BASE_MODEL, max_length=5).read(["notes color red ; tell color ="], [" color red ."])
-    assert all(np.all(read[name] == 0) for name in (*ALL_BLOCKS[:-1], "logp"))
+    assert all(np.all(read[name] == 0) for name in (*BLOCKS, "logp"))
 
 
 def test_chat_messages_are_read_through_the_template(tiny, hand_pairs):
@@ -207,11 +222,54 @@ def test_a_cap_flattens_the_gradient():
     assert (capped["grad"].abs() < plain["grad"].abs()).all()
 
 
+def test_files_are_removed_when_nobody_holds_them(pairs):
+    features = pair_features(pairs.select(range(4)), model=BASE_MODEL, blocks=["hd"])
+    folder, some = features.gaps.folder, features.of(features.ids[:2], ["hd"])
+    del features
+    gc.collect()
+    assert folder.exists() and some["hd"].shape[0] == 2  # these rows still need them
+    del some
+    gc.collect()
+    assert not folder.exists()
+
+
 def test_features_are_saved_and_loaded(pairs, tmp_path):
     features = pair_features(pairs.select(range(6)), model=BASE_MODEL, blocks=["mid", "hd"])
-    loaded = load_features(features.save(tmp_path / "features.safetensors"))
+    loaded = load_features(features.save(tmp_path / "features"))
     assert list(loaded.gaps) == list(features.gaps) == ["length", "surprisal", "hd", "mid"]
     for name, gaps in features.gaps.items():
         np.testing.assert_array_equal(loaded.gaps[name], gaps)
     pd.testing.assert_frame_equal(loaded.logps, features.logps)
     assert (loaded.model, loaded.n_tokens, loaded.seconds) == (features.model, features.n_tokens, features.seconds)
+
+
+def alike(one, other):
+    """The cosine between two arrays."""
+    return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2"])
+def test_in_bf16_features_are_nearly_those_of_float32(tiny, family, monkeypatch):
+    given = [PROMPT] * 3, [RESPONSE, " fox", " dog jumps over the quick brown fox"]
+    exact = Reader(tiny(family)).read(*given)
+    monkeypatch.setattr(measured, "arithmetic", lambda: "bf16")
+    reader = Reader(tiny(family))
+    assert reader.output.embedding.dtype == torch.bfloat16
+    for name, values in reader.read(*given).items():
+        assert values.dtype == np.float32 and alike(values, exact[name]) > 0.99, name
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_a_gpu_leaves_the_log_probabilities_that_its_trainers_compute(pairs, tmp_path, monkeypatch):
+    part = pairs.select(range(40))
+    on_gpu = pair_features(part, model=BASE_MODEL, reference_cache=tmp_path / "shared")
+    train_dpo(part, model=BASE_MODEL, output_dir=tmp_path / "policy", reference_cache=tmp_path / "own", max_steps=1)
+    shared, own = (
+        ReferenceCache(tmp_path / name, BASE_MODEL, measured.arithmetic()).read() for name in ("shared", "own")
+    )
+    assert set(own) == set(shared)
+    np.testing.assert_allclose([shared[key] for key in own], list(own.values()), atol=0.1)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    exact = pair_features(part, model=BASE_MODEL)
+    for name, gaps in on_gpu.gaps.items():
+        assert alike(gaps, exact.gaps[name]) > 0.98, name

@@ -219,6 +219,7 @@ STRENGTH = {
     "PD(nl)": 77,
     "PD(shared)": 78,
     "PD(classifier)": 75,
+    "PD(probe)": 79,
 }
 
 

@@ -1,12 +1,17 @@
 """Opposed labels among what probes keep, on people's ratings and by hand."""
 
+from functools import partial
+from importlib.resources import files
+
 import numpy as np
 import pandas as pd
 import pytest
 
+from pdsel.artifacts import digest
 from pdsel.data.gaps import rating_gaps
-from pdsel.engine.features import PairFeatures
-from pdsel.experiments.human_probes import opposed_table, rated_pairs, read_once
+from pdsel.engine.feature_files import PairFeatures
+from pdsel.experiments.human_probes import OPPOSED_COLUMNS, opposed_cell, opposed_table, rated_pairs
+from pdsel.experiments.proxy_studies import run_cells
 from pdsel.notesworld import BASE_MODEL
 from pdsel.ratings import load_ratings
 
@@ -58,9 +63,14 @@ def test_an_interval_over_prompts_is_wider_than_one_over_pairs(hand_pairs):
     assert widths[1] > 2 * widths[0]
 
 
-def test_features_are_read_once_and_then_from_the_file(pairs, tmp_path, monkeypatch):
-    part = pairs.select(range(6))
-    read = read_once(part, BASE_MODEL, tmp_path / "features.safetensors")
-    monkeypatch.setattr("pdsel.experiments.human_probes.pair_features", None)
-    again = read_once(part, BASE_MODEL, tmp_path / "features.safetensors")
-    assert np.array_equal(again.gaps["W"], read.gaps["W"]) and list(again.ids) == list(part["pair_id"])
+def test_a_rated_file_is_a_cell_of_the_store(tmp_path):
+    path = files("pdsel") / "examples" / "rated.jsonl"
+    cell = {"data": "example", "path": str(path), "content": digest(path), "base": BASE_MODEL, "seed": 0}
+    monkeypatched = pytest.MonkeyPatch()
+    monkeypatched.setattr("pdsel.experiments.human_probes.as_messages", lambda pairs: pairs)  # the base knows no chat
+    monkeypatched.setattr("pdsel.experiments.human_probes.opposed_table", partial(opposed_table, sets={"hd": [["hd"]]}))
+    table = run_cells([cell], opposed_cell, tmp_path)
+    monkeypatched.undo()
+    assert list(table["rule"]) == ["ALL", "RAND", "PD(rati.)", "PD", "PD(high)"] and table["pairs"].nunique() == 1
+    assert set(OPPOSED_COLUMNS) <= set(table.columns)
+    pd.testing.assert_frame_equal(run_cells([cell], opposed_cell, tmp_path), table)  # read, for it takes no chat

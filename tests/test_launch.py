@@ -17,7 +17,16 @@ from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from torch.distributed.fsdp import MixedPrecisionPolicy
 
-from pdsel import fit_proxy, make_pairs, preference_divergence, scale_margins, score_margins, select, train_dpo
+from pdsel import (
+    fit_proxies,
+    fit_proxy,
+    make_pairs,
+    preference_divergence,
+    scale_margins,
+    score_margins,
+    select,
+    train_dpo,
+)
 from pdsel.engine import launch
 from pdsel.engine.errors import TrainingError
 from pdsel.engine.launch import CONFIGS, find_config, launchable
@@ -55,6 +64,15 @@ def test_margins_and_kept_ids_of_two_processes_are_those_of_one(pairs, proxies, 
     aspect = pd.Series(list(pairs["aspect"]), index=list(pairs["pair_id"]))
     kept = [select(preference_divergence(scale_margins(margins, aspect), aspect), 0.3) for margins in (one, two)]
     assert list(kept[0]) == list(kept[1]) and len(kept[0]) == 16
+
+
+def test_probes_of_two_processes_are_those_of_one(pairs, tmp_path):
+    options = {"kind": "probe", "model": BASE_MODEL, "candidates": [["surprisal", "hd"]]}
+    one = fit_proxies(pairs, **options)
+    two = fit_proxies(pairs, accelerate="cpu2", reference_cache=tmp_path / "reference", **options)
+    pd.testing.assert_frame_equal(score_margins(pairs, one), score_margins(pairs, two), atol=1e-4, rtol=0)
+    assert sum(proxy.n_tokens for proxy in two.values()) == sum(proxy.n_tokens for proxy in one.values())
+    assert len(list((tmp_path / "reference").rglob("*.parquet"))) == 2  # each process left what it read
 
 
 def test_the_parts_are_whole_prompts_and_every_pair_once(pairs, monkeypatch):

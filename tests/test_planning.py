@@ -14,6 +14,7 @@ from pdsel.pipeline.compute import (
     Data,
     Gpu,
     Model,
+    aspects_flops,
     dpo_flops,
     find_gpu,
     find_model,
@@ -22,6 +23,7 @@ from pdsel.pipeline.compute import (
     lora_parameters,
     method_flops,
     pool,
+    pooled_flops,
     reading_memory,
     selection_flops,
     training_memory,
@@ -34,6 +36,8 @@ from pdsel.pipeline.costs import (
     downloads,
     gpu_jobs,
     jobs,
+    ledger,
+    ledgers,
     plan,
     plans,
     published_comparison,
@@ -77,6 +81,41 @@ def test_what_methods_and_proxies_compute():
     assert training == 2 * 8e9 * 45_000
     assert scoring == (4 + 1 + 1) * 2e9 * 60_000  # the four, the pooled one, the reference
     assert dpo_flops(1e9, 1000, lora=True) == (4 + 2) * 1e12
+
+
+def test_a_probe_is_one_reading_for_all_aspects_and_the_pooled_reward():
+    found = pool(Data(100, 4, 4, 50, 100, 0, labelled=0.5))  # 60 000 distinct tokens
+    one_reading = 2e9 * 60_000
+    assert selection_flops(found, ROUND, kind="probe") == (0.0, one_reading)
+    assert pooled_flops(found, ROUND, kind="probe") == (0.0, one_reading)
+    training, scoring = aspects_flops(found, ROUND, kind="shared")  # the prompts name the aspect: so do the reference's
+    assert training == 8e9 * 90_000 and scoring == 4 * 2 * one_reading
+
+
+def test_the_ledger_of_a_profile_by_hand(profile):
+    table, paper = ledger(profile()), profile()
+    assert list(table.index) == ["PD(classifier)", "PD(implicit)", "PD(shared)", "PD(probe)", "RAF", "ALL"]
+    assert (table["total"] == table["selection"] + table["training"]).all() and table.loc["ALL", "of ALL"] == 1
+    pairs = pool(DATA["ultrafeedback"], n_held_out=200, conflict=0.3, max_length=2048)
+    reading = 2 * 1.236e9 * pairs.distinct / 0.4 / 312e12 / 3600
+    assert table.loc["PD(probe)", "selection"] == pytest.approx(reading)
+    assert table.loc["PD(probe)", "of ALL"] == pytest.approx(0.3 + reading / table.loc["ALL", "total"])
+    assert table.loc["PD(probe)", "of ALL"] < 0.4
+    assert table.loc["PD(classifier)", "published of ALL"] == pytest.approx(18.6 / 33.6)
+    same = paper | {"02_proxies": paper["02_proxies"] | {"model": paper["04_dpo"]["model"]}}
+    assert ledger(same).loc["PD(probe)", "training"] == pytest.approx(0.3 * 6 / 8 * table.loc["ALL", "training"])
+
+
+def test_a_profile_with_probes_trains_no_proxy(profile):
+    paper = profile()
+    probes = paper | {"02_proxies": paper["02_proxies"] | {"kind": "probe"}}
+    hours = gpu_jobs(probes)["gpu_hours"]
+    assert hours["proxies"] < gpu_jobs(paper)["gpu_hours"]["proxies"] / 10 and hours["dpo"] > 0
+    assert disk(probes)["proxies"] == 0 < disk(probes)["features"] < 20
+    checks = {
+        "02b_proxy_checks": {"compare_with": [], "replicates": 4, "probe_replicates": 200}
+    }  # they share a reading
+    assert gpu_jobs(probes | checks).loc["proxy_checks", "gpu_hours"] == pytest.approx(hours["proxies"])
 
 
 def test_memory_of_training_by_hand():
@@ -334,7 +373,16 @@ def test_a_paid_judge_without_a_price_is_not_a_reward_model(tmp_path):
 
 def test_a_plan_says_it_all():
     text = plan("paper", throughput=NOTHING)
-    for part in ("Profile paper: ", "GPU hours: ", "Disk: ", "Downloads: ", "(assumed)", "| dpo |"):
+    for part in (
+        "Profile paper: ",
+        "GPU hours: ",
+        "Disk: ",
+        "Downloads: ",
+        "(assumed)",
+        "| dpo |",
+        "| PD(probe) |",
+        "18.6",
+    ):
         assert part in text
     assert "Judge: gpt-4.1 (117114 questions, 282 dollars)." in text
     assert "TOO MUCH" not in text
@@ -349,7 +397,13 @@ def test_a_plan_says_what_does_not_fit(tmp_path):
 
 
 def test_a_plan_of_the_notes_world_needs_no_gpu():
-    assert "No GPU, no download" in plan("mini")
+    text = plan("mini")
+    assert "No GPU, no download" in text and "selection (s on a core)" in text and "| ALL | 0 |" in text
+
+
+def test_the_ledgers_of_profiles_are_a_block_of_the_docs():
+    text = ledgers(["mini", "small"], throughput=NOTHING)["ledger"]
+    assert "`mini`:" in text and "`small`:" in text and text.count("| PD(probe) |") == 2
 
 
 def test_readme_has_the_plans():

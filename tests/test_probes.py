@@ -4,14 +4,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from datasets import Dataset
+from trl import DPOTrainer
 
-from pdsel import fit_proxies, fit_proxy, load_proxy, score_margins
+from pdsel import fit_proxies, fit_proxy, load_proxy, score_margins, train_dpo
 from pdsel.checks import DataError
 from pdsel.data.gaps import rating_gaps
 from pdsel.engine.features import Reader, pair_features
-from pdsel.engine.probes import bootstrap_probe, fit_probe, load_probe
+from pdsel.engine.probes import Search, bootstrap_probe, load_probe
+from pdsel.engine.probes import fit_probe as fit
+from pdsel.proxies import REWARDS
 
 NO_PENALTY = [1e9]
+
+
+def fit_probe(gaps, prompts, *, counts=None, **search):
+    return fit(gaps, prompts, counts=counts, search=Search(**search))
 
 
 def gaps_of(n=400, seed=0, noise_width=50):
@@ -52,7 +59,7 @@ def test_many_columns_are_fitted_through_their_kernel_with_the_same_result(monke
     options = {"candidates": [["true", "noise"]], "strengths": [1.0, 10.0]}
     through_kernel = fit_probe(gaps, prompts, **options)
     spread = bootstrap_probe(through_kernel, gaps, prompts, n_replicates=2)
-    monkeypatch.setattr("pdsel.engine.probes.WIDE", 100)
+    monkeypatch.setattr("pdsel.engine.probes.KERNEL", 0)
     plain = fit_probe(gaps, prompts, **options)
     np.testing.assert_allclose(through_kernel.weights["noise"], plain.weights["noise"], atol=1e-4)
     assert through_kernel.choice["loss"] == pytest.approx(plain.choice["loss"], abs=1e-4)
@@ -221,9 +228,58 @@ def test_probes_beside_other_kinds_keep_the_order_of_the_proxies(pairs):
     pd.testing.assert_series_equal(mixed["probe"], score_margins(pairs, {"probe": probe})["probe"])
 
 
+def test_the_rewards_of_single_responses_differ_by_the_margin(pairs):
+    aspect, part = pairs["aspect"][0], pairs.select(range(6))
+    probe = fit_proxy(pairs, aspect, kind="probe", model="notesworld", candidates=[["surprisal", "hd"]])
+    chosen, rejected = (REWARDS["probe"](probe, part["prompt"], part[side], {}) for side in ("chosen", "rejected"))
+    np.testing.assert_allclose(chosen - rejected, score_margins(part, [probe])[aspect], atol=1e-4)
+
+
+@pytest.mark.parametrize("fit", [fit_proxies, lambda pairs, **options: fit_proxy(pairs, pairs["aspect"][0], **options)])
+def test_a_typo_is_refused_before_a_text_is_read(pairs, fit, monkeypatch):
+    monkeypatch.setattr(Reader, "__init__", lambda *given, **options: pytest.fail("a model was loaded"))
+    for wrong, remedy in [({"learning_rate": 1e-3}, "learning_rate"), ({"strenghts": [1]}, "did you mean strengths?")]:
+        with pytest.raises(ValueError, match=remedy):
+            fit(pairs, kind="probe", model="notesworld", **wrong)
+    with pytest.raises(ValueError, match="length='ignored': use one of"):
+        fit(pairs, kind="probe", model="notesworld", length="ignored")
+
+
+def test_surprisal_is_not_drowned_by_thousands_of_columns():
+    """Only one of four columns tells who won; beside 4 000 that tell nothing it is still found, by the penalty per block."""
+    gaps, prompts = gaps_of()
+    gaps = {"surprisal": gaps["true"][:, :1], "W": np.random.default_rng(1).normal(size=(400, 4000))}
+    together, alone = (
+        fit_probe(gaps, prompts, candidates=[blocks], strengths=[3.0]) for blocks in (["surprisal", "W"], ["surprisal"])
+    )
+    assert together.choice["accuracy"] > alone.choice["accuracy"] - 0.05 > 0.7
+    chosen = fit_probe(gaps, prompts, candidates=[["surprisal", "W"], ["surprisal"]])
+    assert chosen.choice["accuracy"] >= together.choice["accuracy"]
+
+
+def test_probes_leave_the_references_log_probabilities_for_dpo(pairs, tmp_path, monkeypatch):
+    part = pairs.select(range(60))
+    fit_proxies(part, kind="probe", model="notesworld", candidates=[["hd"]], reference_cache=tmp_path / "reference")
+    files = sorted((tmp_path / "reference").rglob("*.parquet"))
+    monkeypatch.setattr(DPOTrainer, "compute_ref_log_probs", lambda *given: pytest.fail("the reference was read again"))
+    options = {"model": "notesworld", "reference_cache": tmp_path / "reference", "max_steps": 1}
+    train_dpo(part.select(range(20)), output_dir=tmp_path / "policy", **options)
+    assert sorted((tmp_path / "reference").rglob("*.parquet")) == files
+
+
+def test_of_more_pairs_than_fit_whole_prompts_are_drawn(pairs, tmp_path, monkeypatch):
+    features = pair_features(pairs, model="notesworld", blocks=["surprisal"])
+    monkeypatch.setattr("pdsel.engine.probes.MOST", 3 * 50)  # 50 pairs of three columns
+    options = {"kind": "probe", "model": "notesworld", "features": features, "candidates": [["surprisal"]]}
+    proxy = fit_proxy(pairs, None, output_dir=tmp_path, **options)
+    n_used = load_probe(proxy.path).choice["n_pairs"]
+    assert 40 < n_used <= 50 and proxy.n_pairs == len(pairs)
+    assert np.isfinite(score_margins(pairs, [proxy], features=features)).all(axis=None)
+
+
 def test_a_probe_refuses_what_it_has_no_use_for(pairs):
     aspect = pairs["aspect"][0]
-    with pytest.raises(ValueError, match="length='nuisance' fits it instead"):
+    with pytest.raises(ValueError, match="length='nuisance' fits length, and leaves it out"):
         fit_proxy(pairs, aspect, kind="probe", model="notesworld", length_penalty=0.02)
     with pytest.raises(ValueError, match="learning_rate: there is no such option"):
         fit_proxy(pairs, aspect, kind="probe", model="notesworld", learning_rate=1e-3)

@@ -1,8 +1,12 @@
 """Numbers for texts: log-probabilities of responses and rewards of classifiers, in length-sorted batches.
 
 Each distinct text is run once, and texts of similar length share a batch, so that padding is rare. Results come back in
-the order asked for. Texts are tokenized a slice at a time and held as arrays of 4 bytes a token.
+the order asked for. Texts are tokenized a slice at a time and held as arrays of 4 bytes a token. `CausalReader` is the one
+pass of a causal model, for log-probabilities here and for `pdsel.engine.features`.
 """
+
+import json
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -13,6 +17,7 @@ from pdsel.checks import DataError, refuse
 from pdsel.data.messages import answer_text
 from pdsel.engine.errors import explained
 from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer
+from pdsel.engine.output_layer import OutputLayer, log_probabilities
 
 BATCH_TOKENS = 8192  # padded tokens in a batch
 SLICE = 1000  # texts that are tokenized at once
@@ -37,14 +42,10 @@ def response_logps(model, prompts, responses, *, max_length=1024, batch_tokens=B
     numpy.ndarray, shape (n,)
         Nats.
     """
-
-    def score(net, ids, mask, n_prompt):
-        logps = torch.log_softmax(net(input_ids=ids, attention_mask=mask).logits[:, :-1].float(), dim=-1)
-        token_logps = logps.gather(-1, ids[:, 1:, None])[..., 0]
-        position = torch.arange(1, ids.shape[1], device=ids.device)
-        return (token_logps * (mask[:, 1:] * (position >= n_prompt[:, None]))).sum(dim=1)
-
-    return score_texts(load_causal, model, prompts, responses, score, max_length, batch_tokens)
+    if not len(prompts):
+        return np.zeros(0)
+    reader = CausalReader(model, max_length=max_length, batch_tokens=batch_tokens)
+    return reader.read(prompts, responses)["logp"].astype(float)
 
 
 def classifier_rewards(model, prompts, responses, *, max_length=1024, batch_tokens=BATCH_TOKENS):
@@ -163,31 +164,155 @@ def score_texts(load, model, prompts, responses, score, max_length, batch_tokens
     """
     tokenizer = load_tokenizer(model)
     texts = read_texts(tokenizer, list(prompts), list(responses), max_length)
-    longest_first = sorted(set(texts), key=lambda text: (-len(text[0]), text))
-    advice = [
-        f"batch_tokens (now {batch_tokens}): halve it; results stay the same",
-        f"max_length (now {max_length}): lower, with pdsel.engine.chat.fitting",
-    ]
-    with torch.inference_mode(), explained(advice):
+    values = {}
+    with torch.inference_mode(), explained(advice(max_length, batch_tokens)):
         net = load(model).to(device()).eval()
         net.config.pad_token_id = pad = tokenizer.pad_token_id  # a classifier reads the last token before the padding
-        values = {}
-        for batch in tqdm(list(batches(longest_first, batch_tokens)), desc="scoring", leave=False):
+        for batch in each_batch(texts, batch_tokens):
             scores = score(net, *padded(batch, pad, net.device))
             values |= zip(batch, scores.tolist(), strict=True)
     return np.array([values[text] for text in texts])
 
 
+class CausalReader:
+    """A frozen causal model that reads responses: one pass for each distinct text, and what is wanted of it in numbers.
+
+    Here that is the log-probability of the response. `pdsel.engine.features.Reader` wants more of the same pass.
+
+    Parameters
+    ----------
+    model : str
+        Path or hub id.
+    max_length, batch_tokens : int
+        Tokens of a text that are read; padded tokens in a batch.
+    """
+
+    bar = True  # whether reading shows its progress
+
+    def __init__(self, model, *, max_length=1024, batch_tokens=BATCH_TOKENS):
+        self.model, self.max_length, self.batch_tokens = model, max_length, batch_tokens
+        self.tokenizer = load_tokenizer(model)
+        self.n_tokens = 0  # that were read
+        with explained(advice(max_length, batch_tokens)), self.precision():
+            self.net = self.load().to(device()).eval()
+            self.output = OutputLayer.of(self.net)
+
+    def load(self):
+        """The network, as it is stored."""
+        return load_causal(self.model)
+
+    def precision(self):
+        """The context of the arithmetic; here the type of the weights decides."""
+        return nullcontext()
+
+    def read(self, prompts, responses):
+        """The numbers of each response given its prompt.
+
+        Parameters
+        ----------
+        prompts, responses : list of str or of chat messages, length n
+
+        Returns
+        -------
+        dict of str to numpy.ndarray, float32
+            `logp`, shape (n,): the log-probability of the response and the end of text, in nats.
+        """
+        texts = read_texts(self.tokenizer, list(prompts), list(responses), self.max_length)
+        order, parts = [], []
+        with torch.inference_mode(), explained(advice(self.max_length, self.batch_tokens)), self.precision():
+            for batch in each_batch(texts, self.batch_tokens, bar=self.bar):
+                order += batch
+                parts.append(self.read_batch(batch))
+        numbers = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        self.note(order, numbers["logp"])
+        row_of = {text: row for row, text in enumerate(order)}
+        rows = [row_of[text] for text in texts]
+        return {name: values[rows] for name, values in numbers.items()}
+
+    def note(self, texts, logps):
+        """Hear of the distinct texts that were read, and of their log-probabilities."""
+
+    def read_batch(self, batch):
+        """The numbers of a batch of encoded texts: only states that predict a response's token make logits."""
+        ids, mask, n_prompt = padded(batch, self.tokenizer.pad_token_id, self.net.device)
+        self.n_tokens += int(mask.sum())
+        answered = answered_positions(mask, n_prompt)
+        seen, states = self.output.states(self.net, ids, mask, **self.pass_options())
+        tokens = self.of_tokens(states[:, :-1][answered], ids[:, 1:][answered])
+        tokens |= self.of_pass(seen, answered)
+        lengths = answered.sum(dim=1)
+        return {name: values.float().cpu().numpy() for name, values in self.of_texts(tokens, lengths).items()}
+
+    def pass_options(self):
+        """Further keywords of the network's pass."""
+        return {}
+
+    def of_pass(self, seen, answered):
+        """Numbers of single tokens that come from the pass itself."""
+        return {}
+
+    def of_tokens(self, states, tokens):
+        """Numbers of single tokens, from the states that predict them; a dict of tensors with a row per token."""
+        parts = [self.of_slice(states[rows], tokens[rows]) for rows in self.output.slices(states)]
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def of_slice(self, states, tokens):
+        """The same of a few tokens, whose logits fit the memory."""
+        return {"logp": log_probabilities(self.output.logits(states), tokens)[0]}
+
+    def of_texts(self, tokens, lengths):
+        """The numbers of each text from those of its tokens, of which it has as many as `lengths` says."""
+        return {"logp": by_text(tokens["logp"], lengths).sum(dim=1)}
+
+
+def answered_positions(mask, n_prompt):
+    """Whether each token from the second on belongs to a response, shape (rows, length - 1)."""
+    position = torch.arange(1, mask.shape[1], device=mask.device)
+    return mask[:, 1:].bool() & (position >= n_prompt[:, None])
+
+
+def by_text(values, lengths):
+    """Values of single tokens as a row per text, filled up with zeros to the longest: shape (texts, longest or 1, ...).
+
+    >>> by_text(torch.tensor([1.0, 2.0, 3.0]), torch.tensor([1, 2])).tolist()
+    [[1.0, 0.0], [2.0, 3.0]]
+    """
+    rows = pad_sequence(values.split(lengths.tolist()), batch_first=True)
+    return rows if rows.shape[1] else values.new_zeros(len(lengths), 1, *values.shape[1:])
+
+
+def each_batch(texts, batch_tokens, *, bar=True):
+    """Batches of the distinct texts, the longest first, behind a progress bar unless there is one already."""
+    longest_first = sorted(set(texts), key=lambda text: (-len(text[0]), text))
+    found = list(batches(longest_first, batch_tokens))
+    return tqdm(found, desc="scoring", leave=False) if bar else found
+
+
+def advice(max_length, batch_tokens):
+    """What to change when the memory is full."""
+    return [
+        f"batch_tokens (now {batch_tokens}): halve it; results stay the same",
+        f"max_length (now {max_length}): lower, with pdsel.engine.chat.fitting",
+    ]
+
+
 def read_texts(tokenizer, prompts, responses, max_length):
     """The bytes of each text's token ids, cut at `max_length`, and where the response starts; equal texts are one object."""
     _check_kinds(prompts, responses)  # here, where positions are those of all texts
-    distinct, texts = {}, []
-    for first in range(0, len(prompts), SLICE):
-        part = slice(first, first + SLICE)
-        for ids, start in encode(tokenizer, prompts[part], responses[part]):
-            text = np.array(ids[:max_length], dtype=TOKEN).tobytes(), start
-            texts.append(distinct.setdefault(text, text))
-    return texts
+    keys = [(_key(prompt), _key(response)) for prompt, response in zip(prompts, responses, strict=True)]
+    row_of = dict(zip(reversed(keys), reversed(range(len(keys))), strict=True))  # where each text is first
+    rows, texts = list(row_of.values()), {}
+    for first in range(0, len(rows), SLICE):
+        part = rows[first : first + SLICE]
+        encoded = encode(tokenizer, [prompts[row] for row in part], [responses[row] for row in part])
+        for row, (ids, start) in zip(part, encoded, strict=True):
+            texts[keys[row]] = np.array(ids[:max_length], dtype=TOKEN).tobytes(), start
+    return [texts[key] for key in keys]
+
+
+def _key(text):
+    """A string, or chat messages written as one."""
+    return text if isinstance(text, str) else json.dumps(text)
 
 
 def padded(batch, pad, where):

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import active_children, get_context
 
-import numpy as np
 import pandas as pd
 from datasets import Dataset
 from tqdm.auto import tqdm
@@ -19,6 +18,7 @@ from tqdm.auto import tqdm
 from pdsel.data.eval_prompts import family_prompts
 from pdsel.data.scratch import scratch_folder
 from pdsel.data.store import Store
+from pdsel.evaluation.judges.draws import in_draws, judged_draws
 from pdsel.evaluation.judges.gold import gold_gaps, gold_judge, gold_scores
 from pdsel.experiments.grid_plan import sft_cell
 from pdsel.experiments.proxy_studies import base_digest, make_world
@@ -171,8 +171,7 @@ def answers(model, evaluation, *, stream):
     """
     prompts = list(questions(evaluation.seed, evaluation.families)["prompt"])
     drawn = generate(model, prompts * SAMPLES, max_new_tokens=NEW_TOKENS, temperature=1.0, seed=stream)
-    samples = [drawn[start : start + len(prompts)] for start in range(0, len(drawn), len(prompts))]
-    return samples, generate(model, prompts, max_new_tokens=NEW_TOKENS)
+    return in_draws(drawn, len(prompts)), generate(model, prompts, max_new_tokens=NEW_TOKENS)
 
 
 @cache
@@ -198,18 +197,11 @@ def judged(answered, evaluation):
     """What `outcomes` says of answers that are there already."""
     asked = questions(evaluation.seed, evaluation.families)
     prompts = list(asked["prompt"])
-    (samples, likeliest), (their_samples, their_likeliest) = answered, baseline(evaluation)
-    preferences = [gold_judge(prompts, ours, theirs) for ours, theirs in zip(samples, their_samples, strict=True)]
-    table = pd.DataFrame(
-        {
-            "prompt_id": [f"{evaluation.seed}-{prompt_id(prompt)}" for prompt in prompts],
-            "dataset": asked["dataset"],
-            "output": samples[0],
-            "preference": np.mean(preferences, axis=0),
-            "greedy": gold_judge(prompts, likeliest, their_likeliest),
-        }
-    )
-    return table.join(sum(gold_scores(prompts, texts) for texts in samples) / len(samples))
+    (draws, likeliest), (their_draws, their_likeliest) = answered, baseline(evaluation)
+    ids = [f"{evaluation.seed}-{prompt_id(prompt)}" for prompt in prompts]
+    table = pd.DataFrame({"prompt_id": ids, "dataset": asked["dataset"], "output": draws[0]})
+    table["greedy"] = gold_judge(prompts, likeliest, their_likeliest)
+    return table.join(judged_draws(gold_judge, prompts, draws, their_draws, describe=gold_scores))
 
 
 def baseline_outcomes(seeds):

@@ -33,7 +33,8 @@ ALL_STEPS = PAIRS // BATCH  # one pass over all pairs
 BUDGETS = {"one pass": -1, "as many steps as ALL": ALL_STEPS}  # of optimisation steps
 # Every method is tuned over the same grid, on worlds and prompts that no table shows.
 VALIDATION_SEEDS = [101, 102]
-RATES, STEPS, BETAS = [1e-3, 2e-3, 4e-3], [round(SHARE * ALL_STEPS), ALL_STEPS], [0.1, 0.5]
+RATES, STEPS, BETAS = [1e-3, 2e-3], [round(SHARE * ALL_STEPS), ALL_STEPS], [0.1, 0.5]
+SETTING = ["learning_rate", "max_steps", "beta"]  # what is tuned
 BALANCES = [0.25, 0.5, 1.0]
 
 METHODS = {  # a method's name in the tables: where its cells differ from the usual settings
@@ -181,7 +182,7 @@ def validation(seeds=VALIDATION_SEEDS):
 def methods(seeds, conflicts=CONFLICTS):
     """Every method at every conflict level, at the same share, as it was tuned; Tables 1 and 2.
 
-    >>> len(methods([0])) == 3 * len(METHODS)
+    >>> len(methods([0])) == len(CONFLICTS) * len(METHODS)
     True
     """
     return [
@@ -273,25 +274,48 @@ def _at_highest_conflict(seeds, asked):
     ]
 
 
-def choose(table, *, over=("learning_rate", "max_steps", "beta"), by="held_out_accuracy"):
-    """The setting of every method with the best mean over the validation worlds.
+def choose(table):
+    """The setting of every method with the highest accuracy on held-out pairs, mean over the validation worlds.
+
+    Accuracy on held-out pairs needs labels and no truth, so it is what a user has.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        A row per cell of `validation`.
-    over : sequence of str
-        The columns that make a setting.
-    by : str
-        The column that is averaged; the highest mean is best. Accuracy on held-out pairs is what a user has; the gold utility
-        is the bound that shows what better tuning could bring.
+        A row per cell of `validation`, with `held_out_accuracy`.
 
     Returns
     -------
-    (dict, pandas.DataFrame)
-        Method to its setting, and the means of all, best first.
+    dict
+        Method to its setting: `TUNED` of `pdsel.notesworld.settings`.
     """
-    means = table.groupby(["method", *over], sort=False)[by].mean().sort_values(ascending=False, kind="stable")
-    means = means.reset_index()
-    best = means.drop_duplicates("method").set_index("method")[list(over)]
-    return best.to_dict("index"), means
+    means = table.groupby(["method", *SETTING], sort=False)["held_out_accuracy"].mean().reset_index()
+    best = means.sort_values("held_out_accuracy", ascending=False, kind="stable").drop_duplicates("method")
+    return best.set_index("method")[SETTING].to_dict("index")
+
+
+def tuning(table):
+    """What tuning chose for every method, and what it left: the setting, its gold utility, and the best over all settings.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        A row per cell of `validation`, with `held_out_accuracy` and `utility`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `method, learning_rate, max_steps, beta, held_out_accuracy`; `utility` of that setting, and the `bound`, the highest
+        utility of any setting.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"method": "PD", "learning_rate": [1e-3, 2e-3], "max_steps": 75, "beta": 0.1,
+    ...                       "held_out_accuracy": [0.7, 0.6], "utility": [0.7, 0.8]})
+    >>> tuning(table)[["learning_rate", "utility", "bound"]].values.tolist()
+    [[0.001, 0.7, 0.8]]
+    """
+    means = table.groupby(["method", *SETTING], sort=False)[["held_out_accuracy", "utility"]].mean().reset_index()
+    best = means.sort_values("held_out_accuracy", ascending=False, kind="stable").drop_duplicates("method")
+    bound = means.groupby("method")["utility"].max()
+    return best.assign(bound=best["method"].map(bound)).sort_values("utility", ascending=False).reset_index(drop=True)

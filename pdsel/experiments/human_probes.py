@@ -4,46 +4,55 @@ A label is *opposed* when the other aspects' ratings, taken together, prefer the
 alone, so the share of opposed labels among what PD keeps says whether they learned what people meant.
 """
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
 from pdsel.divergence import rating_divergence
 from pdsel.engine.chat import as_messages
-from pdsel.engine.features import ALL_BLOCKS, load_features, pair_features
-from pdsel.engine.probes import CANDIDATES, load_probe
-from pdsel.evaluation import CONFIDENCE, RESAMPLES
+from pdsel.engine.features import pair_features
+from pdsel.experiments.human_ratings import percentiles, prompt_weights, resampled_mean
+from pdsel.experiments.probe_study import SETS, cross_validated
+from pdsel.experiments.proxy_quality import divergence_of
 from pdsel.notesworld.settings import SHARE
 from pdsel.pairs import make_pairs
 from pdsel.proxies import fit_proxies, score_margins
-from pdsel.rules.aspects import divergence
+from pdsel.ratings import load_ratings
 from pdsel.selection import random_scores, select
 
-CHOSEN = "chosen"
 JUDGES = ("others", "overall")  # who may oppose a label
 OPPOSED_COLUMNS = ["data", "pairs", "features", "rule", "right", "n"] + [
     f"{judge}{end}" for judge in JUDGES for end in ("", "_low", "_high")
 ]
-SETS = {  # name: the sets of blocks to choose from
-    CHOSEN: CANDIDATES,
-    **{" + ".join(blocks): [blocks] for blocks in CANDIDATES},
-    "mid": [["mid"]],
-    "hd + grad": [["hd", "grad"]],
-    "W": [["W"]],
-}
 
 
 def rated_pairs(ratings, *, size=None, seed=0):
-    """One label a pair, each on one aspect, as chat messages; the pairs table of `pdsel.make_pairs`."""
+    """Make pairs that carry one label each, on one aspect, as chat messages; the pairs table of `pdsel.make_pairs`."""
     return as_messages(make_pairs(ratings, size=size, seed=seed))
 
 
-def read_once(pairs, model, path):
-    """The features of these pairs, from the file where an earlier run left them, or read now and left there."""
-    if not Path(path).exists():
-        pair_features(pairs, model=model, blocks=ALL_BLOCKS).save(path)
-    return load_features(path)
+def opposed_cell(*, data, path, content, base, size=None, seed=0):
+    """One rated file read with one small model: `opposed_table`, for `pdsel.experiments.proxy_studies.run_cells`.
+
+    Parameters
+    ----------
+    data, content : str
+        The file's name in the table, and the digest of its content, which is a part of the cell's key.
+    path : str
+        Where the file is.
+    base : str
+        The frozen model.
+    size : int, optional
+        Pairs; default: all.
+    seed : int
+
+    Returns
+    -------
+    list of dict
+        The rows, with the number of `pairs`.
+    """
+    pairs = rated_pairs(load_ratings(path, clean=True), size=size, seed=seed)
+    table = opposed_table(pairs, pair_features(pairs, model=base), seed=seed)
+    return table.assign(pairs=len(pairs)).to_dict("records")
 
 
 def opposed_table(pairs, features, *, sets=SETS, share=SHARE, seed=0):
@@ -67,28 +76,25 @@ def opposed_table(pairs, features, *, sets=SETS, share=SHARE, seed=0):
     pandas.DataFrame
         A row per set and rule (PD and PD(high)), and one for each of ALL, RAND and PD(rati.), the best that perfect proxies
         could do. `right`: how often the probes order unseen prompts' pairs of their own aspect as labelled, in percent. For
-        either judge (`others`: the sum of the other aspects; `overall`: people's overall score, NaN where there is none) the
-        opposed labels in percent, with a 95 % interval over prompts, such as `others, others_low, others_high`. `n`: kept.
+        either judge (`others`: the sum of the other aspects; `overall`: people's overall score, NaN if the file has no
+        overall score and the mean of the aspects was used) the opposed labels in percent, with a 95 % interval over prompts,
+        such as `others, others_low, others_high`. `n`: kept.
     """
     opposed = pd.DataFrame({"others": rating_divergence(pairs) > 0}).astype(float)
     opposed["overall"] = _opposed_by_overall(pairs)
     ids, everything = opposed.index, pd.Series(0.0, index=opposed.index)
+    aspect = pd.Series(list(pairs["aspect"]), index=ids)
     kept = {
         ("", "ALL"): (select(everything, 1.0), np.nan),
         ("", "RAND"): (select(random_scores(pairs, seed=seed).loc[ids], share), np.nan),
         ("", "PD(rati.)"): (select(rating_divergence(pairs), share), np.nan),
     }
+    options = {"kind": "probe", "model": features.model, "max_length": features.max_length, "features": features}
     for name, candidates in sets.items():
-        proxies = fit_proxies(
-            pairs,
-            kind="probe",
-            model=features.model,
-            max_length=features.max_length,
-            features=features,
-            candidates=candidates,
-        )
-        scores = divergence(pairs, score_margins(pairs, proxies, features=features))
-        right = 100 * _own_accuracy(proxies)
+        proxies = fit_proxies(pairs, candidates=candidates, **options)
+        scores = divergence_of(score_margins(pairs, proxies, features=features), aspect)
+        own = cross_validated(proxies)
+        right = 100 * np.average(own["accuracy"], weights=own["n"])
         kept[name, "PD"] = select(scores, share), right
         kept[name, "PD(high)"] = select(scores, share, keep="highest"), right
     prompt = pd.Series(list(pairs["prompt_id"]), index=ids)
@@ -102,24 +108,18 @@ def opposed_table(pairs, features, *, sets=SETS, share=SHARE, seed=0):
 
 
 def _opposed_by_overall(pairs):
-    """Whether people's overall score contradicts the label; NaN where the file has none, and the mean aspect stood in."""
+    """Whether people's overall score contradicts the label; NaN if the file has none and the mean of the aspects was used."""
     gaps = pd.DataFrame(list(pairs["rating_gaps"]), dtype=float).mean(axis=1).round(9)
     overall = np.array(pairs["overall_gap"], dtype=float)
     stood_in = np.allclose(overall, gaps, equal_nan=True)
     return np.full(len(overall), np.nan) if stood_in else (overall < 0).astype(float)
 
 
-def _own_accuracy(proxies):
-    """The mean over pairs of the accuracy on held-out prompts."""
-    choices = [load_probe(proxy.path).choice for proxy in proxies.values()]
-    return np.average([choice["accuracy"] for choice in choices], weights=[choice["n_pairs"] for choice in choices])
-
-
 def _percent(opposed, prompt, name, seed):
     """The share of opposed labels and its interval by a bootstrap over prompts; the kept set is fixed."""
-    by_prompt = opposed.groupby(prompt.to_numpy()).agg(["sum", "size"])
-    n = len(by_prompt)
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    values = 100 * (draws @ by_prompt["sum"].to_numpy()) / (draws @ by_prompt["size"].to_numpy())
-    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return {name: 100 * opposed.mean(), f"{name}_low": low, f"{name}_high": high}
+    place, prompts = pd.factorize(prompt)
+    draws = 100 * resampled_mean(opposed.to_numpy(), place, prompt_weights(len(prompts), seed))
+    if np.isnan(draws[0]):
+        return dict.fromkeys([name, f"{name}_low", f"{name}_high"], np.nan)
+    low, high = percentiles(draws[1:])
+    return {name: draws[0], f"{name}_low": low, f"{name}_high": high}

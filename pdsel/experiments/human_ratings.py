@@ -11,8 +11,8 @@ import pandas as pd
 from datasets import Dataset
 
 from pdsel.checks import DataError, refuse
-from pdsel.divergence import preference_divergence, scale_margins
 from pdsel.evaluation import CONFIDENCE, RESAMPLES
+from pdsel.experiments.proxy_quality import divergence_of
 from pdsel.pairs import compare_responses, pair_id
 from pdsel.rules import RULES, available, score_all
 from pdsel.selection import random_scores, select
@@ -92,7 +92,7 @@ def rule_scores(gaps, label, *, judge="overall_gap", seed=0):
     """
     margins = gaps.drop(columns=["prompt_id", "overall_gap", judge], errors="ignore")
     aspect = pd.Series(label, index=gaps.index)
-    score = preference_divergence(scale_margins(margins, aspect, quantile=1.0), aspect)
+    score = divergence_of(margins, aspect, quantile=1.0)
     draws = random_scores({"pair_id": gaps.index}, seed=seed)
     return pd.DataFrame({"PD(rati.)": score, "PD(high)": -score, "GAP": -gaps[label], "RAND": draws, "ALL": 0.0})[
         SIMPLE_RULES
@@ -187,9 +187,7 @@ def agreement_table(
     names = _aspects(ratings, reference, aspects, ties)
     gaps = {label: _rated(label_on(ratings, label), names, reference) for label in names}
     prompts = pd.Index(sorted({name for table in gaps.values() for name in table["prompt_id"]}))
-    n = len(prompts)
-    resamples = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
-    weights = np.vstack([np.ones(n), resamples])  # how often each prompt counts; the first row is the data themselves
+    weights = prompt_weights(len(prompts), seed)
     drawn, facts = {}, {}
     for label, judge in product(names, ["overall_gap"] if reference == "overall" else names):
         if label == judge:
@@ -229,12 +227,44 @@ def _rated(gaps, names, reference):
 
 def _agreement(votes, where, weights, tie):
     """Share of labels that the judge's votes (1, 0 a tie, -1) confirm, for every row of `weights` over prompts."""
-    confirmed = np.where(votes == 0, tie, votes > 0)
-    counted = np.isfinite(confirmed)
-    total = np.bincount(where[counted], confirmed[counted], minlength=weights.shape[1])
-    labels = np.bincount(where[counted], minlength=weights.shape[1])
-    with np.errstate(invalid="ignore"):  # a resample without any of the labels has no agreement: NaN
-        return (weights @ total) / (weights @ labels)
+    return resampled_mean(np.where(votes == 0, tie, votes > 0), where, weights)
+
+
+def prompt_weights(n, seed):
+    """How often each of `n` prompts counts, shape (1 + RESAMPLES, n): once in the first row, as drawn in the others."""
+    drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES)
+    return np.vstack([np.ones(n), drawn])
+
+
+def resampled_mean(values, where, weights):
+    """The mean of values of pairs, for every row of `weights` over prompts; NaN is left out.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, shape (n,)
+    where : numpy.ndarray of int, shape (n,)
+        The number of each pair's prompt.
+    weights : numpy.ndarray, shape (m, prompts)
+        From `prompt_weights`.
+
+    Returns
+    -------
+    numpy.ndarray, shape (m,)
+        NaN where no pair of a drawn prompt has a value.
+
+    >>> resampled_mean(np.array([1.0, 0.0, 0.0]), np.array([0, 1, 1]), np.array([[1, 1], [2, 1]])).tolist()
+    [0.3333333333333333, 0.5]
+    """
+    counted = np.isfinite(values)
+    total = np.bincount(where[counted], values[counted], minlength=weights.shape[1])
+    n = np.bincount(where[counted], minlength=weights.shape[1])
+    with np.errstate(invalid="ignore"):
+        return (weights @ total) / (weights @ n)
+
+
+def percentiles(draws, **options):
+    """The ends of the 95 % interval of resampled values."""
+    return np.nanquantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], **options)
 
 
 def _mean_of_judges(rows):
@@ -251,8 +281,7 @@ def _summarise(drawn, facts):
 
     drawn = with_mean(drawn)
     gains = drawn - drawn.xs("ALL", level="rule").reindex(drawn.index.droplevel("rule")).to_numpy()
-    ends = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    (low, high), (gain_low, gain_high) = (np.nanquantile(x.iloc[:, 1:], ends, axis=1) for x in (drawn, gains))
+    (low, high), (gain_low, gain_high) = (percentiles(table.iloc[:, 1:], axis=1) for table in (drawn, gains))
     names = ["value", "low", "high", "gain", "gain_low", "gain_high", "ties", "n"]
     cells = [drawn[0], low, high, gains[0], gain_low, gain_high, with_mean(facts[1]), with_mean(facts[0], "sum")]
     table = pd.DataFrame(dict(zip(names, cells, strict=True)), index=drawn.index)

@@ -14,8 +14,9 @@ from pdsel.rules.alternatives import ALTERNATIVES
 from pdsel.rules.built import BUILT
 
 SHARES, CONFLICTS = [0.1, SHARE, 0.5], [LOW_CONFLICT, CONFLICT]  # the league table's are SHARE and CONFLICT
-# On all pairs. Plain DPO on them is ALL, and MODPO for a user who wants all aspects alike, as the judge does, is DMPO.
-OTHERS = ["ALL", "DMPO", *[name for name in ALTERNATIVES if name not in ("DPO", "MODPO")]]
+# On all pairs. DPO with the likelihood of the chosen response is ALL here, and MODPO with equal weights is DMPO.
+OTHERS = ["ALL", "DMPO", *[name for name in ALTERNATIVES if name not in ("DPO", "MODPO", "DPO+SFT")]]
+STEPS = ALL_STEPS // 2  # of every rule and loss
 FILES = ["cells.csv", "outcomes.parquet"]
 USUAL = ""  # the condition of the league table
 CONDITIONS = {  # what raters are like: the name of a condition, and how its cells differ from the usual ones
@@ -55,7 +56,7 @@ def cells(seeds, *, shares=(SHARE,), conflicts=(CONFLICT,), names=None, conditio
     for seed in seeds:
         for conflict in conflicts:
             for name in names:
-                changes = {"max_steps": ALL_STEPS} | DPO | CONDITIONS[condition]
+                changes = {"max_steps": STEPS} | DPO | CONDITIONS[condition]
                 if name in ALTERNATIVES:
                     changes |= {"rule": "ALL", "loss": name}
                 for share in [1.0] if name in OTHERS else shares:

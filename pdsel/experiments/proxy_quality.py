@@ -5,9 +5,35 @@ import pandas as pd
 from scipy.special import expit
 
 from pdsel.divergence import preference_divergence, scale_margins
+from pdsel.notesworld.settings import QUANTILE, SHARE
 from pdsel.selection import select
 
 BINS = 10  # of predicted confidence, for the calibration error
+
+
+def divergence_of(margins, aspect, *, quantile=QUANTILE, weights=None):
+    """PD from raw margins: they are made comparable, and the other aspects' are added up.
+
+    Parameters
+    ----------
+    margins : pandas.DataFrame, shape (n, kappa)
+        Raw margins, index `pair_id`, a column per aspect.
+    aspect : pandas.Series, shape (n,)
+        `pair_id` to the aspect of the label.
+    quantile, weights
+        As in `pdsel.scale_margins` and `pdsel.preference_divergence`.
+
+    Returns
+    -------
+    pandas.Series, shape (n,)
+
+    Examples
+    --------
+    >>> margins = pd.DataFrame({"a": [9.0, 1.0], "b": [4.0, 9.0]}, index=["p", "q"])
+    >>> divergence_of(margins, pd.Series({"p": "a", "q": "b"})).tolist()
+    [-1.0, -1.0]
+    """
+    return preference_divergence(scale_margins(margins, aspect, quantile=quantile), aspect, weights=weights)
 
 
 def proxy_quality(margins, truth, aspect, *, length_gap=None):
@@ -95,7 +121,7 @@ def calibration_error(margin, right, *, bins=BINS):
     return round(float(sum(gaps) / len(order)), 12) if len(order) else np.nan
 
 
-def divergence_quality(margins, truth, aspect, wrong, *, share=0.3, quantile=0.9):
+def divergence_quality(margins, truth, aspect, wrong, *, share=SHARE, quantile=QUANTILE):
     """How good the PD from these margins is: against PD from the truth, and by what its selection keeps.
 
     Parameters
@@ -108,7 +134,7 @@ def divergence_quality(margins, truth, aspect, wrong, *, share=0.3, quantile=0.9
     share : float
         lambda, how many pairs are kept.
     quantile : float
-        gamma of the margins' scaling; the truth's is always .9, so that different gammas meet one yardstick.
+        gamma of the margins' scaling; the truth's is always the usual one, so that different gammas meet one yardstick.
 
     Returns
     -------
@@ -116,16 +142,44 @@ def divergence_quality(margins, truth, aspect, wrong, *, share=0.3, quantile=0.9
         `spearman` of PD with the truth's PD; `overlap`, the share of the kept pairs that the truth's PD keeps too;
         `wrong_kept` and `wrong_all`, the shares of wrong labels among the kept and among all pairs.
     """
-    ours, best = (
-        preference_divergence(scale_margins(table[list(truth.columns)], aspect, quantile=gamma), aspect)
-        for table, gamma in ((margins, quantile), (truth, 0.9))
-    )
+    ours = divergence_of(margins[list(truth.columns)], aspect, quantile=quantile)
+    best = divergence_of(truth, aspect)
     kept, ideal = select(ours, share), select(best, share)
     return {
         "spearman": float(ours.corr(best, method="spearman")),
         "overlap": float(kept.isin(ideal).mean()),
         "wrong_kept": float(wrong.loc[kept].mean()),
         "wrong_all": float(wrong.mean()),
+    }
+
+
+def agreement(one, other, *, share=SHARE):
+    """How alike two rankings of the same pairs are, and the sets that they keep.
+
+    Parameters
+    ----------
+    one, other : pandas.Series, shape (n,)
+        PD by `pair_id`; the lowest are kept.
+    share : float
+        lambda.
+
+    Returns
+    -------
+    dict
+        `spearman`, the rank correlation; `jaccard`, pairs that both keep over pairs that either keeps; `chance`, what two
+        random sets of that size have of it.
+
+    Examples
+    --------
+    >>> one, other = pd.Series({"a": 1.0, "b": 2.0, "c": 3.0}), pd.Series({"a": 1.0, "b": 3.0, "c": 2.0})
+    >>> {name: round(value, 3) for name, value in agreement(one, other, share=0.67).items()}  # {a, b} and {a, c}
+    {'spearman': 0.5, 'jaccard': 0.333, 'chance': 0.504}
+    """
+    ours, theirs = set(select(one, share)), set(select(other, share))
+    return {
+        "spearman": float(one.corr(other, method="spearman")),
+        "jaccard": len(ours & theirs) / len(ours | theirs),
+        "chance": share / (2 - share),
     }
 
 

@@ -6,6 +6,7 @@ cells; `run_cells` computes those that are missing.
 
 import tempfile
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,13 @@ from pdsel.artifacts import model_digest
 from pdsel.data.gaps import rating_gaps
 from pdsel.data.store import Store
 from pdsel.diagnostics import diagnose
-from pdsel.experiments.proxy_quality import divergence_quality, held_out_accuracy, proxy_quality
+from pdsel.experiments.proxy_quality import (
+    agreement,
+    divergence_of,
+    divergence_quality,
+    held_out_accuracy,
+    proxy_quality,
+)
 from pdsel.notesworld import model_path, write_ratings
 from pdsel.notesworld.people import NOISE
 from pdsel.notesworld.settings import CONFLICT, TRAINING
@@ -62,7 +69,7 @@ def proxy_cell(
     *,
     seed,
     kind,
-    base="notesworld",
+    base="notesworld-small",
     share=1.0,
     length_penalty=0.0,
     length_sign="minus",
@@ -80,7 +87,7 @@ def proxy_cell(
     kind, share, length_penalty, length_sign, length_balance
         As in `pdsel.proxies.fit_proxy`.
     base : str
-        Where the proxies start: "notesworld", or the path of a larger base.
+        Where the proxies start: the name of a shipped model, or a path.
     n_pairs : int
     pooled_start : bool
         Start from a classifier trained on all pairs, whatever their aspect.
@@ -89,10 +96,11 @@ def proxy_cell(
 
     Returns
     -------
-    list of dict
-        A row per aspect: `accuracy, calibration_error, length, truth_length` (see `proxy_quality`), the raters' own
-        `raters_length`, what the training took (`seconds, n_tokens`; a pooled start's are shared out), and, the same in
-        every row, `spearman, overlap, wrong_kept, wrong_all` of the resulting PD.
+    (pandas.DataFrame, list of dict)
+        Margins and PD of every pair (`pair_id`, a column per aspect, `pd`), and a row per aspect: `accuracy,
+        calibration_error, length, truth_length` (see `proxy_quality`), the raters' own `raters_length`, what the training
+        took (`seconds, n_tokens`; a pooled start's are shared out), and, the same in every row, `spearman, overlap,
+        wrong_kept, wrong_all` of the resulting PD.
     """
     pairs, length_gap = make_world(seed, n_pairs=n_pairs, conflict=CONFLICT)
     options = (
@@ -105,7 +113,7 @@ def proxy_cell(
             "length_sign": length_sign,
             "length_balance": length_balance,
         }
-        | TRAINING[kind]
+        | training_of(kind)
         | training
     )
     pooled = fit_proxy(pairs, None, **options) if pooled_start else None
@@ -117,7 +125,17 @@ def proxy_cell(
             row | {name: row[name] + getattr(pooled, name) / len(rows) for name in ("seconds", "n_tokens")}
             for row in rows
         ]
-    return rows
+    aspect = pd.Series(list(pairs["aspect"]), index=margins.index)
+    return margins.assign(pd=divergence_of(margins, aspect)).reset_index(), rows
+
+
+def training_of(kind):
+    """The settings that proxies of a kind are trained with on the notes world; a probe is not trained.
+
+    >>> training_of("probe")
+    {}
+    """
+    return dict(TRAINING.get(kind, {}))
 
 
 def failure_cell(*, seed, case, n_pairs=PAIRS, kind="implicit", **training):
@@ -134,7 +152,7 @@ def failure_cell(*, seed, case, n_pairs=PAIRS, kind="implicit", **training):
     turned, truth = options.pop("turned", None), options.pop("truth", options.get("aspects", GOLD))
     pairs, length_gap = make_world(seed, n_pairs=n_pairs, **options)
     proxies = fit_proxies(
-        pairs, kind=kind, model=model_path("notesworld"), resample=0, seed=seed, **TRAINING[kind] | training
+        pairs, kind=kind, model=model_path("notesworld-small"), resample=0, seed=seed, **training_of(kind) | training
     )
     margins = score_margins(pairs, proxies)
     if turned:
@@ -166,7 +184,7 @@ def run_cells(cells, compute, folder):
     cells : list of dict
         Keyword arguments of `compute`.
     compute : callable
-        `compute(**cell) -> list of dict`.
+        `compute(**cell)` returns a list of dict, perhaps behind a table that the rows were made from.
     folder : str or Path
         Keeps a file per cell, written when the cell is done, so that a killed run resumes. See `pdsel.data.store`: cells of
         other code, libraries or base models are not read.
@@ -186,10 +204,58 @@ def run_cells(cells, compute, folder):
     """
     rows = []
     for cell in tqdm(cells, desc=compute.__name__):
-        store = Store(folder, model=base_digest(cell.get("base", "notesworld")), code=(compute, proxy_quality))
-        for row in store.computed(compute.__name__, cell, partial(compute, **cell)):
-            rows.append(cell | row)
+        found = _stored(cell, compute, folder)
+        of_cell = found[1] if isinstance(found, tuple) else found
+        rows += [cell | row for row in of_cell]
     return pd.DataFrame(rows)
+
+
+def _stored(cell, compute, folder):
+    store = Store(folder, model=base_digest(cell.get("base", "notesworld-small")), code=(compute, proxy_quality))
+    return store.computed(compute.__name__, cell, partial(compute, **cell))
+
+
+def agreement_rows(cells, folder, *, against="implicit"):
+    """How alike PD is from proxies of different kinds that learned from the same pairs.
+
+    Parameters
+    ----------
+    cells : list of dict
+        Keyword arguments of `proxy_cell`, for several kinds.
+    folder : str or Path
+        Where `run_cells` keeps them; what is missing is computed.
+    against : str
+        The kind that the others are compared with.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `seed, base, share, kind`, and `spearman, jaccard, chance` of `pdsel.experiments.proxy_quality.agreement`.
+    """
+    same = ["seed", "base", "share"]
+    divergence = {(*(cell[name] for name in same), cell["kind"]): _divergence(cell, folder) for cell in cells}
+    rows = []
+    for (*world, kind), values in divergence.items():
+        if kind != against:
+            found = agreement(values, divergence[(*world, against)])
+            rows.append(dict(zip(same, world, strict=True)) | {"kind": kind} | found)
+    return pd.DataFrame(rows)
+
+
+def _divergence(cell, folder):
+    return _stored(cell, proxy_cell, folder)[0].set_index("pair_id")["pd"]
+
+
+def kind_cells(seeds, kinds, *, bases=("notesworld-small",), shares=(1.0,), n_pairs=PAIRS):
+    """The cells of `proxy_cell` that compare kinds of proxies: on every world, from every base, with every share of the pairs.
+
+    >>> kind_cells([0], ["probe"])
+    [{'seed': 0, 'kind': 'probe', 'base': 'notesworld-small', 'share': 1.0, 'n_pairs': 4000}]
+    """
+    return [
+        {"seed": seed, "kind": kind, "base": base, "share": share, "n_pairs": n_pairs} | training_of(kind)
+        for seed, base, kind, share in product(seeds, bases, kinds, shares)
+    ]
 
 
 @cache

@@ -1,22 +1,16 @@
 """How sure is a PD? Bootstrap replicates of the proxies give each pair's PD a standard error."""
 
+import numpy as np
 import pandas as pd
 
-from pdsel.checks import DataError, refuse, require_columns
-from pdsel.divergence import aligned, preference_divergence, scale_margins
+from pdsel.checks import DataError, refuse
+from pdsel.divergence import aligned
+from pdsel.experiments.proxy_quality import divergence_of
+from pdsel.notesworld.settings import QUANTILE
 from pdsel.selection import select
 
-REPLICATE = "replicate"  # the column that tells the tables of margins apart
 
-
-def stack_replicates(replicates):
-    """Margins of several replicates as one table, to be stored: index `pair_id`, a column `replicate` (0, 1, ...)."""
-    if not replicates:
-        return pd.DataFrame({REPLICATE: pd.Series(dtype=int)}, index=pd.Index([], name="pair_id", dtype=str))
-    return pd.concat([margins.assign(**{REPLICATE: b}) for b, margins in enumerate(replicates)])
-
-
-def divergence_error(stacked, aspect, *, quantile=0.9, weights=None):
+def divergence_error(replicates, aspect, *, quantile=QUANTILE, weights=None):
     """The standard error of every PD: its spread over bootstrap replicates of the proxies.
 
     It says how far PD moves if the same raters label other prompts of the same kind; it does not say how far all
@@ -24,8 +18,8 @@ def divergence_error(stacked, aspect, *, quantile=0.9, weights=None):
 
     Parameters
     ----------
-    stacked : pandas.DataFrame, shape (replicates * n, kappa + 1)
-        From `stack_replicates`: raw margins, index `pair_id`, a column per aspect and `replicate`.
+    replicates : iterable of pandas.DataFrame, shape (n, kappa)
+        Raw margins, index `pair_id`, a column per aspect: a table per replicate, which is forgotten once it was read.
     aspect : pandas.Series, shape (n,)
         `pair_id` to the aspect of the label.
     quantile, weights
@@ -34,12 +28,12 @@ def divergence_error(stacked, aspect, *, quantile=0.9, weights=None):
     Returns
     -------
     pandas.Series, shape (n,)
-        Standard deviation (n - 1) over replicates, in the unit of PD, index `pair_id`.
+        Standard deviation (n - 1) over replicates, in the unit of PD, index `pair_id` as in the first table.
 
     Raises
     ------
     ValueError
-        For fewer than two replicates, a missing column `replicate`, or replicates over different pairs.
+        For fewer than two replicates, or replicates over different pairs.
 
     Examples
     --------
@@ -48,23 +42,19 @@ def divergence_error(stacked, aspect, *, quantile=0.9, weights=None):
     >>> index = pd.Index(["p", "q", "r"], name="pair_id")
     >>> tables = [pd.DataFrame({"a": [0.0, 1.0, 0.0], "b": [b, 0.0, 1.0]}, index=index) for b in (1.0, 0.5)]
     >>> aspect = pd.Series({"p": "a", "q": "b", "r": "a"})
-    >>> divergence_error(stack_replicates(tables), aspect, quantile=1.0).round(4).to_dict()  # 0.5 / sqrt(2)
+    >>> divergence_error(tables, aspect, quantile=1.0).round(4).to_dict()  # 0.5 / sqrt(2)
     {'p': 0.3536, 'q': 0.0, 'r': 0.0}
     """
-    require_columns(stacked.columns, [REPLICATE], "stacked margins")
-    found = {
-        b: preference_divergence(
-            scale_margins(margins.drop(columns=REPLICATE), aspect, quantile=quantile), aspect, weights=weights
-        )
-        for b, margins in stacked.groupby(REPLICATE)
-    }
-    if len(found) < 2:
-        raise DataError(f"replicates: {len(found)} given; a spread needs at least two. Remedy: replicates=4 or more")
-    table = pd.DataFrame(found)
-    refuse(
-        table.index[table.isna().any(axis=1)], "replicates: pair_id", "is in some replicates only", "score every pair"
-    )
-    return table.std(axis=1, ddof=1).rename("standard_error")
+    index, values = None, []
+    for margins in replicates:
+        divergence = divergence_of(margins, aspect, quantile=quantile, weights=weights)
+        index = divergence.index if index is None else index
+        absent = divergence.index.symmetric_difference(index)
+        refuse(absent, "replicates: pair_id", "is in some replicates only", "score every pair")
+        values.append(divergence.loc[index].to_numpy())
+    if len(values) < 2:
+        raise DataError(f"replicates: {len(values)} given; a spread needs at least two. Remedy: replicates=4 or more")
+    return pd.Series(np.std(values, axis=0, ddof=1), index=index, name="standard_error")
 
 
 def near_cut(scores, standard_error, share):

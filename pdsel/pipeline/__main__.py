@@ -1,4 +1,4 @@
-"""The commands that `make` calls: `python -m pdsel.pipeline run|compare|publish|plan|readme|base ...`."""
+"""The commands that `make` calls: `python -m pdsel.pipeline run|compare|publish|plan|readme|base|probes|ratio ...`."""
 
 import argparse
 import shlex
@@ -6,6 +6,7 @@ import sys
 
 from pdsel.checks import DataError
 
+CELLS = "results/local/toy/local/cells"  # the studies' own
 SHAPE = ("hidden", "layers", "heads")  # of the base model
 
 
@@ -19,7 +20,10 @@ def parse(arguments=None):
         "publish": "make the run of a profile the reference",
         "plan": "say what runs of profiles will take",
         "readme": "write README's tables from the reference",
+        "world-check": "see whether the notes world can tell a good rule from a bad one; exit with 1 where a bound is not met",
         "base": "train the shipped models of the notes world anew, or another one into a folder",
+        "probes": "choose the default of the probes' blocks and strength, on worlds that no table shows",
+        "ratio": "measure what selecting and training on the kept share cost beside training on all",
     }.items():
         commands.add_parser(name, help=text, description=text)
     choices = commands.choices
@@ -36,6 +40,18 @@ def parse(arguments=None):
     choices["base"].add_argument("--seed", type=int, help="default: as shipped")
     for name in SHAPE:
         choices["base"].add_argument(f"--{name}", type=int, help="default: as shipped")
+    choices["probes"].add_argument("--bases", nargs="+", default=["notesworld"], help="frozen models that are read")
+    choices["probes"].add_argument("--pairs", type=int, help="of each world; default: as in the studies")
+    choices["world-check"].add_argument("--results", default="results/world", help="where tables and the figure go")
+    for name in ("probes", "ratio", "world-check"):
+        choices[name].add_argument(
+            "--cells", default=CELLS, help="where computed cells are kept, so that a run resumes"
+        )
+    policy = "the model that is trained: a shipped one's name, or a folder that the command `base` wrote"
+    choices["ratio"].add_argument("policy", nargs="?", default="notesworld", help=policy)
+    choices["ratio"].add_argument("--kinds", nargs="+", default=["probe"], help="of proxies")
+    choices["ratio"].add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    choices["ratio"].add_argument("--pairs", type=int, help="of each world; default: as in the grid")
     return parser.parse_args(arguments)
 
 
@@ -91,13 +107,62 @@ def _base(given):
         print(build(folder, **options))
 
 
+def _probes(given):
+    from pdsel.experiments.probe_study import choose_default, default_cell, default_cells, same_as_shipped
+    from pdsel.experiments.proxy_studies import run_cells
+
+    options = {} if given.pairs is None else {"n_pairs": given.pairs}
+    chosen, means = choose_default(run_cells(default_cells(bases=given.bases, **options), default_cell, given.cells))
+    print(means.head(15).round(4).to_string(index=False))
+    shipped = (
+        "the shipped default" if same_as_shipped(chosen) else "NOT the shipped default: see pdsel/engine/probes.py"
+    )
+    print(f"Smallest loss on held-out prompts: {chosen['blocks']}, strength {chosen['strength']:g} ({shipped}).")
+
+
+def _world_check(given):
+    from pdsel.artifacts import save_table, save_text
+    from pdsel.data.markdown import markdown
+    from pdsel.experiments.world_check import fixed_answers, rates, run_check, verdicts
+    from pdsel.plots import plot_world_check, save_figure, use_style
+
+    trained, fixed = run_check(given.cells), fixed_answers()
+    found, of_trained, of_fixed = verdicts(trained, fixed), rates(trained), rates(fixed, by=("kind",))
+    tables = {"trained": of_trained, "fixed": of_fixed, "bounds": found}
+    for name, table in tables.items():
+        save_table(table, f"{given.results}/{name}.csv")
+    text = markdown(found.assign(met=found["met"].map({True: "yes", False: "no"})))
+    save_text(text, f"{given.results}/bounds.md")
+    use_style()
+    save_figure(plot_world_check(of_trained, of_fixed), f"{given.results}/scale")
+    print(text)
+    return not found["met"].all()
+
+
+def _ratio(given):
+    from pdsel.experiments.cost_study import cost_ratio
+
+    options = {} if given.pairs is None else {"n_pairs": given.pairs}
+    table = cost_ratio(given.policy, given.cells, seeds=given.seeds, kinds=given.kinds, **options)
+    print(table.round(2).to_string(index=False))
+    for kind, rows in table.groupby("kind", sort=False):
+        mean = rows[["ratio", "cpu_ratio", "times"]].mean()
+        print(
+            f"{kind}: (selection + DPO on the kept share) / DPO on all = {mean['ratio']:.2f} by the clock, "
+            f"{mean['cpu_ratio']:.2f} by CPU seconds; the policy has {mean['times']:.1f} times the parameters of the base."
+        )
+
+
 COMMANDS = {
     "run": _run,
     "compare": _compare,
     "publish": _publish,
     "plan": _plan,
     "readme": _readme,
+    "world-check": _world_check,
     "base": _base,
+    "probes": _probes,
+    "ratio": _ratio,
 }
 
 if __name__ == "__main__":

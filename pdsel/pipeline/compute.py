@@ -27,6 +27,8 @@ class Gpu:
     bandwidth: float
 
 
+# One core of a server with AVX2 at 3 GHz, for the notes world.
+CORE = Gpu(96e9, 16 * GB, 10e9)
 GPUS = {
     "A10G": Gpu(70e12, 24 * GB, 600e9),
     "A100 40GB": Gpu(312e12, 40 * GB, 1555e9),
@@ -259,18 +261,46 @@ def pool(data, *, n_prompts=None, n_held_out=0, conflict=None, size=None, max_le
     return Pool(pairs, 2 * pairs * text, min(2 * pairs, prompts * data.responses) * text, data.aspects)
 
 
-def selection_flops(pool, model, *, kind, epochs=1, share=1.0, lora=False):
-    """The proxies of all aspects together, the pooled one, and their scores: `(training, scoring)`.
+# How often the distinct texts are read to score them: for each proxy, and once for all of them (a reference, features).
+READINGS = {"classifier": (1, 0), "implicit": (1, 1), "shared": (2, 0), "probe": (0, 1)}
 
-    Each aspect's proxy trains on its own part of the pairs, the pooled one on all of them. Each scores every distinct text
-    once; an implicit reward needs the scores of the reference as well.
+
+def aspects_flops(pool, model, *, kind, epochs=1, share=1.0, lora=False):
+    """The proxies of all aspects, and their scores of every distinct text: `(training, scoring)`.
+
+    The aspects' parts of the pairs are all pairs together. A probe is not trained: a regression costs next to nothing.
+
+    >>> found, model = Pool(pairs=300, tokens=90_000, distinct=60_000, aspects=4), Model(1e9, 10, 1000, 100_000, 1000)
+    >>> aspects_flops(found, model, kind="probe") == (0.0, forward_flops(1e9, 60_000))
+    True
     """
+    per_proxy, once = READINGS[kind]
+    scoring = (per_proxy * pool.aspects + once) * forward_flops(model.parameters, pool.distinct)
+    return _trained(pool, model, kind, share * epochs, lora), scoring
+
+
+def pooled_flops(pool, model, *, kind, epochs=1, share=1.0, lora=False):
+    """The one reward of all pairs, and its scores: `(training, scoring)`; beside shared proxies it is an implicit one."""
+    kind = "implicit" if kind == "shared" else kind
+    scoring = sum(READINGS[kind]) * forward_flops(model.parameters, pool.distinct)
+    return _trained(pool, model, kind, share * epochs, lora), scoring
+
+
+def selection_flops(pool, model, *, kind, **passes):
+    """The proxies of all aspects and the pooled one: `(training, scoring)`; `passes` are the keywords of `aspects_flops`.
+
+    What both of them read once, they read once together.
+    """
+    parts = [flops(pool, model, kind=kind, **passes) for flops in (aspects_flops, pooled_flops)]
+    training, scoring = map(sum, zip(*parts, strict=True))
+    return training, scoring - READINGS[kind][1] * forward_flops(model.parameters, pool.distinct)
+
+
+def _trained(pool, model, kind, passes, lora):
+    if kind == "probe":
+        return 0.0
     one_pass = training_flops if kind == "classifier" else dpo_flops
-    training = 2 * one_pass(model.parameters, share * epochs * pool.tokens, lora=lora)
-    scorers = pool.aspects + 1
-    if kind != "classifier":
-        scorers += 1
-    return training, scorers * forward_flops(model.parameters, pool.distinct)
+    return one_pass(model.parameters, passes * pool.tokens, lora=lora)
 
 
 def method_flops(method, pool, model, *, share, epochs=1, lora=False):

@@ -18,16 +18,20 @@ from pathlib import Path
 import pandas as pd
 
 from pdsel.checks import DataError
+from pdsel.engine.features import SKETCH
 from pdsel.engine.scoring import BATCH_TOKENS
 from pdsel.evaluation.judges.audit import NULLS
 from pdsel.experiments.published import MAIN
 from pdsel.generation import generate
 from pdsel.notesworld import model_path
 from pdsel.pipeline.compute import (
+    CORE,
     GB,
     HALF,
     MASTER,
+    READINGS,
     Data,
+    aspects_flops,
     dpo_flops,
     find_gpu,
     find_model,
@@ -36,6 +40,7 @@ from pdsel.pipeline.compute import (
     generation_seconds,
     method_flops,
     pool,
+    pooled_flops,
     reading_memory,
     selection_flops,
     training_memory,
@@ -51,6 +56,8 @@ THROUGHPUT = ROOT / "results" / "gpu" / "throughput.csv"
 
 # What a GPU reaches of its peak (of its bandwidth, for generation) where nothing was measured.
 ASSUMED = {"training": 0.35, "training with LoRA": 0.3, "scoring": 0.4, "generation": 0.3}
+# The same on one core of a CPU, of a model as small as the notes world's, whose batches are small, too.
+ASSUMED_ON_A_CORE = {"training": 0.35, "training with LoRA": 0.3, "scoring": 0.12, "generation": 0.3}
 # The row of the bench that measures a kind of work.
 MEASURED = {
     "training": "DPO in full: pdsel",
@@ -76,6 +83,7 @@ PROMPTS = {  # in each evaluation set
     "wizardlm": 218,
 }
 HOUR = 3600
+OF_THE_PAPER = {"PD(classifier)": "PD"}  # whose proxies are classifiers
 OPTIMIZER = 8  # bytes a parameter in a checkpoint, beside the weights
 CHARACTERS = 4.2  # bytes of text a token
 QUESTION_TOKENS = 1200  # what a judge reads to compare two outputs: assumed
@@ -223,34 +231,20 @@ def _training_share(section, shares):
     return shares["training with LoRA" if _lora(section) else "training"]
 
 
-def _proxy_flops(section, pairs, kind):
-    """The proxies of all aspects and the pooled one: `(training, scoring)`."""
-    return selection_flops(
-        pairs,
-        find_model(section["model"]),
-        kind=kind,
-        epochs=section["epochs"],
-        share=section["share"],
-        lora=bool(_lora(section)),
-    )
-
-
-def _proxy_hours(profile, pairs, gpu, shares):
+def _proxy_hours(profile, pairs, gpu, shares, *, flops=selection_flops, kind=None):
+    """Proxies of a kind, by default the profile's own: those of the aspects, the pooled one, or (the default) both."""
     section = profile["02_proxies"]
-    training, scoring = _proxy_flops(section, pairs, section["kind"])
+    passes = {"epochs": section["epochs"], "share": section["share"], "lora": bool(_lora(section))}
+    training, scoring = flops(pairs, find_model(section["model"]), kind=kind or section["kind"], **passes)
     return (training / _training_share(section, shares) + scoring / shares["scoring"]) / gpu.peak / HOUR
 
 
 def _check_hours(profile, pairs, gpu, shares):
-    """The other kinds and the bootstrap replicates: sets of proxies without a pooled one, which is half of the training."""
-    section, checks = profile["02_proxies"], profile[CHECKS]
-    others = [kind for kind in checks["compare_with"] if kind != section["kind"]]
-    seconds = 0.0
-    for kind in [*others, *[section["kind"]] * checks["replicates"]]:
-        training, scoring = _proxy_flops(section, pairs, kind)
-        without_pooled = pairs.aspects / (pairs.aspects + 1)
-        seconds += training / 2 / _training_share(section, shares) + without_pooled * scoring / shares["scoring"]
-    return seconds / gpu.peak / HOUR
+    """The other kinds and the bootstrap replicates, without a pooled proxy; replicates of probes share one reading."""
+    kind, checks = profile["02_proxies"]["kind"], profile[CHECKS]
+    kinds = [other for other in checks["compare_with"] if other != kind]
+    kinds += [kind] * (min(1, checks["probe_replicates"]) if kind == "probe" else checks["replicates"])
+    return sum(_proxy_hours(profile, pairs, gpu, shares, flops=aspects_flops, kind=each) for each in kinds)
 
 
 def _dpo_hours(profile, method, pairs, gpu, shares):
@@ -258,6 +252,76 @@ def _dpo_hours(profile, method, pairs, gpu, shares):
     model, lora = find_model(section["model"]), bool(_lora(section))
     flops = method_flops(method, pairs, model, share=kept, epochs=section["epochs"], lora=lora)
     return flops / _training_share(section, shares) / gpu.peak / HOUR
+
+
+def ledger(profile, *, shares=None):
+    """What selecting with each kind of proxy costs, and training on what was selected, beside training on everything.
+
+    Parameters
+    ----------
+    profile : dict
+        From `read_profile`. Without a section `hardware` it runs on a core of a CPU.
+    shares : dict, optional
+        As in `gpu_jobs`; default: what is assumed of a GPU, or of a core.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Index `method`: PD with each kind, RAF with the profile's own, ALL. Hours of one run at the highest level of conflict:
+        `selection`, `training`, `total`; `of ALL`, the total over that of ALL; `published`, the paper's GPU hours, and
+        `published of ALL`. Where proxies start from the policy's own start, a probe's reading is the reference's pass of
+        the training as well, which is then not counted again.
+    """
+    on_gpu = "hardware" in profile
+    gpu = find_gpu(profile["hardware"]["gpu"]) if on_gpu else CORE
+    shares = shares or (ASSUMED if on_gpu else ASSUMED_ON_A_CORE)
+    pairs = _highest_pool(profile)
+    rows = {}
+    for kind in READINGS:
+        selection = _proxy_hours(profile, pairs, gpu, shares, flops=aspects_flops, kind=kind)
+        training = _dpo_hours(profile, "PD", pairs, gpu, shares)
+        if kind == "probe" and profile["02_proxies"]["model"] == profile["04_dpo"]["model"]:
+            training -= _reference_hours(profile, pairs, gpu, shares)
+        rows[f"PD({kind})"] = {"selection": selection, "training": training}
+    raf = _proxy_hours(profile, pairs, gpu, shares, flops=pooled_flops)
+    rows["RAF"] = {"selection": raf, "training": _dpo_hours(profile, "RAF", pairs, gpu, shares)}
+    rows["ALL"] = {"selection": 0.0, "training": _dpo_hours(profile, "ALL", pairs, gpu, shares)}
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("method")
+    table["total"] = table["selection"] + table["training"]
+    table["of ALL"] = table["total"] / table.loc["ALL", "total"]
+    paper = MAIN["GPU hours"]
+    table["published"] = [paper.get(OF_THE_PAPER.get(method, method), float("nan")) for method in table.index]
+    table["published of ALL"] = table["published"] / paper["ALL"]
+    return table
+
+
+def _highest_pool(profile):
+    """The pairs at the highest level of conflict; without a grid, as they fall."""
+    levels = pools(profile) or pools(profile | {"grid": {"conflicts": [None]}})
+    return levels[-1]
+
+
+def _reference_hours(profile, pairs, gpu, shares):
+    """The reference's pass over the pairs that are kept."""
+    section, kept = profile["04_dpo"], profile["03_selection"]["share"]
+    flops = forward_flops(find_model(section["model"]).parameters, kept * pairs.tokens)
+    return flops / _training_share(section, shares) / gpu.peak / HOUR
+
+
+def ledger_rows(profile, *, shares=None):
+    """The ledger of a profile as a table of text: hours on a GPU, seconds on a core."""
+    unit, scale, digits = ("GPU hours", 1, 2) if "hardware" in profile else ("s on a core", HOUR, 0)
+    rows = []
+    for method, row in ledger(profile, shares=shares).iterrows():
+        text = {"method": method}
+        for part in ("selection", "training", "total"):
+            text[f"{part} ({unit})"] = f"{scale * row[part]:.{digits}f}"
+        text["of ALL"] = f"{row['of ALL']:.2f}"
+        known = row["published"] == row["published"]
+        text["the paper's GPU hours"] = f"{row['published']:.1f}" if known else ""
+        text["of its ALL"] = f"{row['published of ALL']:.2f}" if known else ""
+        rows.append(text)
+    return pd.DataFrame(rows)
 
 
 def _evaluation_hours(profile, gpu, shares):
@@ -334,6 +398,8 @@ def _proxy_memory(profile):
     section = profile["02_proxies"]
     logits = section["kind"] != "classifier"
     reading = reading_memory(find_model(section["model"]), tokens=BATCH_TOKENS, logits=logits)
+    if section["kind"] == "probe":
+        return reading
     return max(_training_memory(section, _gpus(profile, "proxies"), logits=logits), reading)
 
 
@@ -369,7 +435,8 @@ def downloads(profile):
 def disk(profile):
     """What lies on the disk in the end, in GB: downloads, pairs, proxies, policies, and one checkpoint to resume from.
 
-    Runs in bf16 save bf16, others float32; a checkpoint holds the weights as they are trained, in float32.
+    Runs in bf16 save bf16, others float32; a checkpoint holds the weights as they are trained, in float32. Probes are small;
+    the features of one run's pairs lie in a scratch folder while they are fitted.
     """
     proxy, policy = (profile[stage] for stage in ("02_proxies", "04_dpo"))
     levels = pools(profile)
@@ -377,14 +444,21 @@ def disk(profile):
     n_policies = n_runs(profile) * len(profile["grid"]["methods"])
     proxy_size, policy_size = (find_model(section["model"]).parameters for section in (proxy, policy))
     tokens = sum(level.tokens for level in levels) * len(profile["grid"]["seeds"])
+    probes = proxy["kind"] == "probe"
     bytes_of = {
         "downloads": sum(downloads(profile).values()) * GB,
         "pairs": tokens * CHARACTERS,
-        "proxies": n_proxies * _saved_bytes(proxy) * proxy_size,
+        "proxies": 0 if probes else n_proxies * _saved_bytes(proxy) * proxy_size,
+        "features": max(level.pairs for level in levels) * _feature_bytes(proxy) if probes else 0,
         "policies": n_policies * _saved_bytes(policy) * policy_size,
         "checkpoint": (MASTER + OPTIMIZER) * policy_size if "save_steps" in policy["training"] else 0,
     }
     return {name: size / GB for name, size in bytes_of.items()}
+
+
+def _feature_bytes(section):
+    """Bytes of one pair's features: four blocks of the width of a state, and the sketch of W."""
+    return MASTER * (4 * find_model(section["model"]).hidden + SKETCH**2)
 
 
 def _saved_bytes(section):
@@ -451,12 +525,21 @@ def costs(profile, *, shares=ASSUMED):
 PLAN = """
 {work}
 
+{ledger_title}
+{ledger}
+
 GPU hours: {hours:.0f} on {gpu} ({room:.0f} GB).{warning}
 Disk: {disk}.
 Downloads: {downloads}.
 Judge: {judge}.
 {basis} Pairs and tokens: from the data set's published counts."""
-NO_HARDWARE = "No GPU, no download: the notes world on a CPU. README says how long it takes."
+NO_HARDWARE = """No GPU, no download: the notes world on a CPU. README says how long it takes.
+
+{ledger_title}
+{ledger}"""
+LEDGER_TITLE = (
+    "Selecting, and training on what was selected, beside training on all pairs (one run, by the kind of proxies):"
+)
 WORK_COLUMNS = {
     "rule": "rule",
     "jobs": "jobs",
@@ -482,12 +565,14 @@ def plan(profile, *, throughput=THROUGHPUT):
     listed = ", ".join(f"{n} {rule}" for rule, n in counted.items())
     first = f"Profile {find_profile(profile).stem}: {sum(counted.values())} jobs ({listed})."
     if "hardware" not in sections:
-        return f"{first}\n{NO_HARDWARE}"
+        return f"{first}\n" + NO_HARDWARE.format(ledger_title=LEDGER_TITLE, ledger=markdown(ledger_rows(sections)))
     shares, basis = shares_of_peak(throughput)
     needed = costs(sections, shares=shares)
     work = needed.work.round({"gpu_hours": 1, "longest": 1, "memory": 0}).reset_index().rename(columns=WORK_COLUMNS)
     return f"{first}\n" + PLAN.format(
         work=markdown(work),
+        ledger_title=LEDGER_TITLE,
+        ledger=markdown(ledger_rows(sections, shares=shares)),
         hours=needed.work["gpu_hours"].sum(),
         gpu=needed.gpu,
         room=needed.room,
@@ -548,6 +633,29 @@ def plans(profiles, *, throughput=THROUGHPUT):
     shares, basis = shares_of_peak(throughput)
     rows = [_row(profile, costs(read_profile(profile), shares=shares)) for profile in profiles]
     return {"plans": markdown(pd.DataFrame(rows)), "plans_basis": basis}
+
+
+def ledgers(profiles, *, throughput=THROUGHPUT):
+    """The ledgers of profiles, one below the other: a block of README.
+
+    Parameters
+    ----------
+    profiles : sequence of str
+        Names or paths, see `read_profile`.
+    throughput : str or Path
+        See `shares_of_peak`; it says nothing of a core.
+
+    Returns
+    -------
+    dict
+        `ledger`, a heading and a Markdown table for each profile.
+    """
+    measured, parts = shares_of_peak(throughput)[0], []
+    for profile in profiles:
+        sections = read_profile(profile)
+        rows = ledger_rows(sections, shares=measured if "hardware" in sections else None)
+        parts.append(f"`{find_profile(profile).stem}`:\n\n{markdown(rows)}")
+    return {"ledger": "\n\n".join(parts)}
 
 
 def _row(profile, needed):

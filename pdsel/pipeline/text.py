@@ -209,12 +209,59 @@ def proxy_rows(proxies):
 
 
 def probe_rows(probes, by):
-    """The study of probes, a row per setting of the columns `by`.
+    """The study of probes, a row per setting of the columns `by`: words in the order given, numbers from the largest down.
 
-    `probes`: rows of `pdsel.experiments.probe_study.probe_cell`, a row per seed, setting and aspect.
+    `probes`: rows of `pdsel.experiments.probe_study.probe_cell` or `pdsel.experiments.proxy_studies.proxy_cell`, a row per
+    seed, setting and aspect.
     """
-    means = over_seeds(probes, by, QUALITY).to_dict("records")
-    return pd.DataFrame([{name: row[name] for name in by} | _quality(row) for row in means])
+    rows = in_order(over_seeds(probes, by, QUALITY), by).to_dict("records")
+    return pd.DataFrame(
+        [{"p_r" if name == "share" else name: _short(row[name]) for name in by} | _quality(row) for row in rows]
+    )
+
+
+def agreement_table(agreement):
+    """How alike PD from other proxies and from implicit ones is, a row per base, kind and share.
+
+    `agreement`: rows of `pdsel.experiments.proxy_studies.agreement_rows`, a row per seed and setting.
+    """
+    by = ["base", "kind", "share"]
+    rows = []
+    for row in in_order(over_seeds(agreement, by, ["spearman", "jaccard", "chance"]), by).to_dict("records"):
+        rows.append(
+            {
+                "base": row["base"],
+                "kind": row["kind"],
+                "p_r": _short(row["share"]),
+                "rank correlation with implicit PD": mean(row, "spearman"),
+                "kept by both / by either": mean(row, "jaccard"),
+                "of random sets": f"{row['chance']:.2f}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def in_order(table, by):
+    """The rows sorted by some columns: words as they first appear, numbers from the largest down.
+
+    >>> table = pd.DataFrame({"kind": ["b", "b", "a"], "share": [0.5, 1.0, 1.0]})
+    >>> in_order(table, ["kind", "share"])["share"].tolist()
+    [1.0, 0.5, 1.0]
+    """
+    places = {}
+    for name in by:
+        numeric = pd.api.types.is_numeric_dtype(table[name])
+        places[name] = -table[name] if numeric else pd.Series(pd.factorize(table[name])[0], index=table.index)
+    return table.loc[pd.DataFrame(places).sort_values(by, kind="stable").index]
+
+
+def _short(value):
+    """A number without a tail of zeros; words as they are.
+
+    >>> _short(1.0), _short("probe")
+    ('1', 'probe')
+    """
+    return f"{value:g}" if isinstance(value, float | int) else value
 
 
 QUALITY = ["accuracy", "calibration_error", "spearman", "wrong_kept"]
@@ -277,19 +324,20 @@ def _remedy(kind, means, gains):
 
 
 def failure_rows(failures):
-    """The failures, a row per case: what PD is worth, and in how many worlds a warning was given.
+    """The failures, a row per case (and kind of proxies, where there are several): what PD is worth, and who was warned.
 
     `failures`: rows of `pdsel.experiments.proxy_studies.failure_cell`.
     """
     failures = failures.assign(warned=failures["seen_warning"].astype(object).fillna("") != "")
-    warned_worlds = failures.groupby(["case", "seed"], sort=False)["warned"].any()
+    several = "kind" in failures and failures["kind"].nunique() > 1
+    by = ["kind", "case"] if several else ["case"]
     rows = []
-    for row in over_seeds(failures, ["case"], ["spearman", "wrong_all", "wrong_kept"]).to_dict("records"):
-        of_case = failures[failures["case"] == row["case"]]
-        worlds = warned_worlds.loc[row["case"]]
+    for row in in_order(over_seeds(failures, by, ["spearman", "wrong_all", "wrong_kept"]), by).to_dict("records"):
+        of_case = failures[(failures[by] == pd.Series(row)[by]).all(axis=1)]
+        worlds = of_case.groupby("seed", sort=False)["warned"].any()
         rows.append(
-            {
-                "case": row["case"],
+            {name: row[name] for name in by}
+            | {
                 "PD's rank correlation": mean(row, "spearman"),
                 "wrong labels, all (%)": percent(row, "wrong_all"),
                 "wrong labels, kept (%)": percent(row, "wrong_kept"),

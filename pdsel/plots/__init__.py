@@ -34,7 +34,7 @@ _attach = lazy_loader.attach(
             "plot_dumbbells",
             "plot_kept_overlap",
             "plot_sensitivity",
-            "plot_settings",
+            "plot_world_check",
         ],
         "human": ["plot_human_agreement", "plot_human_shares"],
         "idea": ["plot_bound_intervals", "plot_bounds", "plot_gradient_weights", "plot_idea", "plot_spread"],

@@ -2,10 +2,11 @@
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from scipy.optimize import isotonic_regression
 
-from pdsel.plots.style import BLUE, GREY, LINES, ORANGE, color_of, draw_intervals, spaced
+from pdsel.plots.style import BLUE, DARK, GREY, LINES, ORANGE, color_of, draw_intervals, spaced
 
 
 def _line(axes, estimates, x, method):
@@ -55,31 +56,70 @@ def plot_by_conflict(means):
 
 
 def plot_by_share(means):
-    """Lines: the win rate of each rule against the share that it keeps; all pairs are at 100 %.
+    """Lines: the win rate of each rule against the share that it keeps, a panel for each budget of steps.
 
     Parameters
     ----------
     means : pandas.DataFrame
-        `method`, `share` in [0, 1], and `value, low, high` in percent.
+        `setting` (the budget), `method`, `share` in [0, 1], and `value, low, high` in percent. ALL, at a share of 1, is a
+        horizontal line.
     """
-    figure, axes = plt.subplots(figsize=(7, 4.2))
+    budgets = list(means["setting"].unique())
+    figure, panels = plt.subplots(1, len(budgets), figsize=(5.5 * len(budgets), 4.2), sharey=True, squeeze=False)
     shown = means.assign(share=100 * means["share"])
-    all_pairs, rules = shown[shown["method"] == "ALL"], shown[shown["method"] != "ALL"]
-    for method, rows in rules.groupby("method", sort=False):
-        _line(axes, rows, "share", method)
-    axes.errorbar(
-        all_pairs["share"],
-        all_pairs["value"],
-        yerr=[all_pairs["value"] - all_pairs["low"], all_pairs["high"] - all_pairs["value"]],
-        fmt="s",
-        color=LINES["ALL"],
-        capsize=3,
+    for axes, budget in zip(panels[0], budgets, strict=True):
+        here = shown[shown["setting"] == budget]
+        rules = here[here["method"] != "ALL"]
+        for method, rows in rules.groupby("method", sort=False):
+            _line(axes, rows, "share", method)
+        whole = here[here["method"] == "ALL"].iloc[0]
+        axes.axhline(whole["value"], color=LINES["ALL"], ls="--", lw=1.5)
+        axes.axhspan(whole["low"], whole["high"], color=LINES["ALL"], alpha=0.12, lw=0)
+        axes.set(xlabel="pairs kept (%)", xticks=sorted(set(rules["share"])), title=f"Steps: {budget}")
+    panels[0][0].set_ylabel("win rate against SFT (%), 95 % interval")
+    for axes, budget in zip(panels[0], budgets, strict=True):  # when the limits are final
+        rules = shown[(shown["setting"] == budget) & (shown["method"] != "ALL")]
+        whole = shown[(shown["setting"] == budget) & (shown["method"] == "ALL")]
+        _name_ends(axes, pd.concat([rules, whole]), "share")
+    return figure
+
+
+def plot_world_check(trained, fixed):
+    """Dots on one scale: answers that weigh nothing, labels of known quality, rules, and the ideal, at two budgets of steps.
+
+    Parameters
+    ----------
+    trained : pandas.DataFrame
+        `kind, budget`, and `win_rate, low, high` in percent.
+    fixed : pandas.DataFrame
+        The same without budgets, of answers that need no training; "ideal" is the ceiling.
+    """
+    budgets = dict(zip(trained["budget"].unique(), (GREY, BLUE), strict=True))
+    nulls = fixed[fixed["kind"] != "ideal"].sort_values("win_rate")
+    flips = [kind for kind in trained["kind"].unique() if kind.startswith("flip")]
+    rules = trained[~trained["kind"].isin(flips)].groupby("kind")["win_rate"].max().sort_values()
+    names = [*nulls["kind"], *flips, *rules.index, "ideal"]
+    row = {name: number for number, name in enumerate(names)}
+    figure, axes = plt.subplots(figsize=(7.5, 0.27 * len(names) + 1))
+    for table, color, label in [
+        (fixed, DARK, "no training"),
+        *((trained[trained["budget"] == budget], color, budget) for budget, color in budgets.items()),
+    ]:
+        estimates = table.rename(columns={"win_rate": "value"})
+        draw_intervals(axes, estimates, estimates["kind"].map(row), color=color, label=label, size=35)
+    ceiling = fixed.loc[fixed["kind"] == "ideal", "win_rate"].iloc[0]
+    axes.axvline(ceiling, color=DARK, ls=":", lw=1)
+    axes.axvline(50, color=DARK, lw=1)
+    axes.annotate(
+        "SFT", (50, 1), xycoords=("data", "axes fraction"), xytext=(3, 2), textcoords="offset points", fontsize=9
     )
-    _name_ends(axes, rules, "share")
-    axes.annotate("ALL", (100, all_pairs["value"].iloc[0]), xytext=(-8, 10), textcoords="offset points", ha="right")
-    axes.set(
-        xlabel="share of the pairs kept (%)", ylabel="win rate against SFT (%), 95 % interval", title="How much to keep"
-    )
+    labels = [
+        f"{100 * float(name.split()[1]):.0f} % of right labels flipped" if name in flips else name for name in names
+    ]
+    axes.set(yticks=range(len(names)), yticklabels=labels, ylim=(-0.7, len(names) - 0.3), xlim=(-1, 100))
+    axes.set(xlabel="win rate against SFT (%), 95 % interval over seeds and prompts")
+    axes.set_title("Better labels win more, and nothing comes near the ceiling", pad=16)
+    axes.legend(loc="lower right", fontsize=9, frameon=True)
     return figure
 
 
@@ -127,23 +167,6 @@ def plot_sensitivity(changes, margin):
         xlabel="change of PD's win rate (points), 95 % interval",
         title=f"One setting changed (band: +-{margin:g} points)",
     )
-    return figure
-
-
-def plot_settings(means):
-    """Heat map: the gold utility for each beta and learning rate on the validation worlds.
-
-    Parameters
-    ----------
-    means : pandas.DataFrame
-        `beta, learning_rate, utility`.
-    """
-    table = means.pivot(index="beta", columns="learning_rate", values="utility")
-    table.columns = [f"{rate:g}" for rate in table.columns]
-    figure, axes = plt.subplots(figsize=(6, 2.6))
-    sns.heatmap(table, annot=True, fmt=".3f", cmap="Blues", ax=axes, cbar=False)
-    axes.set(xlabel="learning rate", ylabel="beta", title="Gold utility of ALL and RAND on the validation worlds")
-    axes.tick_params(axis="y", rotation=0)
     return figure
 
 

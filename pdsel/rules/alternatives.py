@@ -155,9 +155,10 @@ def modpo(pairs, margins, *, weights=None):
     aspects = sorted(set(pairs["aspect"]))
     if weights is None:
         return {"offset": divergence(pairs, margins), "scale": len(aspects)}
+    offset = weighted_divergence(pairs, margins, weights=weights)
     total = sum(weights[aspect] for aspect in aspects)
     scale = pd.Series([total / weights[aspect] for aspect in pairs["aspect"]], index=list(pairs["pair_id"]))
-    return {"offset": weighted_divergence(pairs, margins, weights=weights), "scale": scale}
+    return {"offset": offset, "scale": scale}
 
 
 def merged(aspect_policies):

@@ -141,7 +141,7 @@ def alignment_potential(pooled, reference_logps, tokens):
     z the standard score over all pairs. So the released code (`metric_selection.py`, "rm-logp", of
     Hesse73/Alignment-Potential-Metric), whose first margin is that of the best over the worst response by the reward itself,
     and never negative. Of given pairs the label says which response is chosen, and r_w - r_l is negative where the reward
-    contradicts it: such a pair has no potential.
+    contradicts it: such a pair ranks low.
 
     Parameters
     ----------

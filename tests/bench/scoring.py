@@ -43,6 +43,7 @@ def draw_pairs(n_prompts, *, seed=0):
         rows += [(prompt, better, worse, ASPECTS[i % 4]) for (high, better), (low, worse) in ordered if high > low]
     table = pd.DataFrame(rows, columns=["prompt", "chosen", "rejected", "aspect"])
     table.insert(0, "pair_id", [pair_id(*row) for row in rows])
+    table.insert(1, "prompt_id", pd.factorize(table["prompt"])[0].astype(str))
     return Dataset.from_pandas(table.sort_values("pair_id"), preserve_index=False)
 
 

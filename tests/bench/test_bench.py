@@ -5,14 +5,20 @@ import pytest
 
 from bench.__main__ import main
 from bench.divergence import CASES, SHARE, draw_tables
-from bench.measure import here
+from bench.features import measure_on_disk
+from bench.measure import fresh, here
 from bench.scoring import WAYS, draw_pairs, plain_logps, requested_tokens, save_model
 from pdsel.engine.scoring import response_logps
 from pdsel.pairs import pair_id
 
 
-def test_the_bench_runs_and_writes_its_tables(tmp_path):
-    main(tmp_path, sizes=[100, 1000], n_prompts=1, n_rated=20, run=here)
+def test_the_bench_runs_and_writes_its_tables(tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.features.REPLICATES", 3)
+    small = {"n_prompts": 12, "wide": [(40, 64), (80, 24)], "on_disk": (200, 36)}
+    main(tmp_path, sizes=[100, 1000], n_prompts=1, n_rated=20, features=small, run=here)
+    probes = pd.read_csv(tmp_path / "features.csv")
+    assert probes["times_scoring"].notna().sum() == 2 and len(probes) == 2 + 2 + 2 * 2 + 2
+    assert (probes[["seconds", "peak_mb"]] > 0).all(axis=None) and (probes["peak_mb"] >= probes["peak_mb_before"]).all()
     rated = pd.read_csv(tmp_path / "ratings.csv").loc[0]
     assert rated["prompts"] == 20 and 20 < rated["pairs"] <= 120 and rated["peak_mb"] >= rated["peak_mb_before"] > 0
     divergence, scoring = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("divergence", "scoring"))
@@ -23,6 +29,13 @@ def test_the_bench_runs_and_writes_its_tables(tmp_path):
     assert (divergence[["seconds", "peak_mb"]] > 0).all(axis=None) and (scoring[["seconds", "peak_mb"]] > 0).all(
         axis=None
     )
+
+
+def test_features_in_files_are_never_in_memory_together(tmp_path):
+    """20 000 pairs of 4 100 columns are 313 MB in files; scoring all takes a part of that, and a fit its own pairs' columns."""
+    margins, fit = fresh(measure_on_disk, 20_000, 4_100, tmp_path)
+    assert margins["peak_mb"] - margins["peak_mb_before"] < 110
+    assert fit["peak_mb"] - fit["peak_mb_before"] < 2.2 * 313 / 4
 
 
 @pytest.mark.parametrize("case", CASES)

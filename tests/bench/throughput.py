@@ -1,4 +1,4 @@
-"""Scoring and DPO of a 1B-parameter random Llama on one GPU, in full and with adapters, and TRL's defaults on the same pairs.
+"""Scoring, features and DPO of a 1B-parameter random Llama on one GPU, and TRL's defaults on the same pairs.
 
 `PYTHONPATH=tests python -m bench.throughput [folder]` writes `throughput.csv`; it needs CUDA. FLOPs are the model's: what the
 mathematics takes, without what checkpointing computes twice. Seconds are of the reference's log-probabilities and the
@@ -23,6 +23,7 @@ from trl import DPOConfig, DPOTrainer
 from bench.measure import fresh
 from bench.scoring import MAX_LENGTH, draw_pairs, plain_logps, save_model
 from pdsel.engine import processes
+from pdsel.engine.features import Reader
 from pdsel.engine.models import device, load_causal, load_tokenizer
 from pdsel.engine.scoring import encode, response_logps
 from pdsel.training import train_dpo, training_log
@@ -65,7 +66,7 @@ def passes(way):
     >>> passes("scoring: pdsel"), passes("DPO in full: pdsel"), passes("DPO with adapters: pdsel")
     (1, 4, 3)
     """
-    return {"scoring": 1, "DPO in full": 4, "DPO with adapters": 3}[way.split(":")[0]]
+    return {"scoring": 1, "features": 1, "DPO in full": 4, "DPO with adapters": 3}[way.split(":")[0]]
 
 
 def peak_flops(name):
@@ -126,6 +127,14 @@ def score_pdsel(model, pairs, folder):
     return time.perf_counter() - start
 
 
+def read_features(model, pairs, folder):
+    """The pass of the scoring, in the trainers' arithmetic, with every block of features."""
+    reader = Reader(model, max_length=MAX_LENGTH)
+    start = time.perf_counter()
+    reader.read(list(pairs["prompt"]) * 2, [*pairs["chosen"], *pairs["rejected"]])
+    return time.perf_counter() - start
+
+
 def score_plain(model, pairs, folder):
     texts = [*zip(pairs["prompt"], pairs["chosen"], strict=True), *zip(pairs["prompt"], pairs["rejected"], strict=True)]
     net = load_causal(model).to(device()).eval()
@@ -178,6 +187,7 @@ def dpo_trl(model, pairs, folder, rank=None):
 
 WAYS = {
     "scoring: pdsel": score_pdsel,
+    "features: pdsel": read_features,
     "scoring: plain transformers": score_plain,
     "DPO in full: pdsel": dpo_pdsel,
     "DPO in full: TRL's defaults": dpo_trl,
