@@ -45,7 +45,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND  # a notebook draws into itself only when nothing else is asked for
 OFFLINE := HF_HUB_OFFLINE=1
-RUN_OFFLINE := $(if $(filter mini smoke toy,$(PROFILE)),$(OFFLINE))
+RUN_OFFLINE := $(if $(filter mini smoke class toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
 .PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate world-check lab reference results lint \

@@ -20,7 +20,6 @@ from itertools import islice
 from pathlib import Path
 
 from datasets import Features, List, Value
-from tqdm.auto import tqdm
 
 from pdsel.checks import DataError, refuse, refuse_reserved, require_columns, require_table
 from pdsel.data.cleaning import (
@@ -46,6 +45,7 @@ from pdsel.data.layouts import (
     read_rating,
 )
 from pdsel.data.sources import find_source
+from pdsel.progress import Progress
 
 __all__ = ["check_ratings", "check_responses", "load_ratings", "prompt_id", "read_rating"]
 
@@ -179,7 +179,7 @@ def _check_signs(signs, aspects):
 def _parsed(files, name, clean, report, n_read=None):
     """Every prompt as a row of the table, and the problems with its ratings."""
     chore = "reading" if n_read else "checking"
-    stream = tqdm(islice(read_prompts(files), n_read), desc=f"{chore} ratings", total=n_read, leave=False)
+    stream = Progress(islice(read_prompts(files), n_read), desc=f"{chore} ratings", total=n_read)
     for number, raw in enumerate(stream, start=1):
         mended = mend_texts(raw, report) if clean and isinstance(raw, dict) else raw
         yield parse_prompt(mended, number, name)

@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import os
 import sys
 
 from pdsel import __version__
@@ -86,6 +87,8 @@ def _mapping(text):
 def main(arguments=None):
     """Run the command; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")
     given = vars(parser([name for name in arguments[:1] if name in FEW_WORDS]).parse_args(arguments))
     try:
         return COMMANDS[given.pop("command")](**given) or 0

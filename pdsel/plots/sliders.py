@@ -10,7 +10,7 @@ import numpy as np
 from pdsel.artifacts import IN_GRAPH
 from pdsel.plots.data import draw_divergence
 from pdsel.plots.idea import draw_gain, draw_idea
-from pdsel.plots.style import LINES, color_of, draw_intervals
+from pdsel.plots.style import BLUE, GREY, draw_intervals
 
 
 def can_move():
@@ -120,29 +120,35 @@ def slide_budget(means, by="share"):
     Parameters
     ----------
     means : pandas.DataFrame
-        `method`, the column `by`, and `value, low, high` in percent.
+        `method`, the column `by`, and `value, low, high` in percent; perhaps `setting`, a way of training.
     by : str
         The budget: the share of the pairs in [0, 1], or the steps.
     """
-    budgets = np.sort(means[by].unique())
+    means = means if "setting" in means else means.assign(setting="")
+    budgets, settings = np.sort(means[by].unique()), list(dict.fromkeys(means["setting"]))
     span = means["low"].min() - 2, means["high"].max() + 2
 
     def draw(axes, budget):
         nearest = budgets[np.abs(budgets - budget).argmin()]
-        here = means[means[by] == nearest].sort_values("value")
-        rows = np.arange(len(here))
-        draw_intervals(axes, here, rows, width=4, color=[color_of(method, LINES) for method in here["method"]])
+        here = means[means[by] == nearest]
+        order = here.groupby("method")["value"].mean().sort_values().index
+        for place, setting in enumerate(settings):
+            rows = here[here["setting"] == setting].set_index("method").reindex(order)
+            shift = 0.22 * ((len(settings) - 1) / 2 - place)
+            color = BLUE if place == len(settings) - 1 else GREY
+            draw_intervals(axes, rows, np.arange(len(order)) + shift, width=4, color=color, label=setting)
+        if len(settings) > 1:
+            axes.legend(loc="lower right", fontsize=10)
         axes.axvline(50, color="black", lw=1, ls="--")
         axes.set(
-            yticks=rows,
-            yticklabels=here["method"],
-            ylim=(-0.6, len(rows) - 0.4),
+            yticks=np.arange(len(order)),
+            yticklabels=order,
+            ylim=(-0.6, len(order) - 0.4),
             xlim=span,
             xlabel="win rate against SFT (%), 95 % interval",
-            title=f"{by} {nearest:g}: {here['method'].iloc[-1]} wins most",
+            title=f"{by} {nearest:g}: {order[-1]} wins most",
         )
 
     step = float(np.min(np.diff(budgets))) if len(budgets) > 1 else 1.0
     controls = {"budget": (float(budgets[0]), float(budgets[-1]), step, float(budgets[len(budgets) // 2]))}
-    ends = [{"budget": budgets[0]}, {"budget": budgets[-1]}] if len(budgets) > 1 else [{"budget": budgets[0]}]
-    return slide(draw, controls, ends)
+    return slide(draw, controls, [{"budget": budget} for budget in dict.fromkeys([budgets[0], budgets[-1]])])
