@@ -1,10 +1,9 @@
 """One small reward per aspect, trained on that aspect's pairs only; scores the pairs of every other aspect."""
 
-import inspect
 import json
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -135,36 +134,94 @@ def fit_proxy(
     ValueError
         For an aspect without pairs, an unknown kind, sign or option, or a bad pairs table.
     """
-    _check_kind(kind, length_sign, length_penalty)
+    recipe = Recipe(
+        model=model,
+        kind=kind,
+        length_penalty=length_penalty,
+        length_sign=length_sign,
+        length_balance=length_balance,
+        seed=seed,
+        beta=beta,
+        share=share,
+        resample=resample,
+        max_length=max_length,
+        training=training,
+    )
     if kind == "shared" and aspect is None:
         raise DataError("aspect=None with kind='shared': pooled pairs name no aspect. Remedy: kind='implicit'")
-    check_options(training, KINDS[kind].options)
     check_pairs(pairs)
-    model = resolve(model)
+    return _fit(pairs, aspect, recipe, output_dir)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a proxy is fitted: the keywords of `fit_proxy`, which are refused here, before anything is read.
+
+    Raises
+    ------
+    ValueError
+        For an unknown kind, sign or option.
+    """
+
+    model: str
+    kind: str = "classifier"
+    length_penalty: float = 0.0
+    length_sign: str = "minus"
+    length_balance: float | None = None
+    seed: int = 0
+    beta: float = 0.1
+    share: float = 1.0
+    resample: int | None = None
+    max_length: int = 1024
+    training: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.kind not in KINDS:
+            raise DataError(f"kind={self.kind!r}: use one of {list(KINDS)}")
+        if self.kind == "probe" and self.length_penalty:
+            raise DataError(
+                f"length_penalty={self.length_penalty}: a probe takes no length penalty. Remedy: length='nuisance' fits "
+                "length, and leaves it out of the score"
+            )
+        if self.length_sign not in ("minus", "plus"):
+            raise DataError(f"length_sign={self.length_sign!r}: use 'minus' or 'plus'")
+        check_options(self.training, KINDS[self.kind].options | {own.name for own in fields(self)})
+
+    @classmethod
+    def of(cls, options):
+        """The recipe of keywords of `fit_proxy`, those of the training among them."""
+        own = {name: value for name, value in options.items() if name in cls.__dataclass_fields__}
+        return cls(**own, training={name: value for name, value in options.items() if name not in own})
+
+    @property
+    def search(self):
+        """What a probe may choose from."""
+        return Search(**{name: value for name, value in self.training.items() if name in SEARCH})
+
+
+def _fit(pairs, aspect, recipe, output_dir):
+    """`fit_proxy`, of pairs and keywords that are known to be good."""
     if output_dir is None:
         output_dir = lasting_scratch_folder("proxy") / "proxy"
-    part = aspect
-    if kind == "shared":
-        model = named_start(model, sorted(set(pairs["aspect"])), f"{output_dir}-start", seed=seed)
-        part = None  # one model learns from the pairs of all aspects
-    ids = training_ids(
-        pairs, part, model=model, share=share, length_balance=length_balance, resample=resample, seed=seed
-    )
+    recipe, part = replace(recipe, model=resolve(recipe.model)), aspect
+    if recipe.kind == "shared":
+        start = named_start(recipe.model, sorted(set(pairs["aspect"][:])), f"{output_dir}-start", seed=recipe.seed)
+        recipe, part = replace(recipe, model=start), None  # one model learns from the pairs of all aspects
+    drawing = {name: getattr(recipe, name) for name in ("model", "share", "length_balance", "resample", "seed")}
+    ids = training_ids(pairs, part, **drawing)
     row_of = {name: row for row, name in enumerate(pairs["pair_id"][:])}
     drawn = pairs.select([row_of[name] for name in ids])
-    offset = _length_offset(drawn, model, length_penalty, length_sign)
-    training |= {"model": model, "output_dir": output_dir, "max_length": max_length}
-    path = KINDS[kind].fit(drawn, offset, training, {"seed": seed, "beta": beta})
+    path = KINDS[recipe.kind].fit(drawn, _length_offset(drawn, recipe), recipe, output_dir)
     Path(path, TRAINED_ON).write_text("\n".join(sorted(set(ids))))
     log = training_log(path)
     proxy = Proxy(
         aspect=POOLED if aspect is None else aspect,
-        kind=kind,
+        kind=recipe.kind,
         path=path,
-        reference=model,
-        beta=beta,
-        length_penalty=length_penalty if length_sign == "minus" else 0.0,
-        max_length=max_length,
+        reference=recipe.model,
+        beta=recipe.beta,
+        length_penalty=recipe.length_penalty if recipe.length_sign == "minus" else 0.0,
+        max_length=recipe.max_length,
         seconds=log["seconds"],
         n_pairs=len(drawn),
         n_tokens=log["n_tokens"],
@@ -173,19 +230,21 @@ def fit_proxy(
     return proxy
 
 
-def fit_proxies(pairs, *, output_dir=None, aspects=None, **training):
+def fit_proxies(pairs, *, model, output_dir=None, aspects=None, **training):
     """A proxy per aspect: one training for each, or for kind "shared" one training in all.
 
     Parameters
     ----------
     pairs : datasets.Dataset
         Pairs table.
+    model : str
+        As in `fit_proxy`.
     output_dir : str or Path, optional
         A folder per proxy is made in it, named by the aspect's `slug`.
     aspects : list of str, optional
         Default: every aspect that labels a pair, sorted.
     **training
-        As in `fit_proxy`; `model` is needed.
+        Further keywords of `fit_proxy`.
 
     Returns
     -------
@@ -198,76 +257,72 @@ def fit_proxies(pairs, *, output_dir=None, aspects=None, **training):
     ValueError
         As `fit_proxy` does, and for two aspects whose folders would be the same.
     """
-    kind = training.get("kind", "classifier")
-    _check_kind(kind, training.get("length_sign", "minus"), training.get("length_penalty", 0.0))
-    check_options(training, COMMON | KINDS[kind].options)
+    recipe = Recipe.of({"model": model, **training})
     check_pairs(pairs)
-    aspects = sorted(set(pairs["aspect"])) if aspects is None else list(aspects)
-    if kind == "shared":
-        folder = Path(output_dir, "shared") if output_dir else None
-        shared = fit_proxy(pairs, aspects[0], output_dir=folder, **training)
+    aspects = sorted(set(pairs["aspect"][:])) if aspects is None else list(aspects)
+    if recipe.kind == "shared":
+        shared = _fit(pairs, aspects[0], recipe, Path(output_dir, "shared") if output_dir else None)
         cost = {"seconds": shared.seconds / len(aspects), "n_tokens": shared.n_tokens // len(aspects)}
         return {aspect: replace(shared, aspect=aspect, **cost) for aspect in aspects}
     folders = _folders(output_dir, aspects) if output_dir else dict.fromkeys(aspects)
-    cost = {"seconds": 0.0, "n_tokens": 0}
-    if kind == "probe" and training.get("features") is None:
-        training["features"] = features = read_for_probes(pairs, training)
-        cost = {"seconds": features.seconds / len(aspects), "n_tokens": features.n_tokens // len(aspects)}
-    proxies = {aspect: fit_proxy(pairs, aspect, output_dir=folders[aspect], **training) for aspect in aspects}
-    return {aspect: _costing(proxy, **cost) for aspect, proxy in proxies.items()}
+    if recipe.kind == "probe" and recipe.training.get("features") is None:
+        return _fit_probes(pairs, folders, recipe)
+    return {aspect: _fit(pairs, aspect, recipe, folder) for aspect, folder in folders.items()}
 
 
-def read_for_probes(pairs, training):
-    """The features that probes with these options choose from, of every pair of the table, read once.
-
-    Parameters
-    ----------
-    pairs : datasets.Dataset
-        Pairs table.
-    training : dict
-        Keywords of `fit_proxy` for kind "probe".
-
-    Returns
-    -------
-    pdsel.engine.feature_files.PairFeatures
-    """
-    search = Search(**{name: value for name, value in training.items() if name in SEARCH})
-    reading = {name: training[name] for name in ("max_length", "reference_cache", "accelerate") if name in training}
-    return pair_features(pairs, model=training["model"], blocks=search.blocks, **reading)
+def _fit_probes(pairs, folders, recipe):
+    """A probe for every aspect of `folders`, all from one reading of the pairs; each carries its share of that."""
+    features = _features(pairs, recipe)
+    recipe = replace(recipe, training=recipe.training | {"features": features})
+    probes = {}
+    for aspect, folder in folders.items():
+        probe = _fit(pairs, aspect, recipe, folder)
+        seconds, n_tokens = features.seconds / len(folders), features.n_tokens // len(folders)
+        probes[aspect] = replace(probe, seconds=probe.seconds + seconds, n_tokens=n_tokens)
+        probes[aspect].save()
+    return probes
 
 
-def _costing(proxy, *, seconds, n_tokens):
-    """The proxy with its share of what was read for several."""
-    proxy = replace(proxy, seconds=proxy.seconds + seconds, n_tokens=proxy.n_tokens + n_tokens)
-    proxy.save()
-    return proxy
+def _features(pairs, recipe):
+    """What a probe may choose from, read now."""
+    reading = {name: recipe.training[name] for name in ("reference_cache", "accelerate") if name in recipe.training}
+    blocks = recipe.search.blocks
+    return pair_features(pairs, model=recipe.model, blocks=blocks, max_length=recipe.max_length, **reading)
 
 
-def _fit_classifier(pairs, offset, training, run):
-    return train_reward(pairs, (-offset).tolist(), seed=run["seed"], **training)
+def _fit_classifier(pairs, offset, recipe, output_dir):
+    options = _run(recipe, output_dir)
+    return train_reward(pairs, (-offset).tolist(), **options)
 
 
-def _fit_implicit(pairs, offset, training, run):
-    return train_with_offset(pairs, offset.tolist(), **run, **training)
+def _fit_implicit(pairs, offset, recipe, output_dir):
+    options = _run(recipe, output_dir)
+    return train_with_offset(pairs, offset.tolist(), beta=recipe.beta, **options)
 
 
-def _fit_shared(pairs, offset, training, run):
+def _fit_shared(pairs, offset, recipe, output_dir):
     """Prompts name their aspect, those of held-out pairs as well."""
-    if training.get("held_out") is not None:
-        training = training | {"held_out": named_pairs(training["held_out"])}
-    return train_with_offset(named_pairs(pairs), offset.tolist(), **run, **training)
+    options = _run(recipe, output_dir)
+    if options.get("held_out") is not None:
+        options["held_out"] = named_pairs(options["held_out"])
+    return train_with_offset(named_pairs(pairs), offset.tolist(), beta=recipe.beta, **options)
 
 
-def _fit_probe(pairs, offset, training, run):
+def _run(recipe, output_dir):
+    """The keywords of a training."""
+    known = {"model": recipe.model, "output_dir": output_dir, "max_length": recipe.max_length, "seed": recipe.seed}
+    return known | recipe.training
+
+
+def _fit_probe(pairs, offset, recipe, output_dir):
     """A convex fit, which needs no seed; the features are read here unless they are given."""
-    search = {name: value for name, value in training.items() if name in SEARCH}
-    features, cost = training.get("features"), {}
+    features, cost = recipe.training.get("features"), {}
     if features is None:
         once = ~pd.Series(pairs["pair_id"][:]).duplicated()
-        features = read_for_probes(pairs.select(np.flatnonzero(once)), training)
+        features = _features(pairs.select(np.flatnonzero(once)), recipe)
         cost = {"n_tokens": features.n_tokens, "seconds": features.seconds}
-    features.check(training["model"], training["max_length"])
-    return train_probe(pairs, features=features, output_dir=training["output_dir"], cost=cost, **search)
+    features.check(recipe.model, recipe.max_length)
+    return train_probe(pairs, features=features, search=recipe.search, output_dir=output_dir, cost=cost)
 
 
 def _folders(output_dir, aspects):
@@ -282,24 +337,13 @@ def _folders(output_dir, aspects):
     return {aspect: Path(output_dir, slug(aspect)) for aspect in aspects}
 
 
-def _length_offset(part, model, penalty, sign):
+def _length_offset(pairs, recipe):
     """What is added inside the sigmoid for length: -rho * dlen ("minus") or +rho * dlen ("plus")."""
-    if penalty == 0:
-        return np.zeros(len(part))
-    gap = response_lengths(model, part["chosen"]) - response_lengths(model, part["rejected"])
-    return -penalty * gap if sign == "minus" else penalty * gap
-
-
-def _check_kind(kind, length_sign, length_penalty):
-    if kind not in KINDS:
-        raise DataError(f"kind={kind!r}: use one of {list(KINDS)}")
-    if kind == "probe" and length_penalty:
-        raise DataError(
-            f"length_penalty={length_penalty}: a probe takes no length penalty. Remedy: length='nuisance' fits length, and "
-            "leaves it out of the score"
-        )
-    if length_sign not in ("minus", "plus"):
-        raise DataError(f"length_sign={length_sign!r}: use 'minus' or 'plus'")
+    if recipe.length_penalty == 0:
+        return np.zeros(len(pairs))
+    chosen, rejected = (response_lengths(recipe.model, pairs[side][:]) for side in ("chosen", "rejected"))
+    sign = -1 if recipe.length_sign == "minus" else 1
+    return sign * recipe.length_penalty * (chosen - rejected)
 
 
 def _implicit(proxy, prompts, responses, references, name=""):
@@ -330,7 +374,7 @@ def _probe(proxy, prompts, responses, references):
 class Kind:
     """How proxies of a kind are fitted, the options of that, and how they reward single responses.
 
-    `fit(pairs, offset, training, run)` returns the path of a trained proxy; `run` has its seed and beta.
+    `fit(pairs, offset, recipe, output_dir)` returns the path of a trained proxy; `options` are those of `Recipe.training`.
     `rewards(proxy, prompts, responses, references)` returns an array of shape (n,); what the references say is kept in the
     last argument, a dict, for other proxies of the same base.
     """
@@ -340,7 +384,7 @@ class Kind:
     rewards: Callable
 
 
-SEARCH = {field.name for field in fields(Search)}
+SEARCH = {choice.name for choice in fields(Search)}
 KINDS = {
     "classifier": Kind(_fit_classifier, train_reward.options, _classifier),
     "implicit": Kind(_fit_implicit, train_with_offset.options, _implicit),
@@ -348,7 +392,6 @@ KINDS = {
     "probe": Kind(_fit_probe, SEARCH | {"features", "reference_cache", "accelerate"}, _probe),
 }
 REWARDS = {name: kind.rewards for name, kind in KINDS.items()}
-COMMON = {name for name in inspect.signature(fit_proxy).parameters if name not in ("pairs", "aspect", "training")}
 
 
 def _probe_margins(pairs, probes, features, accelerate):

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pdsel.artifacts import digest, load_table, save_table
+from pdsel.artifacts import digest, load_table, read_manifest, save_table
 from pdsel.checks import DataError
+from pdsel.evaluation import interval
 from pdsel.pipeline import run
 from pdsel.pipeline.__main__ import main
 from pdsel.pipeline.compare import compare
@@ -49,10 +50,11 @@ def test_seconds_commits_and_machines_are_not_compared_but_circumstances_are_sai
         manifest["environment"] |= {"commit": "f" * 40, "dirty": True, "threads": "8"}
         manifest["environment"]["versions"]["torch"] = "2.12.0"
 
+    there = read_manifest("04_dpo-PD", REFERENCE / CELL)["environment"]
     change_manifest(copy, "04_dpo-PD", elsewhere)
     found = compare(copy, REFERENCE)
     assert found.same
-    assert found.made_with == ["torch 2.13.0+cpu -> 2.12.0", "threads 1 -> 8"]
+    assert found.made_with == [f"torch {there['versions']['torch']} -> 2.12.0", f"threads {there['threads']} -> 8"]
 
 
 def test_columns_of_seconds_are_not_compared(copy, tmp_path):
@@ -81,12 +83,13 @@ def test_other_data_is_the_first_difference(copy):
 def test_other_margins_with_the_same_selection_are_a_difference(copy):
     def other_margins(manifest):
         manifest["outputs"]["local/margins.parquet"] = "0" * 64
-        manifest["parameters"]["learning_rate"] = 0.002
+        manifest["parameters"]["learning_rate"] = 0.5
 
+    rate = read_manifest("02_proxies", REFERENCE / CELL)["parameters"]["learning_rate"]
     change_manifest(copy, "02_proxies", other_margins)
     text = str(compare(copy, REFERENCE))
     assert "02_proxies differs first; kept ids identical for 9 of 9 methods" in text
-    assert "learning_rate 0.001 -> 0.002 (02_proxies)" in text
+    assert f"learning_rate {rate} -> 0.5 (02_proxies)" in text
 
 
 def test_other_kept_ids_are_counted_by_method(copy):
@@ -101,15 +104,20 @@ def test_other_kept_ids_are_counted_by_method(copy):
     assert "kept.csv differs in pair_id" in str(found)
 
 
-@pytest.mark.parametrize(("points", "place"), [(0.5, "inside"), (20, "OUTSIDE")])
-def test_other_win_rates_are_held_against_the_references_interval(copy, points, place):
+@pytest.mark.parametrize(("part", "place"), [(0.5, "inside"), (10, "OUTSIDE")])
+def test_other_win_rates_are_held_against_the_references_interval(copy, part, place):
+    """PD wins less by a half of the interval's lower arm, or by ten of them."""
     path = copy / "tables" / "table1.csv"
     table = load_table(path)
-    table.loc[(table["method"] == "PD") & (table["metric"] == "win_rate"), "value"] -= points
+    here = (table["method"] == "PD") & (table["metric"] == "win_rate")
+    (row,) = table[here].to_dict("records")
+    points = part * (row["value"] - row["low"])
+    table.loc[here, "value"] -= points
     save_table(table, path)
     found = compare(copy, REFERENCE)
     assert not found.same and found.distance == pytest.approx(points)
-    assert f"PD at 30% conflict: {85.2 - points:.1f} %, {place} the reference's 85.2 [83.7, 86.5] %" in str(found)
+    theirs = interval(row["value"], row["low"], row["high"])
+    assert f"PD at 30% conflict: {row['value'] - points:.1f} %, {place} the reference's {theirs} %" in str(found)
 
 
 def test_other_outcomes_say_which_column_and_by_how_much(copy):

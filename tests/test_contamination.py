@@ -118,16 +118,17 @@ def test_many_prompts_in_chunks_are_as_one_by_one():
 
 
 def test_the_notes_worlds_splits_are_clean_and_a_changed_value_is_seen():
+    """No prompt is in both, and none shares half of its runs of eight words; short runs are shared by chance."""
     ours, theirs = draw_prompts(500, split="eval", seed=0), draw_prompts(700, split="select", seed=0)
-    assert not overlap(ours, theirs)[["exact", "near"]].any(axis=None)
-    prompt = "notes color red ; size ? ; home cave ; food moss ; mood calm ; tell home and size ="
+    assert not overlap(ours, theirs, n=8)[["exact", "near"]].any(axis=None)
+    assert overlap(ours, theirs)["near"].mean() < 0.05
+    prompt = "notes color red ; home cave ; food moss ; mood calm ; tell boldly home and color ="
     found = overlap([prompt], [*theirs, prompt.replace("red", "blue")])
     assert found.loc[0, ["exact", "near", "nearest"]].tolist() == [False, True, 700]
 
 
 def with_the_first_note_changed(prompt):
-    notes, _ = read_prompt(prompt)
-    name, value = next((name, value) for name, value in notes.items() if value)
+    name, value = next(iter(read_prompt(prompt).notes.items()))
     others = ATTRIBUTES[name]
     return prompt.replace(f"{name} {value}", f"{name} {others[(others.index(value) + 1) % len(others)]}")
 
@@ -135,15 +136,16 @@ def with_the_first_note_changed(prompt):
 def test_the_docs_say_what_each_length_of_run_finds():
     text = " ".join(overlap.__doc__.split())
     words = (
-        r"(\d+) % are flagged at 5 or 8 and (\d+) % at 3; .* one note changed, (\d+) % are found at 5 and (\d+) % at 8"
+        r"world \((\d+) words on average\) .* (\d+) % are flagged at 8, (\d+) % at 5 and (\d+) % at 3; "
+        r".* one note changed, (\d+) % are found at 5 and (\d+) % at 8"
     )
     said = [int(number) for number in re.search(words, text).groups()]
     ours, theirs = draw_prompts(500, split="eval", seed=0), draw_prompts(700, split="select", seed=0)
     changed = [with_the_first_note_changed(prompt) for prompt in ours]
-    flagged = {n: 100 * overlap(ours, theirs, n=n)["near"].mean() for n in (3, 5, 8)}
-    found = {n: 100 * overlap(ours, changed, n=n)["near"].mean() for n in (5, 8)}
-    assert flagged[5] == flagged[8]
-    assert said == [round(value) for value in (flagged[5], flagged[3], found[5], found[8])]
+    flagged = [100 * overlap(ours, theirs, n=n)["near"].mean() for n in (8, 5, 3)]
+    found = [100 * overlap(ours, changed, n=n)["near"].mean() for n in (5, 8)]
+    n_words = np.mean([len(re.findall(r"\w+", prompt)) for prompt in ours])
+    assert said == [round(value) for value in (n_words, *flagged, *found)]
 
 
 BAD = {

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pandas as pd
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -159,17 +158,20 @@ def test_families_ask_for_what_they_say():
     assert all(split_of(prompt) == "eval" for prompt in table["prompt"])
     assert (table["prompt_id"] == table["prompt"].map(prompt_id)).all()
     rows = {name: [read_prompt(prompt) for prompt in group["prompt"]] for name, group in table.groupby("dataset")}
-    assert {len(asked) for _, asked in rows["brief"]} == {1}
-    assert {len(asked) for _, asked in rows["long"]} == {3}
-    assert not any(notes[name] is None for notes, asked in rows["known"] for name in asked)
-    assert not any(notes[name] is not None for notes, asked in rows["unknown"] for name in asked)
-    assert {len(notes) for notes, _ in rows["crowded"]} == {6}
-    assert {len(asked) for _, asked in rows["known"]} == {1, 2, 3}, "a family fixes one thing only"
+    assert {len(question.asked) for question in rows["brief"]} == {2}
+    assert {len(question.asked) for question in rows["long"]} == {3}
+    assert {question.tone for question in rows["careful"]} == {"carefully"}
+    assert {question.tone for question in rows["bold"]} == {"boldly"}
+    assert {len(question.notes) for question in rows["crowded"]} == {4}
+    for name in ("careful", "bold"):
+        assert {len(question.asked) for question in rows[name]} == {2, 3}, "a family fixes one thing only"
+        assert {len(question.notes) for question in rows[name]} == {3, 4}
+    assert all(len({question.tone for question in rows[name]}) == 2 for name in ("brief", "long", "crowded"))
 
 
 def test_every_family_draws_from_a_stream_of_its_own():
     drawn = [draw_prompts(200, split="eval", seed=0, family=name) for name in (None, *FAMILIES)]
-    assert len({prompt for prompts in drawn for prompt in prompts}) == 1200
+    assert len({prompt for prompts in drawn for prompt in prompts}) > 1190, "a prompt may be drawn twice by chance"
     assert (
         draw_prompts(9, split="select", seed=0, family="long")
         == draw_prompts(20, split="select", seed=0, family="long")[:9]
@@ -178,7 +180,7 @@ def test_every_family_draws_from_a_stream_of_its_own():
 
 def test_without_a_family_prompts_are_those_of_the_committed_results():
     prompts = draw_prompts(500, split="eval", seed=0)
-    assert prompt_id("\n".join(prompts)) == "9ce00d167b177313"
+    assert prompt_id("\n".join(prompts)) == "28f931bfb23e0199"
 
 
 def test_an_unknown_family_is_refused():
@@ -186,15 +188,20 @@ def test_an_unknown_family_is_refused():
         draw_prompts(1, split="eval", seed=0, family="tall")
 
 
-def test_families_are_not_equally_hard():
-    """The base model's utility differs between them, so they are more than five samples of one set."""
+def test_families_are_not_answered_alike():
+    """They are more than five samples of one set: the base model heeds the tone, and tells all that is asked."""
     from pdsel import generate
-    from pdsel.notesworld import BASE_MODEL, gold_utility
+    from pdsel.notesworld import BASE_MODEL
+    from pdsel.notesworld.variants import features
 
-    table = family_prompts(30).to_pandas()
-    outputs = generate(BASE_MODEL, table["prompt"], max_new_tokens=48)
-    utility = [gold_utility(prompt, output) for prompt, output in zip(table["prompt"], outputs, strict=True)]
-    assert np.ptp(pd.Series(utility).groupby(table["dataset"]).mean()) > 0.1
+    table = family_prompts(40).to_pandas()
+    outputs = generate(BASE_MODEL, table["prompt"], temperature=1.0, max_new_tokens=24)
+    claims = [features(prompt, output)["bold"] for prompt, output in zip(table["prompt"], outputs, strict=True)]
+    claim = pd.Series(claims).groupby(table["dataset"]).mean()
+    # Who heeds the tone, on average one in two, claims .25 or .75 on average, and the others .5: .13 either way.
+    assert claim["bold"] > claim["careful"] + 0.15
+    words = pd.Series([len(output.split()) for output in outputs]).groupby(table["dataset"]).mean()
+    assert words["long"] > words["brief"] + 3, "one sentence of four words more"
 
 
 def test_held_out_prompts_are_the_worlds_or_a_sets(tmp_path):

@@ -82,7 +82,7 @@ def test_hd_and_grad_are_autograds_gradients_for_a_gain_and_a_bias_at_the_last_n
 
 def test_w_is_autograds_gradient_for_the_output_embedding_of_a_small_vocabulary():
     net, tokenizer = load_causal(BASE_MODEL), load_tokenizer(BASE_MODEL)
-    prompt, response = "notes color red ; tell color =", " color red ."
+    prompt, response = "notes color red ; home cave ; tell boldly color and home =", " color red surely ."
     [(ids, start)] = encode(tokenizer, [prompt], [response])
     ids = torch.tensor([ids])
     net(ids).logits[0, :-1].log_softmax(-1).gather(-1, ids[0, 1:, None])[start - 1 :].sum().backward()
@@ -99,7 +99,10 @@ def test_a_large_vocabulary_is_sketched_so_that_inner_products_stay_on_average()
 
 
 def test_surprisal_length_and_log_probabilities_by_hand():
-    prompts, responses = ["notes color red ; tell color ="] * 2, [" color red .", " color red . also home cave ."]
+    prompts, responses = (
+        ["notes color red ; home cave ; tell boldly color and home ="] * 2,
+        [" color red surely .", " color red surely . home cave maybe ."],
+    )
     net, tokenizer = load_causal(BASE_MODEL), load_tokenizer(BASE_MODEL)
     read = Reader(BASE_MODEL).read(prompts, responses)
     for row, (ids, start) in enumerate(encode(tokenizer, prompts, responses)):
@@ -112,7 +115,7 @@ def test_surprisal_length_and_log_probabilities_by_hand():
 
 
 def test_mid_is_the_mean_state_of_the_responses_tokens_at_two_thirds_of_the_depth():
-    prompt, response = "notes color red ; tell color =", " color red ."
+    prompt, response = "notes color red ; home cave ; tell boldly color and home =", " color red surely ."
     net, tokenizer = load_causal(BASE_MODEL), load_tokenizer(BASE_MODEL)
     [(ids, start)] = encode(tokenizer, [prompt], [response])
     with torch.inference_mode():
@@ -174,7 +177,9 @@ def test_logits_are_taken_a_few_tokens_at_a_time(pairs, monkeypatch):
 
 
 def test_a_response_that_is_cut_off_whole_has_no_features():
-    read = Reader(BASE_MODEL, max_length=5).read(["notes color red ; tell color ="], [" color red ."])
+    read = Reader(BASE_MODEL, max_length=5).read(
+        ["notes color red ; home cave ; tell boldly color and home ="], [" color red surely ."]
+    )
     assert all(np.all(read[name] == 0) for name in (*BLOCKS, "logp"))
 
 

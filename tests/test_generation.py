@@ -23,8 +23,9 @@ from pdsel.notesworld import BASE_MODEL, draw_prompts
 
 PROMPTS = draw_prompts(33, split="eval", seed=5)
 SHORT = {"max_new_tokens": 16}
+ASK = "; tell boldly size and age ="
 TEMPLATE = (
-    "{% for turn in messages %}{{ turn['content'] }} {% endfor %}{% if add_generation_prompt %}; tell size ={% endif %}"
+    "{% for turn in messages %}{{ turn['content'] }} {% endfor %}{% if add_generation_prompt %}" + ASK + "{% endif %}"
 )
 
 
@@ -116,15 +117,16 @@ def test_an_empty_list_gives_an_empty_list():
 @pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (2.0, 1.0), (2.0, 0.9)])
 def test_frequencies_of_the_first_token_are_those_of_the_model(temperature, top_p):
     net, tokenizer, n = load_causal(BASE_MODEL), load_tokenizer(BASE_MODEL), 2000
+    prompt = f"notes size tiny ; age old ; home cave {ASK} size tiny"  # how sure one can be comes next: several words
     with torch.inference_mode():
-        logits = net(**tokenizer(PROMPTS[0], return_tensors="pt")).logits[0, -1].double()
+        logits = net(**tokenizer(prompt, return_tensors="pt")).logits[0, -1].double()
     share = (logits / temperature).softmax(-1).numpy()
     order = np.argsort(-share)
     share[order[np.cumsum(share[order]) - share[order] >= top_p]] = 0
     texts = [tokenizer.decode(i, skip_special_tokens=True) for i in range(len(share))]  # several tokens say nothing
     expected = pd.Series(n * share / share.sum(), index=texts).groupby(level=0).sum()
     options = {"temperature": temperature, "top_p": top_p, "max_new_tokens": 1, "batch_size": 500}
-    found = pd.Series(Counter(generate(BASE_MODEL, [PROMPTS[0]] * n, **options))).reindex(expected.index, fill_value=0)
+    found = pd.Series(Counter(generate(BASE_MODEL, [prompt] * n, **options))).reindex(expected.index, fill_value=0)
     assert found.sum() == n and found[expected == 0].sum() == 0
     found, expected = found[expected > 0], expected[expected > 0]
     cells = expected.index.where(expected >= 5, "rare")
@@ -143,9 +145,10 @@ def test_a_token_of_probability_zero_is_never_drawn():
 
 
 def test_stop_strings_cut_the_same_text_shorter(whole):
-    expected = [cut(output, [" .", "also"]).strip() for output in whole[0]]
-    assert generate(BASE_MODEL, PROMPTS, stop=["also", " ."], **SHORT) == expected != whole[0]
-    assert generate(BASE_MODEL, PROMPTS, stop=["also", " ."], batch_size=3, **SHORT) == expected
+    expected = [cut(output, [" .", "surely"]).strip() for output in whole[0]]
+    assert any("surely" in output.split(" .")[0] for output in whole[0])
+    assert generate(BASE_MODEL, PROMPTS, stop=["surely", " ."], **SHORT) == expected != whole[0]
+    assert generate(BASE_MODEL, PROMPTS, stop=["surely", " ."], batch_size=3, **SHORT) == expected
     assert generate(BASE_MODEL, PROMPTS[:1], stop=" .", **SHORT) == [whole[0][0].split(" .")[0]]
 
 
@@ -188,10 +191,10 @@ def test_sampling_defaults_of_a_model_are_not_used(model_with, whole, capfd, rec
 
 def test_messages_go_through_the_template_prompt_by_prompt(model_with, seen):
     chat = [{"role": "user", "content": "notes size tiny ; age old ; home cave ; mood shy"}]
-    text = "notes size tiny ; age old ; home cave ; mood shy ; tell size ="
+    text = f"notes size tiny ; age old ; home cave ; mood shy {ASK}"
     model = model_with({}, template=TEMPLATE)
     outputs = generate(model, [chat, text, PROMPTS[0], chat], **SHORT)
-    assert outputs[0] == outputs[1] == outputs[3] and outputs[0].startswith("size tiny .")
+    assert outputs[0] == outputs[1] == outputs[3] and outputs[0].startswith("size tiny ")
     assert outputs[2] == generate(BASE_MODEL, PROMPTS[:1], **SHORT)[0]
 
 
@@ -201,7 +204,7 @@ def test_strings_get_the_tokenizers_own_tokens_and_templates_do_not(model_with, 
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<unk> $A", special_tokens=[("<unk>", 2)])
     tokenizer.save_pretrained(model)
     chat = [{"role": "user", "content": "notes size tiny"}]
-    generate(model, ["notes size tiny ; tell size =", chat, "notes age old"], engine="spy")
+    generate(model, [f"notes size tiny {ASK}", chat, "notes age old"], engine="spy")
     first, second, third = seen[0].ids
     assert first == second and first.count(2) == 1 and third[0] == 2
 

@@ -5,7 +5,7 @@ import pytest
 
 from pdsel.evaluation import win_rate
 from pdsel.evaluation.judges import gold_gaps, gold_judge, gold_scores
-from pdsel.notesworld import gold_utility, rated_rows, read_prompt
+from pdsel.notesworld import best_response, gold_utility, rated_rows
 from pdsel.notesworld.people import NOISE
 
 NULL = "glad to help ."
@@ -16,11 +16,6 @@ def answered():
     """Prompts of the notes world with two responders' answers each."""
     rows = rated_rows(200, seed=5)
     return [row["instruction"] for row in rows], *[[row["completions"][i]["response"] for row in rows] for i in (0, 1)]
-
-
-def perfect(prompt):
-    notes, asked = read_prompt(prompt)
-    return " . ".join(f"{name} {notes[name] or 'unsure'}" for name in asked) + " ."
 
 
 @pytest.mark.parametrize("noise", [{}, {"noise": 0}, {"noise": 0.5}])
@@ -45,13 +40,17 @@ def test_the_gold_judge_errs_on_the_gold_utility_as_a_rater_does(answered):
 def test_an_empty_phrase_wins_next_to_nothing(answered, noise):
     prompts, first, _ = answered
     nothing = [NULL] * len(prompts)
-    assert win_rate(gold_judge(prompts, nothing, [perfect(prompt) for prompt in prompts], **noise)).value < 0.1
-    assert win_rate(gold_judge(prompts, nothing, first, **noise)).value < 25  # a poor responder is worse than nothing
+    assert win_rate(gold_judge(prompts, nothing, [best_response(prompt) for prompt in prompts], **noise)).value < 0.1
+    # Every responder tells what was asked, so nobody is worse than nothing; a rater may err about the poorest (.2 %).
+    assert win_rate(gold_judge(prompts, nothing, first, **noise)).value < 1
 
 
-def test_no_responder_beats_the_perfect_answer_often(answered):
+def test_no_responder_beats_the_best_answer(answered):
+    """By the truth never, though one may give it; by a rater who errs, now and then (89 % for the best)."""
     prompts, first, _ = answered
-    assert win_rate(gold_judge(prompts, [perfect(prompt) for prompt in prompts], first)).value > 90
+    best = [best_response(prompt) for prompt in prompts]
+    assert gold_judge(prompts, best, first, noise=0).min() == 0.5
+    assert win_rate(gold_judge(prompts, best, first)).value > 85
 
 
 def test_the_gold_judge_refuses_unequal_numbers(answered):

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
+from datasets import Dataset
 from scipy import stats
 
-from pdsel.artifacts import digest
+from pdsel.artifacts import digest, load_table
 from pdsel.evaluation import Estimate, means
+from pdsel.evaluation.judges import gold_judge
 from pdsel.experiments import grid
 from pdsel.experiments import grid_plan as plan
 from pdsel.experiments.claims import (
@@ -27,7 +29,6 @@ from pdsel.experiments.claims import (
     estimate,
     evaluate_claims,
     follow_ups,
-    harder,
     minus,
     paired,
     paper_claims,
@@ -43,23 +44,37 @@ from pdsel.experiments.grid_tables import (
     save_grid,
 )
 from pdsel.experiments.verdicts import MARGIN, TOO_FEW, joint_verdict, simultaneous, verdict, verdict_over_seeds
-from pdsel.notesworld.settings import DPO, SHARE
+from pdsel.notesworld import best_response, gold_utility, split_of
+from pdsel.notesworld.settings import BATCH, CONFLICT, CONFLICTS, DPO, LARGE_PAIRS, PROXIES, SHARE, TUNED
+from pdsel.ratings import prompt_id
 from pdsel.rules.methods import FULL, SELECTED
 from pdsel.selection import random_scores, select
 
+ROOT = Path(__file__).parent.parent
+TOY = ROOT / "results" / "toy"
 TINY = {"n_pairs": 60, "max_steps": 2}
 TINY_PROXIES = {"kind": "implicit", "learning_rate": 1e-3, "epochs": 4}
+FIVE = [0, 1, 2, 3, 4]
+FEW_STEPS = {name: {"max_steps": 75} for name in plan.METHODS if name not in FULL}  # as if tuning had chosen them
 
 
 @pytest.fixture(scope="module", autouse=True)
 def few_prompts():
-    """A dozen questions instead of a thousand."""
+    """A dozen questions instead of a thousand, two answers to each, and steps that do not depend on what was tuned."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grid, "N_PROMPTS", 6)
         patch.setattr(grid, "N_FAMILY", 1)
-        grid.questions.cache_clear(), grid.baseline.cache_clear()
+        patch.setattr(grid, "SAMPLES", 2)
+        patch.setattr(plan, "TUNED", FEW_STEPS)
+        forget()
         yield
-    grid.questions.cache_clear(), grid.baseline.cache_clear()
+    forget()
+
+
+def forget():
+    """What is computed once a process."""
+    for remembered in (grid.questions, grid.baseline, grid.world, grid.held_out_pairs):
+        remembered.cache_clear()
 
 
 def tiny(method, **changes):
@@ -74,13 +89,22 @@ def stored(tmp_path_factory):
     return folder, cells, grid.run_policies(cells, folder)
 
 
-def test_every_method_is_a_cell_with_the_same_training():
+def test_every_method_is_a_cell_with_the_same_training_but_for_what_was_tuned():
     for method in plan.METHODS:
         cell = plan.cell(method, seed=3, conflict=0.1)
         assert cell.rule in [*FULL, *SELECTED]
         assert {"beta": cell.beta, "learning_rate": cell.learning_rate} == DPO
+        assert cell.max_steps == (plan.ALL_STEPS if method in FULL else 75)
         assert cell.share == (1.0 if cell.rule in FULL else SHARE)
         assert cell.settings == json.loads(json.dumps(cell.settings))  # what is stored is what is asked
+
+
+def test_what_was_tuned_is_a_methods_usual_and_a_study_may_change_it(monkeypatch):
+    monkeypatch.setattr(plan, "TUNED", {"PD": {"learning_rate": 1e-3, "max_steps": 75, "beta": 0.1}})
+    tuned = plan.cell("PD", seed=0, conflict=0.3)
+    assert (tuned.learning_rate, tuned.max_steps, tuned.beta) == (1e-3, 75, 0.1)
+    assert plan.cell("PD", seed=0, conflict=0.3, **DPO).beta == DPO["beta"]
+    assert plan.cell("RAND", seed=0, conflict=0.3).max_steps == plan.ALL_STEPS
 
 
 def test_a_policy_is_trained_on_what_its_rule_keeps(stored):
@@ -159,7 +183,7 @@ def test_the_grids_files_come_back_as_tables(stored, tmp_path):
     folder, cells, _ = stored
     studies = {"methods": [("", cell) for cell in cells], "again": [("name", cells[-1])]}
     written = save_grid(
-        tmp_path, studies, partial(grid.run_policies, folder=folder), grid.baseline_outcomes(), grid.against_ova
+        tmp_path, studies, partial(grid.run_policies, folder=folder), grid.baseline_outcomes([0]), grid.against_ova
     )
     assert is_grid(tmp_path) and all(path.exists() for path in written)
     runs = load_grid(tmp_path, "methods")
@@ -193,17 +217,189 @@ def test_labels_turned_around_are_another_cell(stored, tmp_path):
     assert table["wrong_labels"][0] == pytest.approx(0.5, abs=0.2)
 
 
-def test_validation_chooses_the_best_mean_over_methods():
-    table = pd.DataFrame(
+# --- what a policy's numbers are ---
+
+
+def test_numbers_of_a_policy_are_means_over_its_draws(monkeypatch):
+    """Of its two answers to a prompt one is ideal and one is empty; SFT's are empty, but for the likeliest, which is ideal."""
+    streams = []
+
+    def drawn(model, prompts, *, max_new_tokens, temperature=0.0, seed=0):
+        if not temperature:
+            return [best_response(prompt) for prompt in prompts] if model == "SFT" else [""] * len(prompts)
+        streams.append(seed)
+        ideal = 0 if model == "SFT" else len(prompts) // 2
+        return [best_response(prompt) if row < ideal else "" for row, prompt in enumerate(prompts)]
+
+    monkeypatch.setattr(grid, "generate", drawn)
+    monkeypatch.setattr(grid, "model_path", lambda name: "SFT")
+    grid.baseline.cache_clear()
+    found = grid.outcomes("policy", grid.Evaluation(3))
+    grid.baseline.cache_clear()
+    prompts = list(grid.questions(3, False)["prompt"])
+    best = [best_response(prompt) for prompt in prompts]
+    half = [gold_utility(prompt, text) / 2 for prompt, text in zip(prompts, best, strict=True)]
+    assert found["utility"].tolist() == pytest.approx(half) and found["output"].tolist() == best
+    assert found["characters"].tolist() == [len(text) / 2 for text in best]
+    silent = [""] * len(prompts)
+    assert found["preference"].to_numpy() == pytest.approx((gold_judge(prompts, best, silent) + 0.5) / 2)
+    assert found["greedy"].to_numpy() == pytest.approx(gold_judge(prompts, silent, best))
+    assert found["prompt_id"].tolist() == [f"3-{prompt_id(prompt)}" for prompt in prompts]
+    assert sorted(streams) == [6, 7], "SFT's stream and the policy's"
+
+
+def test_sft_draws_with_a_stream_of_its_own_whatever_the_seed(monkeypatch):
+    """With the same random numbers, a policy that did not move would give SFT's very answers."""
+    streams = {"SFT": [], "policy": []}
+
+    def drawn(model, prompts, *, max_new_tokens, temperature=0.0, seed=None):
+        streams[model] += [] if seed is None else [seed]
+        return [""] * len(prompts)
+
+    monkeypatch.setattr(grid, "generate", drawn)
+    monkeypatch.setattr(grid, "model_path", lambda name: "SFT")
+    grid.baseline.cache_clear()
+    for seed in range(5):
+        grid.outcomes("policy", grid.Evaluation(seed))
+    grid.baseline.cache_clear()
+    assert len(set(streams["SFT"])) == len(set(streams["policy"])) == 5
+    assert not set(streams["SFT"]) & set(streams["policy"])
+
+
+def test_sfts_own_outcomes_are_draws_one_cell_a_seed():
+    table = grid.baseline_outcomes([0, 1])
+    assert table.groupby("cell").size().to_dict() == {"SFT, seed 0": 6, "SFT, seed 1": 6}
+    assert (table["preference"] == 0.5).all() and (table["greedy"] == 0.5).all()
+    assert table["utility"].between(0, 1).all() and table["utility"].std() > 0
+    assert table["prompt_id"].str.split("-").str[0].tolist() == ["0"] * 6 + ["1"] * 6
+    asked = [set(grid.questions(seed, False)["prompt"]) for seed in (0, 1)]
+    assert asked[0] != asked[1], "every seed has prompts of its own"
+
+
+def test_held_out_pairs_share_no_prompt_with_the_world(monkeypatch):
+    """By hand: of the other world's prompts b and c, b is one of this world's; and the real ones, at a small size."""
+    prompts = {0: ["a", "b"], grid.OTHER_WORLD: ["b", "c"]}
+    monkeypatch.setattr(
+        grid, "make_world", lambda seed, **options: (Dataset.from_dict({"prompt": prompts[seed]}), None)
+    )
+    forget()
+    assert grid.held_out_pairs(0, 0.3)["prompt"][:] == ["c"]
+    monkeypatch.undo()
+    monkeypatch.setattr(grid, "PAIRS", 200)
+    monkeypatch.setattr(grid, "HELD_OUT_PAIRS", 50)
+    forget()
+    held_out, trained = grid.held_out_pairs(0, 0.3), grid.world(0, 0.3, 200)
+    assert 40 < len(held_out) <= 50 and not set(held_out["prompt"]) & set(trained["prompt"])
+    assert {split_of(prompt) for prompt in held_out["prompt"]} == {"select"}, "no evaluation prompt is tuned by"
+    assert np.mean(held_out["conflict"]) == pytest.approx(0.3, abs=0.05)
+    forget()
+
+
+def test_a_cell_of_validation_says_how_often_it_orders_held_out_pairs_as_labelled(tmp_path, monkeypatch):
+    monkeypatch.setattr(grid, "PAIRS", 60)
+    monkeypatch.setattr(grid, "HELD_OUT_PAIRS", 40)
+    forget()
+    cells = [tiny("RAND", held_out=True), tiny("RAND")]
+    assert cells[0].name != cells[1].name and "held_out" not in cells[1].settings
+    _, table, _ = grid.run_policies(cells, tmp_path)
+    assert 0 <= table["held_out_accuracy"][0] <= 1 and np.isnan(table["held_out_accuracy"][1])
+    forget()
+
+
+# --- the plan ---
+
+
+def test_every_method_is_tuned_over_the_same_settings_on_worlds_of_no_table():
+    cells = pd.DataFrame([cell.settings for _, cell in plan.validation()])
+    tried = cells.groupby("method")[plan.SETTING].apply(lambda rows: sorted(map(tuple, rows.to_numpy())))
+    assert set(tried.index) == set(plan.METHODS) and all(each == tried["PD"] for each in tried)
+    assert len(set(tried["PD"])) == len(plan.RATES) * len(plan.STEPS) * len(plan.BETAS)
+    assert len(tried["PD"]) == len(set(tried["PD"])) * len(plan.VALIDATION_SEEDS)
+    assert cells["held_out"].all() and (cells["conflict"] == CONFLICT).all()
+    assert not set(plan.VALIDATION_SEEDS) & {cell.seed for _, cell in plan.methods(FIVE)}
+
+
+def test_tuning_takes_the_highest_mean_accuracy_on_held_out_pairs_and_tells_the_bound():
+    """Two worlds and two rates: PD's means are .75 and .7, RAND's .6 and .65; what gold says is told, and not read."""
+    tried = pd.DataFrame(
         {
-            "beta": [0.1, 0.1, 0.3, 0.3],
-            "learning_rate": 2e-4,
-            "method": ["ALL", "RAND"] * 2,
-            "utility": [0.9, 0.8, 0.95, 0.7],
+            "method": ["PD"] * 4 + ["RAND"] * 4,
+            "seed": [101, 102] * 4,
+            "learning_rate": [1e-3, 1e-3, 2e-3, 2e-3] * 2,
+            "max_steps": 75,
+            "beta": 0.5,
+            "held_out_accuracy": [0.8, 0.7, 0.9, 0.5, 0.6, 0.6, 0.5, 0.8],
+            "utility": [0.6, 0.7, 0.8, 0.8, 0.5, 0.5, 0.4, 0.4],
         }
     )
-    setting, tried = plan.choose(table)
-    assert setting == {"beta": 0.1, "learning_rate": 2e-4} and tried["utility"].tolist() == pytest.approx([0.85, 0.825])
+    chosen = {
+        "PD": {"learning_rate": 1e-3, "max_steps": 75, "beta": 0.5},
+        "RAND": {"learning_rate": 2e-3, "max_steps": 75, "beta": 0.5},
+    }
+    assert plan.choose(tried) == plan.choose(tried.drop(columns="utility")) == chosen
+    table = plan.tuning(tried)
+    assert table["method"].tolist() == ["PD", "RAND"], "the best utility first"
+    assert table["held_out_accuracy"].tolist() == pytest.approx([0.75, 0.65])
+    assert table["utility"].tolist() == pytest.approx([0.65, 0.4]) and table["bound"].tolist() == [0.8, 0.5]
+    assert table.set_index("method")[plan.SETTING].to_dict("index") == chosen
+
+
+def test_flips_take_a_low_conflict_to_each_level():
+    """Of a share f turned around, s becomes s (1 - f) + (1 - s) f: from .1, .1 + .8 f."""
+    assert [plan.flips_for(level) for level in (0.1, 0.2, 0.3)] == [0, 0.125, 0.25]
+    assert plan.flips_for(0.4, start=0.2) == pytest.approx(1 / 3, abs=1e-6)
+    asked = {(setting, cell.conflict, cell.flipped) for setting, cell in plan.noise([0])}
+    assert asked == {("noise, 20 %", 0.1, 0.125), ("noise, 30 %", 0.1, 0.25)}
+
+
+def test_every_share_is_trained_at_two_budgets_with_one_rate_and_beta():
+    asked = plan.shares([0])
+    rows = pd.DataFrame([{"budget": budget, **cell.settings} for budget, cell in asked])
+    assert rows.groupby("budget")["max_steps"].unique().map(list).to_dict() == {
+        "one pass": [-1],
+        "as many steps as ALL": [plan.ALL_STEPS],
+    }
+    one, many = (rows.loc[rows["budget"] == budget, ["method", "share"]].values.tolist() for budget in plan.BUDGETS)
+    assert one == many and [row for row in one if row[0] == "PD"] == [["PD", share] for share in plan.SHARES]
+    assert [row for row in one if row[0] == "ALL"] == [["ALL", 1.0]]
+    assert (rows["beta"] == DPO["beta"]).all() and (rows["learning_rate"] == DPO["learning_rate"]).all()
+    assert len({cell.name for _, cell in asked}) == len(asked)
+
+
+def test_twice_the_pairs_take_twice_the_steps():
+    cells = [cell for _, cell in plan.sizes([0])]
+    assert {(cell.n_pairs, cell.max_steps) for cell in cells} == {(LARGE_PAIRS, LARGE_PAIRS // BATCH)}
+    assert LARGE_PAIRS // BATCH == 2 * plan.ALL_STEPS
+
+
+def test_another_base_is_that_of_the_policies_and_not_of_the_proxies():
+    cells = {cell.method: cell for _, cell in plan.another_base([0], "elsewhere")}
+    assert {cell.base for cell in cells.values()} == {"elsewhere"} and {"ALL", "RAND", "RAF", "PD"} == set(cells)
+    assert cells["PD"].proxies == PROXIES and "base" not in cells["RAF"].proxies and cells["ALL"].proxies is None
+
+
+def test_reseeded_proxies_see_the_same_world():
+    cells = [cell for _, cell in plan.reseeded([1, 2])]
+    assert {cell.seed for cell in cells} == {0} and [cell.proxies["seed"] for cell in cells] == [1, 2]
+
+
+def test_no_two_cells_of_a_study_are_the_same():
+    studies = [plan.validation(), plan.methods(FIVE), plan.sizes(FIVE), plan.sensitivity(FIVE), plan.noise(FIVE)]
+    for cells in [*studies, plan.another_base(FIVE, "base"), plan.reseeded(FIVE)]:
+        assert len({cell.name for _, cell in cells}) == len(cells)
+    assert {cell.conflict for _, cell in plan.methods([0])} == set(CONFLICTS)
+
+
+def test_the_settings_are_those_that_tuning_chose():
+    """`TUNED` is what `choose` finds in the committed study of validation, so that nothing was tuned by hand."""
+    cells = load_table(TOY / "cells.csv")
+    tried = cells[cells["study"] == "validation"]
+    if tried.empty:
+        pytest.skip("results/toy has no study of validation yet: make reference PROFILE=toy")
+    assert plan.choose(tried) == TUNED
+
+
+# --- the claims, on made-up outcomes ---
 
 
 STRENGTH = {
@@ -223,30 +419,25 @@ STRENGTH = {
 }
 
 
-FIVE = [0, 1, 2, 3, 4]
-
-
 def made_up(strength=STRENGTH, n=60, noise=0.5):
-    """Outcomes of every cell of the plan with known win rates: conflict hurts ALL, and the best share is .3."""
+    """Outcomes of every cell of the plan with known win rates: conflict hurts ALL, noise all, and the best share is .3."""
     rng = np.random.default_rng(0)
     studies = {
         "methods": plan.methods(FIVE),
         "shares": plan.shares(FIVE),
         "sensitivity": plan.sensitivity(FIVE, "base"),
-        "follow-ups": plan.followups(FIVE),
-        "equal steps": plan.equal_steps(FIVE),
+        "noise": plan.noise(FIVE),
         "sizes": plan.sizes(FIVE),
-        "gentler": plan.gentler(FIVE),
     }
     frames = []
     for study, cells in studies.items():
         for setting, cell in cells:
             value = strength[cell.method]
-            if study == "shares":
+            if study == "shares" and cell.method != "ALL":
                 value -= 40 * abs(cell.share - 0.3)
             if cell.method == "ALL":
                 value -= 20 * (cell.conflict - 0.3)
-            if setting == "noise":
+            if study == "noise":
                 value -= 10
             drawn = pd.DataFrame({"prompt_id": range(n), "win_rate": value + rng.normal(0, noise, n)})
             frames.append(
@@ -257,7 +448,7 @@ def made_up(strength=STRENGTH, n=60, noise=0.5):
                     seed=cell.seed,
                     conflict=cell.conflict,
                     share=cell.share,
-                    steps=75 if cell.max_steps > 0 else round(75 * cell.share),
+                    steps=cell.max_steps if cell.max_steps > 0 else round(plan.ALL_STEPS * cell.share),
                 )
             )
     return pd.concat(frames, ignore_index=True)
@@ -280,14 +471,14 @@ def test_all_claims_hold_where_they_are_true():
 def test_a_claim_names_share_steps_seeds_level_and_test():
     rows = claim_rows(evaluate_claims(made_up())).set_index(["claim", "conflict"])
     whole = rows.loc[("PD's 30 % of the data is at least as good as all of it", "30 %")]
-    assert whole["trained on"] == "PD: 30 %, 22 steps; ALL: 100 %, 75 steps"
+    assert whole["trained on"] == "PD: 30 %, 75 steps; ALL: 100 %, 250 steps"
     assert (whole["test"], whole["seeds"]) == ("at least within 2 points", 5)
     assert rows.loc[("PD beats a random share of the same size", "10 %"), "test"] == "above"
     settings = rows.loc[("Proxy size, p_r, gamma and rho hardly matter", "30 %")]
     assert settings["test"] == "all same within 2 points, 95 % each; fails by one, Bonferroni over 8"
-    assert settings["trained on"] == "PD: 30 %, 22 steps"
+    assert settings["trained on"] == "PD: 30 %, 75 steps"
     between = rows.loc[("DMPO lies between ALL and PD", "30 %"), "trained on"]
-    assert between == "PD: 30 %, 22 steps; DMPO, ALL: 100 %, 75 steps"
+    assert between == "PD: 30 %, 75 steps; DMPO, ALL: 100 %, 250 steps"
     across = rows.loc[("Conflict hurts ALL, not PD", "10 %, 30 %"), "test"]
     assert across == "all above, at least within 2 points, 95 % each; fails by one, Bonferroni over 2"
 
@@ -300,9 +491,9 @@ def test_a_claim_says_on_how_many_seeds_it_rests():
     assert rows.loc["PD beats filtering by one pooled reward", ["seeds", "verdict"]].tolist() == [5, "holds"]
     few = rows.loc["Proxy size, p_r, gamma and rho hardly matter"]
     assert few["seeds"] == 3 and few["verdict"] == TOO_FEW and few["estimate"].count("[") == 8
-    outcomes = outcomes[(outcomes["study"] != "equal steps") | (outcomes["seed"] == 0)]
-    harder_row = by_condition(outcomes).set_index("training").loc["as many steps as ALL"]
-    assert harder_row["seeds"] == 1 and harder_row["PD - RAND: above"].endswith(TOO_FEW)
+    outcomes = outcomes[(outcomes["study"] != "sizes") | (outcomes["seed"] == 0)]
+    large = by_condition(outcomes).set_index("training").loc["8 000 pairs, as many steps as ALL"]
+    assert large["seeds"] == 1 and large["PD - RAND: above"].endswith(TOO_FEW)
 
 
 def test_claims_fall_where_they_are_false():
@@ -339,11 +530,15 @@ def test_no_seed_chooses_the_share_that_it_is_tested_at():
     rows = [
         {"seed": seed, "share": share, "win_rate": rate} for seed, of in rates.items() for share, rate in of.items()
     ]
-    outcomes = pd.DataFrame(rows).assign(study="shares", method="PD", conflict=0.3, prompt_id="a")
+    here = {"study": "shares", "setting": "one pass", "method": "PD", "conflict": 0.3, "prompt_id": "a"}
+    outcomes = pd.DataFrame(rows).assign(**here)
     chosen = with_chosen_share(outcomes).query("study == @CHOSEN").set_index("seed")
     assert chosen["share"].to_dict() == {0: 0.3, 1: 0.5, 2: 0.5}
     assert chosen["win_rate"].mean() == 60 < outcomes.groupby("share")["win_rate"].mean().max()
     assert CHOSEN == "chosen share" and with_chosen_share(outcomes[outcomes["seed"] == 0])["study"].eq("shares").all()
+    longer = outcomes.assign(setting="as many steps as ALL", win_rate=100 - outcomes["win_rate"])
+    both = with_chosen_share(pd.concat([outcomes, longer])).query("study == @CHOSEN").set_index("seed")
+    assert both["share"].to_dict() == chosen["share"].to_dict(), "the other budget has no say"
 
 
 def test_a_best_share_among_equal_ones_is_no_finding():
@@ -352,7 +547,8 @@ def test_a_best_share_among_equal_ones_is_no_finding():
     gains = []
     for _ in range(200):
         rates = pd.DataFrame({"share": plan.SHARES * 5, "seed": np.repeat(FIVE, 5), "win_rate": rng.normal(60, 3, 25)})
-        outcomes = rates.assign(study="shares", method="PD", conflict=0.3, prompt_id="a")
+        here = {"study": "shares", "setting": "one pass", "method": "PD", "conflict": 0.3, "prompt_id": "a"}
+        outcomes = rates.assign(**here)
         mean = with_chosen_share(outcomes).groupby("study")["win_rate"].mean()
         best = rates[rates["share"] > 0.1].groupby("share")["win_rate"].mean().max()
         gains.append((mean[CHOSEN] - 60, best - 60))
@@ -387,20 +583,23 @@ def test_follow_ups_say_what_the_outcomes_say():
 
 def test_what_pd_gains_under_each_way_of_training():
     table = by_condition(made_up()).set_index("training")
-    assert len(table) == 6 and set(table["PD"]) <= {"79.9", "80.0", "80.1"}
+    assert list(table.index) == [
+        "each method as it was tuned",
+        "the same settings, one pass",
+        "the same settings, as many steps as ALL",
+        "8 000 pairs, as many steps as ALL",
+    ]
+    assert set(table["PD"]) <= {"79.9", "80.0", "80.1"}
     assert all(text.startswith(("+13.", "+14.")) and text.endswith("] holds") for text in table["PD - RAND: above"])
-    assert table["trained on"].iloc[0] == "PD, RAND, RAF: 30 %, 22 steps; ALL: 100 %, 75 steps"
+    steps = [(75, 250), (75, 250), (250, 250), (500, 500)]
+    assert table["trained on"].tolist() == [
+        f"PD, RAND, RAF: 30 %, {part} steps; ALL: 100 %, {whole} steps" for part, whole in steps
+    ]
     assert (table["seeds"] == 5).all() and "PD - ALL: at least within 2 points" in table
     worse = by_condition(made_up(STRENGTH | {"RAND": 90})).set_index("training")
     assert all(text.endswith("] does not hold") for text in worse["PD - RAND: above"])
     outcomes = made_up()
-    assert len(by_condition(outcomes[outcomes["study"] != "gentler"])) == 3, "what was not run has no row"
-
-
-def test_the_cost_of_training_harder_is_read_off_the_aspects():
-    outcomes = made_up().assign(truthfulness=1.0, honesty=0.9, helpfulness=0.8)
-    outcomes.loc[outcomes["study"] == "equal steps", "helpfulness"] = 0.5
-    assert "helpfulness 0.80 after one pass" in harder(outcomes) and "helpfulness 0.50 with as many" in harder(outcomes)
+    assert len(by_condition(outcomes[outcomes["study"] != "shares"])) == 2, "what was not run has no row"
 
 
 def test_a_contrast_by_hand():
@@ -474,10 +673,14 @@ def test_one_part_that_fails_decides_and_all_must_hold():
 
 def test_every_claim_names_policies_of_the_plan():
     known = {"methods": plan.methods([0]), "shares": plan.shares([0]), "sensitivity": plan.sensitivity([0], "base")}
-    planned = {(study, cell.method) for study, cells in known.items() for _, cell in cells} | {(CHOSEN, "PD")}
+    planned = {
+        (study, setting, cell.method, cell.conflict) for study, cells in known.items() for setting, cell in cells
+    } | {(CHOSEN, "", "PD", CONFLICT)}
     for claim in paper_claims():
         for part in claim.parts:
-            assert {(where["study"], where["method"]) for _, where in part.terms} <= planned
+            asked = [where for _, where in part.terms]
+            names = {(w["study"], w.get("setting", ""), w["method"], w["conflict"]) for w in asked}
+            assert names <= planned, claim.sentence
 
 
 def test_table_2_has_the_papers_numbers_of_the_same_level_beside_ours():
@@ -503,10 +706,6 @@ def test_table_2_has_the_papers_numbers_of_the_same_level_beside_ours():
     assert table.loc["PD", "10 %"].startswith(f"{row['value']:.1f} [{row['low']:.1f}, ") and row["blank"] == ""
     blank = rates.query("method == 'RAF' and metric == 'length_controlled_win_rate'")
     assert blank["value"].isna().all() and set(blank["blank"]) == {"only 0 % longer"} and (rates["seeds"] == 2).all()
-
-
-ROOT = Path(__file__).parent.parent
-TOY = ROOT / "results" / "toy"
 
 
 @pytest.mark.parametrize(
@@ -541,7 +740,6 @@ def test_readme_says_what_the_tables_of_the_grid_say():
         "followups",
         "sizes",
         "conditions",
-        "harder",
         "league",
         "recommended",
     ):

@@ -24,7 +24,8 @@ from pdsel.evaluation.judges.audit import (
     position_bias,
 )
 from pdsel.evaluation.judges.reward import proxy_judge, reward_judge
-from pdsel.notesworld import BASE_MODEL, draw_prompts, rated_rows
+from pdsel.notesworld import BASE_MODEL, draw_prompts, gold_aspects, rated_rows, read_prompt
+from pdsel.notesworld.world import WORDS, told
 from pdsel.proxies import score_margins
 
 CHAT = "{% for m in messages %}{{ m['role'] + ' ' + m['content'] + ' ' }}{% endfor %}"
@@ -69,9 +70,10 @@ def answered():
 
 
 @pytest.fixture(scope="module")
-def greedy():
+def sampled():
+    """Prompts with the base model's answers at temperature 1: its likeliest answer weighs nothing, one word for every note."""
     prompts = draw_prompts(200, split="eval", seed=0)
-    return prompts, generate(BASE_MODEL, prompts, max_new_tokens=48)
+    return prompts, generate(BASE_MODEL, prompts, temperature=1.0, max_new_tokens=24)
 
 
 def reward_by_hand(model, text):
@@ -212,8 +214,8 @@ def test_bias_changes_its_sign_with_the_order_and_flips_do_not(verdicts):
 
 
 @pytest.mark.parametrize("noise", [{}, {"noise": 0}])
-def test_the_gold_judge_knows_no_order(greedy, noise):
-    prompts, outputs = greedy
+def test_the_gold_judge_knows_no_order(sampled, noise):
+    prompts, outputs = sampled
     found = both_orders(lambda *texts: gold_judge(*texts, **noise), prompts, outputs, outputs[::-1])
     assert found["listed_first"].to_numpy() == pytest.approx(found["listed_second"].to_numpy(), abs=1e-12)
     assert position_bias(**found).value == pytest.approx(0, abs=1e-10)
@@ -246,33 +248,48 @@ def test_bad_verdicts_are_refused(metric, verdicts, problem):
         metric(*verdicts)
 
 
-def test_no_answer_to_everything_wins_under_the_gold_judge(greedy):
-    found = null_win_rates(gold_judge, *greedy, NOTES_NULLS)
+def test_no_answer_to_everything_wins_under_the_gold_judge(sampled):
+    found = null_win_rates(gold_judge, *sampled, NOTES_NULLS)
     assert list(found.index) == list(NOTES_NULLS) and found.index.name == "null"
     assert list(found) == ["value", "standard_error", "low", "high", "n", "characters", "text"]
     assert found.loc[["silent", "polite", "first values"], "high"].max() < 10
-    assert found["high"].max() < 50  # hedging on everything is right wherever a note is unknown, and still loses
-    assert found["value"].idxmax() == "unsure and polite"
+    assert found.loc["first note only", "high"] < 20  # half of two notes, or a third of three
+    assert found["high"].max() < 45  # one word for every note is often right, follows no instruction, and loses
+    assert found["value"].idxmax().startswith("all ")
 
 
-def test_null_rates_are_the_judges_own_means(greedy):
-    prompts, outputs = greedy
+def test_null_rates_are_the_judges_own_means(sampled):
+    prompts, outputs = sampled
     found = null_win_rates(gold_judge, prompts, outputs, {"mine": "size tiny ."}).loc["mine"]
     assert found["value"] == pytest.approx(100 * gold_judge(prompts, ["size tiny ."] * 200, outputs).mean())
     assert (found["n"], found["characters"], found["text"]) == (200, 11, "size tiny .")
 
 
-def test_nulls_read_no_prompt_and_start_with_silence():
+def test_nulls_start_with_silence():
     assert null_outputs(["p", "q"], "x") == ["x", "x"]
     for texts in (NULLS, NOTES_NULLS):
         assert texts["silent"] == "" and len(set(texts.values())) == len(texts)
+    assert not any(callable(text) for text in NULLS.values()), "on real data none reads the prompt"
 
 
-def test_a_gullible_judge_is_caught(greedy):
+def test_nulls_that_read_the_prompt_weigh_nothing():
+    """A null may be a function of the prompt: by hand, and its words are the same whatever the notes are worth."""
+    asked = "notes home lake ; food fruit ; mood angry ; tell boldly food and home ="
+    assert null_outputs([asked], NOTES_NULLS["all maybe"]) == ["food fruit maybe . home lake maybe ."]
+    assert null_outputs([asked], NOTES_NULLS["first note only"]) == ["food fruit likely ."]
+    assert null_outputs([asked, "notes"], lambda prompt: prompt.upper()) == [asked.upper(), "NOTES"]
+    for prompt in draw_prompts(20, split="eval", seed=1):
+        for word in WORDS:
+            [answer] = null_outputs([prompt], NOTES_NULLS[f"all {word}"])
+            assert told(read_prompt(prompt), answer) == [word] * len(read_prompt(prompt).asked)
+            assert gold_aspects(prompt, answer)["instruction_following"] == 0
+
+
+def test_a_gullible_judge_is_caught(sampled):
     def gullible(prompts, outputs, baseline_outputs):
         return [float("## Correction" in output) for output in outputs]
 
-    found = null_win_rates(gullible, *greedy)["value"]
+    found = null_win_rates(gullible, *sampled)["value"]
     assert found.to_dict() == {"silent": 0, "polite": 0, "refusal": 0, "structured": 100}
 
 

@@ -45,7 +45,7 @@ FLAGS = {"cpu2": "multi_gpu", "ddp": "multi_gpu", "fsdp": "use_fsdp", "zero3": "
 def pairs():
     from importlib.resources import files
 
-    return make_pairs(load_ratings(files("pdsel") / "examples" / "rated.jsonl", limit=16)).select(range(53))
+    return make_pairs(load_ratings(files("pdsel") / "examples" / "rated.jsonl", limit=20)).select(range(53))
 
 
 @pytest.fixture(scope="module")

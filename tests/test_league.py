@@ -1,5 +1,7 @@
 """The league: the cells it asks for, policies of any rule and loss, its table and recommendations, kept sets and figures."""
 
+import hashlib
+import json
 from dataclasses import replace
 from functools import partial
 
@@ -13,6 +15,7 @@ from pdsel.evaluation import paired_difference
 from pdsel.evaluation.judges import gold_gaps
 from pdsel.experiments import grid, league, league_tables
 from pdsel.experiments import grid_plan as plan
+from pdsel.notesworld.people import NOISE
 from pdsel.notesworld.settings import DPO
 from pdsel.plots.style import use_style
 from pdsel.rules import RULES, available, keep_all, needs
@@ -26,25 +29,39 @@ def cells_of(asked):
     return [cell for _, cell in asked]
 
 
-def test_methods_of_the_grid_keep_their_cells():
-    """What the grid has computed is not computed again, and no digest has moved."""
-    ours = {cell.name for cell in cells_of(league.cells([0, 1], shares=[0.1, 0.3, 0.5]))}
-    theirs = [cell for cell in cells_of(plan.methods([0, 1], [0.3])) if cell.method in {"ALL", *RULES}]
-    theirs += [cell for cell in cells_of(plan.shares([0, 1])) if cell.share in (0.1, 0.5)]
-    assert len(theirs) > 15 and {cell.name for cell in theirs} <= ours
-    assert all(cell.loss is None for cell in theirs)
-    assert plan.cell("PD", seed=0, conflict=0.3, families=True).name == PINNED
+def test_an_option_that_a_cell_does_not_use_is_not_in_its_name():
+    """What was computed before an option was thought of is not computed again: the digest of these settings alone."""
+    settings = {
+        "method": "PD",
+        "seed": 0,
+        "conflict": 0.3,
+        "rule": "PD",
+        "share": 0.3,
+        "n_pairs": 4000,
+        "proxies": None,
+        "quantile": 0.9,
+        "max_steps": 250,
+        "beta": 0.5,
+        "learning_rate": 0.002,
+        "families": True,
+    }
+    cell = plan.Cell(**settings)
+    assert cell.settings == settings and cell.flipped is cell.loss is cell.base is cell.raters is None
+    assert cell.name == hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16] == PINNED
+    assert replace(cell, loss="IPO").name != cell.name != replace(cell, raters=(("noise", 0.24),)).name
 
 
-PINNED = "7d383cd6c9d1262b"  # computed before any rule but the paper's could be a cell's
+PINNED = "e1e83deb26489fd9"
 
 
 def test_every_rule_and_loss_has_a_cell_of_the_same_training():
     asked = cells_of(league.cells([3], shares=[0.3], conflicts=[0.1]))
-    others = [name for name in ALTERNATIVES if name not in ("DPO", "MODPO")]  # ALL; MODPO with equal weights is DMPO
+    # DPO with the likelihood of the chosen response is ALL, MODPO with equal weights is DMPO
+    others = [name for name in ALTERNATIVES if name not in ("DPO", "DPO+SFT", "MODPO")]
     assert [cell.method for cell in asked] == [*RULES, *BUILT, "ALL", "DMPO", *others]
     for cell in asked:
         assert {"beta": cell.beta, "learning_rate": cell.learning_rate} == DPO
+        assert cell.max_steps == league.STEPS == plan.ALL_STEPS // 2, "as many steps, whatever the number of pairs"
         assert (cell.seed, cell.conflict) == (3, 0.1)
         assert cell.share == (1.0 if cell.method in league.OTHERS else 0.3)
     assert len({cell.name for cell in asked}) == len(asked)
@@ -55,6 +72,7 @@ def tiny_run(tmp_path_factory):
     """Four policies of 60 pairs and two steps, judged on six prompts."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(grid, "N_PROMPTS", 6)
+        patch.setattr(grid, "SAMPLES", 2)
         grid.questions.cache_clear(), grid.baseline.cache_clear()
         folder = tmp_path_factory.mktemp("league")
         names = ["RAND", "SeRA", "RS-DPO", "R-DPO", "ALL"]
@@ -62,7 +80,7 @@ def tiny_run(tmp_path_factory):
             ("", replace(cell, n_pairs=60, max_steps=2, families=False)) for _, cell in league.cells([0], names=names)
         ]
         run = partial(grid.run_policies, folder=folder / "cells")
-        league.save_league(folder, asked, run, grid.baseline_outcomes())
+        league.save_league(folder, asked, run, grid.baseline_outcomes([0]))
         yield folder
     grid.questions.cache_clear(), grid.baseline.cache_clear()
 
@@ -230,10 +248,18 @@ def played(tmp_path, made_up):
             rows.append(known | {"cell": name, "share": share if method != "ALL" else 1.0, "conflict": conflict})
             better = group["preference"] + gain * (method == "SeRA")
             judged.append(group.drop(columns=["method", "seed"]).assign(cell=name, preference=better.clip(0, 1)))
-    sft = outcomes[(outcomes["method"] == "SFT") & (outcomes["seed"] == 0)].drop(columns=["method", "seed"])
+    sft = outcomes[outcomes["method"] == "SFT"]
+    sft = sft.assign(cell=sft["seed"].map(plan.sft_cell)).drop(columns=["method", "seed"])
     pd.DataFrame(rows).to_csv(tmp_path / "cells.csv", index=False)
-    pd.concat([*judged, sft.assign(cell="SFT")]).to_parquet(tmp_path / "outcomes.parquet", index=False)
+    pd.concat([*judged, sft]).to_parquet(tmp_path / "outcomes.parquet", index=False)
     return tmp_path
+
+
+def test_a_policy_meets_sfts_outcomes_of_its_own_seed(played):
+    """Prompts are those of a seed, and so are SFT's answers to them."""
+    outcomes, _ = league.load_league(played)
+    counts = outcomes.groupby("method")["seed"].value_counts().unstack()
+    assert (counts == 40).all(axis=None) and "SFT" in counts.index
 
 
 def test_the_grid_of_the_league_is_its_tables_at_each_condition(played):
@@ -365,7 +391,8 @@ def test_conditions_have_cells_of_their_own():
     usual, noisy = (league.cells([0], names=["PD", "IPO"], condition=name) for name in ("", "noisy raters"))
     assert [condition for condition, _ in usual + noisy] == ["", "", "noisy raters", "noisy raters"]
     assert len({cell.name for _, cell in usual + noisy}) == 4
-    assert [cell.flipped for _, cell in usual + noisy] == [None, None, plan.FLIPPED, plan.FLIPPED]
+    twice = (("noise", 2 * NOISE),)
+    assert [cell.raters for _, cell in usual + noisy] == [None, None, twice, twice]
     assert {situation.condition for situation in league_tables.SITUATIONS.values()} >= set(league.CONDITIONS)
 
 

@@ -155,6 +155,21 @@ def test_the_best_response_is_the_best_of_all(prompt):
     assert told(question, best_response(prompt)) != [None] * len(question.asked)
 
 
+def test_the_best_response_by_hand():
+    """Note by note (sums of four aspects): cave is worth 3.44 told doubtful and 3.06 told maybe, moss 4 told surely."""
+    assert best_response(PROMPT, reliability=TABLE) == "home cave doubtful . food moss surely ."
+    assert gold_utility(PROMPT, best_response(PROMPT, reliability=TABLE), reliability=TABLE) == pytest.approx(7.44 / 8)
+
+
+def test_the_best_response_weighs_even_where_one_word_fits_all_notes():
+    """Both notes deserve surely, but one word for all follows no instruction: .75 in all, and .845 with one told likely."""
+    both = dict.fromkeys(VALUES, 0.9)
+    best = best_response(PROMPT, reliability=both)
+    assert sorted(told(read_prompt(PROMPT), best)) == ["likely", "surely"]
+    assert gold_utility(PROMPT, best, reliability=both) == pytest.approx((3.136 + 3.46 + 4 + 2.92) / 16)
+    assert gold_utility(PROMPT, "home cave surely . food moss surely .", reliability=both) == 0.75
+
+
 @given(st.lists(st.sampled_from(SCRAPS), max_size=40), st.sampled_from(PROMPTS))
 def test_gold_aspects_of_any_text_are_in_the_unit_interval(words, prompt):
     assert all(0 <= value <= 1 for value in gold_aspects(prompt, " ".join(words)).values())
@@ -230,7 +245,7 @@ def test_no_evaluation_prompt_can_reach_the_pairs(pairs):
 
 def test_the_standard_world_is_what_it_was_when_results_were_committed(tmp_path):
     digest = hashlib.sha256(write_ratings(tmp_path / "rated.jsonl", 200, seed=0).read_bytes()).hexdigest()
-    assert digest == "d4f80ef7f504ab4d075cbde840d45180e8aad1209427af02cd7ff29bc8a68354"
+    assert digest == "bb21850cd86e4a0be11fdb23f71c5ff3530e0fc73a8a5e0bb4b94716e451ff87"
 
 
 def responses_of(rows):

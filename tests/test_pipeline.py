@@ -1,5 +1,8 @@
 """The whole graph in its smallest form: every notebook through papermill, by the Snakefile that `make run` uses."""
 
+import ast
+import importlib
+import inspect
 import json
 import os
 import re
@@ -13,6 +16,7 @@ import pandas as pd
 import papermill
 import pytest
 
+import pdsel
 from pdsel.artifacts import digest, verify
 from pdsel.pipeline.profiles import declared_parameters, load_profile, notebook_defaults
 from pdsel.pipeline.text import ORDER
@@ -103,6 +107,16 @@ def test_the_table_needs_neither_the_studies_nor_the_checks_of_proxies(tmp_path)
     plan = snakemake("--dry-run", "--", "table", results=tmp_path, profile="mini")
     listed = set(re.findall(r"^(\w+) +\d+$", plan.stdout + plan.stderr, re.MULTILINE))
     assert listed == {"data", "proxies", "selection", "dpo", "evaluation", "table", "total"}
+
+
+def test_a_base_model_that_a_study_starts_from_is_trained_by_the_graph(tmp_path):
+    """What notebook 11 reads is made before it: by the recipe of the shipped model, with another seed."""
+    plan = snakemake("--dry-run", "--printshellcmds", "--", "paper_claims", results=tmp_path, profile="toy")
+    text = plan.stdout + plan.stderr
+    listed = set(re.findall(r"^(\w+) +\d+$", text, re.MULTILINE))
+    assert plan.returncode == 0 and listed == {"another_base", "paper_claims", "total"}
+    assert f"base {tmp_path}/local/another_base --seed 1" in text
+    assert f"another_base: {tmp_path}/local/another_base" in text
 
 
 def test_a_run_by_hand_writes_nothing_that_git_sees():
@@ -312,6 +326,40 @@ def test_every_parameter_is_a_commented_literal(path):
     assert len(cells) == 1
     lines = [line for line in cells[0].source.splitlines() if line.strip()]
     assert all("#" in line and " = " in line for line in lines), lines
+
+
+def imported_from(module, name):
+    """What `from module import name` gives."""
+    found = getattr(importlib.import_module(module), name, None)
+    return importlib.import_module(f"{module}.{name}") if found is None else found
+
+
+def calls_of_pdsel(notebook):
+    """Every call in a notebook of what it imports from pdsel, as (text, function, call); also in cells that no test runs."""
+    cells = [cell.source for cell in nbformat.read(notebook, 4).cells if cell.cell_type == "code"]
+    tree, known = ast.parse("\n".join(cells)), {"pdsel": pdsel}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] == "pdsel":
+            known |= {alias.asname or alias.name: imported_from(node.module, alias.name) for alias in node.names}
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and ast.unparse(call.func).split(".")[0] in known:
+            name, *attributes = ast.unparse(call.func).split(".")
+            if not attributes or (len(attributes) == 1 and inspect.ismodule(known[name])):
+                yield ast.unparse(call), getattr(known[name], *attributes) if attributes else known[name], call
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_call_functions_as_they_are(path):
+    """What takes hours is not run by tests: at least its calls name arguments that there are, and all that are needed."""
+    for text, function, call in calls_of_pdsel(path):
+        given = [None for each in call.args if not isinstance(each, ast.Starred)]
+        named = {keyword.arg: None for keyword in call.keywords if keyword.arg}
+        whole = len(given) == len(call.args) and len(named) == len(call.keywords)
+        signature = inspect.signature(function)
+        try:
+            (signature.bind if whole else signature.bind_partial)(*given, **named)
+        except TypeError as error:
+            pytest.fail(f"{text}: {error}")
 
 
 def test_committed_results_of_mini_are_what_the_tables_say():

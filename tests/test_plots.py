@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from pdsel.plots import plot_divergence, plot_length, plot_proxy_grid
+from pdsel.plots import plot_by_share, plot_divergence, plot_length, plot_proxy_grid
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,41 @@ def test_ticks_of_the_grid_of_proxies_are_the_shares_of_every_kind():
     handles, kinds = axes.get_legend_handles_labels()
     drawn = dict(zip(kinds, handles, strict=True))["shared"].lines[0]
     assert round(float(drawn.get_xdata()[0])) == 1  # at 0.5, the second tick
+
+
+def test_shares_have_a_panel_for_each_budget_of_steps():
+    """By hand: ALL is a dashed line at its own height, and the rules' lines go through their values in order of share."""
+    rows = [
+        (budget, method, share, value)
+        for budget, more in [("one pass", 0.0), ("as many steps as ALL", 5.0)]
+        for method, share, value in [
+            ("PD", 0.5, 60 + more),
+            ("PD", 0.1, 55 + more),
+            ("RAND", 0.1, 50.0),
+            ("RAND", 0.5, 52.0),
+            ("ALL", 1.0, 58 + more),
+        ]
+    ]
+    means = pd.DataFrame(rows, columns=["setting", "method", "share", "value"])
+    means = means.assign(low=means["value"] - 1, high=means["value"] + 1)
+    figure = plot_by_share(means)
+    assert [axes.get_title() for axes in figure.axes] == ["Steps: one pass", "Steps: as many steps as ALL"]
+    for axes, more in zip(figure.axes, [0.0, 5.0], strict=True):
+        lines = {line.get_label(): line for line in axes.lines}
+        assert lines["PD"].get_xdata().tolist() == [10, 50] and lines["PD"].get_ydata().tolist() == [
+            55 + more,
+            60 + more,
+        ]
+        assert lines["RAND"].get_ydata().tolist() == [50, 52] and "ALL" not in lines
+        dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+        assert [set(line.get_ydata()) for line in dashed] == [{58 + more}]
+        assert {text.get_text() for text in axes.texts} == {"PD", "RAND", "ALL"}, "every line is named at its end"
+        assert [label.get_text() for label in axes.get_xticklabels()] == ["10", "50"]
+    assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim() and figure.axes[1].get_ylabel() == ""
+
+
+def test_shares_of_one_budget_are_one_panel():
+    means = pd.DataFrame(
+        {"setting": "one pass", "method": ["PD", "PD", "ALL"], "share": [0.1, 0.3, 1.0], "value": 50.0}
+    )
+    assert len(plot_by_share(means.assign(low=49.0, high=51.0)).axes) == 1

@@ -104,7 +104,7 @@ def test_the_committed_study_is_complete(committed):
 def test_the_committed_default_is_the_shipped_one(committed):
     """It is the first row of the committed losses on validation worlds."""
     means = load_table(TOY / "probe_default.csv")
-    assert same_as_shipped(means.loc[0, ["blocks", "strength"]].to_dict())
+    assert same_as_shipped(means.loc[0, ["blocks", "axes", "strength"]].to_dict())
 
 
 def test_committed_kinds_are_those_of_the_study_of_proxies(committed):

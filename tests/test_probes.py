@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from datasets import Dataset
+from scipy.optimize import minimize
 from trl import DPOTrainer
 
 from pdsel import fit_proxies, fit_proxy, load_proxy, score_margins, train_dpo
@@ -12,6 +13,7 @@ from pdsel.data.gaps import rating_gaps
 from pdsel.engine.features import Reader, pair_features
 from pdsel.engine.probes import Search, bootstrap_probe, load_probe
 from pdsel.engine.probes import fit_probe as fit
+from pdsel.experiments.probe_study import probe_replicates
 from pdsel.proxies import REWARDS
 
 NO_PENALTY = [1e9]
@@ -124,6 +126,15 @@ def test_length_as_a_nuisance_is_fitted_and_left_out_of_the_score():
     np.testing.assert_allclose(probes["nuisance"].weights["true"], [2, -1], atol=0.3)
 
 
+def test_a_nuisance_is_read_though_no_candidate_names_it(pairs, tmp_path):
+    options = {"kind": "probe", "model": "notesworld", "candidates": [["hd"]], "length": "nuisance"}
+    probes = fit_proxies(pairs, output_dir=tmp_path, **options)
+    assert all(set(load_probe(probe.path).weights) == {"hd"} for probe in probes.values())
+    features = pair_features(pairs, model="notesworld", blocks=["hd"])
+    first, second = probe_replicates(pairs, probes, features, n_replicates=2)
+    assert not np.allclose(first, second) and list(first.columns) == list(probes)
+
+
 def test_replicates_spread_as_a_logistic_regression_does():
     """With a prompt a pair and no penalty, the spread is the inverse of the information matrix."""
     gaps, _ = gaps_of(n=1500)
@@ -178,8 +189,8 @@ def test_too_few_prompts_and_unknown_ways_with_length_are_refused():
 
 def test_probes_of_all_aspects_come_from_one_reading_and_judge_like_the_raters(pairs, tmp_path, monkeypatch):
     reads = []
-    original = Reader.read
-    monkeypatch.setattr(Reader, "read", lambda self, *texts: reads.append(1) or original(self, *texts))
+    original = Reader.read_distinct
+    monkeypatch.setattr(Reader, "read_distinct", lambda self, *texts: reads.append(1) or original(self, *texts))
     probes = fit_proxies(pairs, kind="probe", model="notesworld", output_dir=tmp_path)
     assert len(reads) == 1
     margins = score_margins(pairs, probes)
@@ -286,3 +297,90 @@ def test_a_probe_refuses_what_it_has_no_use_for(pairs):
     features = pair_features(pairs, model="notesworld", blocks=["hd"], max_length=100)
     with pytest.raises(ValueError, match="at max_length=100, not of"):
         fit_proxy(pairs, aspect, kind="probe", model="notesworld", features=features)
+
+
+# --- whitening ---
+
+
+def wide_of(n=400, width=30, seed=0):
+    """A block of very unequal columns that have much in common, and 100 prompts; the labels follow two of its directions."""
+    rng = np.random.default_rng(seed)
+    values = (
+        rng.normal(size=(n, width)) * np.geomspace(10, 0.1, width) @ np.linalg.qr(rng.normal(size=(width, width)))[0]
+    )
+    signs = np.where(rng.random(n) < 1 / (1 + np.exp(-values[:, :2] @ [1.0, -1.0])), 1.0, -1.0)
+    return values * signs[:, None], np.repeat(np.arange(n // 4), 4)
+
+
+@pytest.mark.parametrize("axes", [None, 400, 30])
+def test_without_axes_a_fit_is_the_penalised_regression_on_the_columns(axes):
+    """By a plain minimiser: columns divided by their size and the root of their number. As many axes as columns are none."""
+    gap, prompts = wide_of()
+    probe = fit_probe({"wide": gap}, prompts, candidates=[["wide"]], axes=[axes], strengths=[3.0])
+    columns = gap / np.sqrt((gap**2).mean(axis=0) * gap.shape[1])
+
+    def loss(weights):
+        return np.logaddexp(0, -columns @ weights).sum() + weights @ weights / (2 * 3.0)
+
+    best = minimize(loss, np.zeros(columns.shape[1]), tol=1e-10).x
+    assert probe.choice["axes"] is None
+    np.testing.assert_allclose(probe.margins({"wide": gap}), columns @ best, atol=2e-3)
+
+
+def test_whitened_the_first_principal_axes_stand_for_the_columns_all_alike_large():
+    """By hand: the regression on the left singular vectors of the block, each divided by its size, the root mean square."""
+    gap, prompts = wide_of()
+    probe = fit_probe({"wide": gap}, prompts, candidates=[["wide"]], axes=[5], strengths=[3.0])
+    left = np.linalg.svd(gap, full_matrices=False)[0][:, :5]
+    columns = left / np.sqrt((left**2).mean(axis=0) * 5)
+
+    def loss(weights):
+        return np.logaddexp(0, -columns @ weights).sum() + weights @ weights / (2 * 3.0)
+
+    best = minimize(loss, np.zeros(5), tol=1e-10).x
+    assert probe.choice["axes"] == 5
+    np.testing.assert_allclose(probe.margins({"wide": gap}), columns @ best, atol=2e-3)
+
+
+@pytest.mark.parametrize("kernel", [2500, 0])
+def test_whitening_does_not_care_how_a_block_is_turned(kernel, monkeypatch):
+    """A rotation mixes all columns of a block and changes no margin, through the kernel or not; without whitening it does."""
+    monkeypatch.setattr("pdsel.engine.probes.KERNEL", kernel)
+    gap, prompts = wide_of()
+    rotation = np.linalg.qr(np.random.default_rng(1).normal(size=(30, 30)))[0]
+    margins = {}
+    for axes in (5, None):
+        options = {"candidates": [["wide"]], "axes": [axes], "strengths": [1.0]}
+        probe = fit_probe({"wide": gap}, prompts, **options)
+        turned = fit_probe({"wide": gap @ rotation}, prompts, **options)
+        margins[axes] = probe.margins({"wide": gap}), turned.margins({"wide": gap @ rotation})
+        assert (turned.choice["loss"] == pytest.approx(probe.choice["loss"], abs=1e-3)) == (axes == 5)
+    np.testing.assert_allclose(*margins[5], atol=1e-2)
+    assert np.abs(np.subtract(*margins[None])).max() > 0.1
+
+
+def test_axes_are_found_without_labels():
+    """Whatever the labels, weights lie in the span of the same axes: those of the features, which no swap of a pair turns."""
+    gap, prompts = wide_of()
+    axes = np.linalg.svd(gap, full_matrices=False)[2][:5]
+    signs = np.random.default_rng(2).choice([-1.0, 1.0], len(gap))
+    for labelled in (gap, gap * signs[:, None]):
+        weights = fit_probe({"wide": labelled}, prompts, candidates=[["wide"]], axes=[5]).weights["wide"]
+        np.testing.assert_allclose(weights @ axes.T @ axes, weights, atol=1e-6 * np.abs(weights).max())
+    plain = fit_probe({"wide": gap}, prompts, candidates=[["wide"]], axes=[None]).weights["wide"]
+    assert np.abs(plain @ axes.T @ axes - plain).max() > 0.1 * np.abs(plain).max()
+
+
+def test_axes_are_chosen_with_blocks_and_strength_and_replicates_keep_them():
+    """What tells is small beside what does not; divided one by one, the columns drown it, and along the axes it shows."""
+    rng = np.random.default_rng(0)
+    hidden, prompts = rng.normal(size=(600, 6)), np.repeat(np.arange(150), 4)
+    signs = np.where(rng.random(600) < 1 / (1 + np.exp(-3 * hidden[:, 5])), 1.0, -1.0)
+    mixed = (hidden * [30.0, 30, 30, 30, 30, 1]) @ rng.normal(size=(6, 200)) * signs[:, None]
+    search = {"candidates": [["mixed"]], "strengths": [1.0]}
+    probe = fit_probe({"mixed": mixed}, prompts, axes=[None, 6], **search)
+    assert probe.choice["axes"] == 6 and [each["axes"] for each in probe.choice["candidates"]] == [None, 6]
+    assert probe.choice["accuracy"] > 0.75
+    spread = bootstrap_probe(probe, {"mixed": mixed}, prompts, n_replicates=3)
+    agree = np.corrcoef(probe.margins({"mixed": mixed}), spread.margins({"mixed": mixed}).mean(axis=1))[0, 1]
+    assert agree > 0.95

@@ -127,8 +127,8 @@ def test_every_signal_of_a_rule_asks_for_at_least_what_its_inputs_do():
 
 
 CHANGED = {
-    "chosen": lambda text: text + " unsure",
-    "rejected": lambda text: "also " + text,
+    "chosen": lambda text: text + " surely",
+    "rejected": lambda text: "glad " + text,
     "prompt": lambda text: text + " ;",
     "prompt_id": lambda name: "x" + name,
     "aspect": lambda name: name[::-1],
@@ -201,7 +201,7 @@ def test_log_probabilities_ignore_padding_and_the_prompt(signals, few):
 
 
 class Standin(torch.nn.Module):
-    """All words alike likely, or likelier the nearer their number is to the mean of those it may attend to, on both sides."""
+    """All 66 words alike likely, or the likelier the nearer their number is to the mean of those attended to, on both sides."""
 
     config, device = SimpleNamespace(), torch.device("cpu")
 
@@ -212,7 +212,7 @@ class Standin(torch.nn.Module):
     def forward(self, input_ids, attention_mask=None, output_hidden_states=False):
         mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         mean = ((input_ids + 1.0) * mask).sum(dim=1) / mask.sum(dim=1)
-        distance = (torch.arange(73.0) - mean[:, None]).abs()[:, None].expand(-1, input_ids.shape[1], -1)
+        distance = (torch.arange(66.0) - mean[:, None]).abs()[:, None].expand(-1, input_ids.shape[1], -1)
         states = input_ids[..., None] + mean[:, None, None]
         return SimpleNamespace(logits=-distance * (not self.uniform), hidden_states=[states])
 
@@ -228,21 +228,21 @@ def two_lengths(monkeypatch):
     table = {
         "pair_id": ["long", "short"],
         "prompt": ["tell home =", "tell size ="],
-        "chosen": [" home cave . also food moss .", " size unsure ."],
-        "rejected": [" home cave .", " size tiny . size tiny ."],
+        "chosen": [" home cave maybe . food moss .", " size tiny ."],
+        "rejected": [" home cave .", " size tiny . size huge ."],
     }
     return Dataset.from_dict(table), stand_in
 
 
 def test_padding_adds_nothing_to_a_log_probability(two_lengths):
-    """72 other words as likely: a response of n words and the end of text is (n + 1) log(1 / 73), in any batch."""
+    """65 other words as likely: a response of n words and the end of text is (n + 1) log(1 / 66), in any batch."""
     pairs, stand_in = two_lengths
     stand_in(uniform=True)
     lengths = pd.DataFrame({"chosen": [8, 4], "rejected": [4, 7]}, index=["long", "short"])
     pd.testing.assert_frame_equal(measured.tokens(pairs, BASE_MODEL), lengths, check_names=False, check_dtype=False)
     logps = measured.reference_logps(pairs, BASE_MODEL)
-    assert logps.to_numpy() == pytest.approx(-np.log(73) * lengths.to_numpy(), rel=1e-5)
-    assert measured.unprompted_nll(pairs, BASE_MODEL).to_numpy() == pytest.approx(np.full((2, 2), np.log(73)), rel=1e-5)
+    assert logps.to_numpy() == pytest.approx(-np.log(66) * lengths.to_numpy(), rel=1e-5)
+    assert measured.unprompted_nll(pairs, BASE_MODEL).to_numpy() == pytest.approx(np.full((2, 2), np.log(66)), rel=1e-5)
 
 
 def test_padding_is_not_attended_to(two_lengths):

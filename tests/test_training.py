@@ -16,7 +16,9 @@ from pdsel import dmpo_loss, dpo_loss, fit_proxy, generate, load_proxy, make_pai
 from pdsel.engine.models import load_causal, load_tokenizer
 from pdsel.engine.scoring import response_logps
 from pdsel.engine.trainers import OffsetCollator, OffsetTrainer
-from pdsel.notesworld import BASE_MODEL, draw_prompts, gold_utility
+from pdsel.notesworld import BASE_MODEL, draw_prompts, gold_utility, read_prompt
+from pdsel.notesworld.settings import PROXY_BASE
+from pdsel.notesworld.world import told
 from pdsel.ratings import load_ratings
 from pdsel.training import train_reward, train_sft, training_log
 
@@ -149,7 +151,8 @@ def test_a_killed_runs_scratch_folder_is_swept_away(pairs, tmp_path):
 
 
 def test_truncation_is_counted(pairs, tmp_path):
-    log = training_log(train_dpo(pairs, model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, max_length=26, **TINY))
+    # Prompts have 16, 18, 19 or 21 words: the longest fill 20 tokens and are dropped, the others' responses are cut.
+    log = training_log(train_dpo(pairs, model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, max_length=20, **TINY))
     assert log["n_given"] == len(pairs) > log["n_used"] > 0
     assert log["n_truncated"] > 0
 
@@ -269,25 +272,29 @@ def test_selection_and_training_never_ask_for_gold(pairs, tmp_path, monkeypatch)
     kept = keep_all(score_all(signals, SELECTED), 0.3)
     train_dpo(training_pairs("PD", pairs, kept), model=BASE_MODEL, output_dir=tmp_path / "p", seed=0, **TINY)
     with pytest.raises(AssertionError, match="gold was asked for"):
-        gold.gold_scores(["notes size tiny ; tell size ="], ["size tiny ."])
+        gold.gold_scores(["notes size tiny ; age old ; tell boldly size and age ="], ["size tiny surely ."])
 
 
 def test_the_base_models_recipe_runs_and_its_card_is_measured(tmp_path):
-    from pdsel.pipeline.build_base import FILES, build
+    from pdsel.pipeline.build_base import FILES, SEED, build
 
     path = Path(build(tmp_path / "base", examples=640))
     assert {file.name for file in path.iterdir()} == {*FILES, "README.md"}
-    assert "| responders |" in (path / "README.md").read_text()
+    card = (path / "README.md").read_text()
+    assert "| responders |" in card and f"- seed: {SEED}\n" in card, "whoever rebuilds it needs every digit"
     assert generate(str(path), draw_prompts(2, split="eval", seed=0), max_new_tokens=4)
 
 
-def test_the_shipped_base_model_is_small_and_speaks_the_language():
-    files = list(Path(BASE_MODEL).iterdir())
-    assert sum(file.stat().st_size for file in files) < 2e6
+@pytest.mark.parametrize("model", [BASE_MODEL, PROXY_BASE])
+def test_a_shipped_model_is_small_and_answers_as_the_responders_do(model):
+    files = list(Path(model).iterdir())
+    assert sum(file.stat().st_size for file in files) < 1e6
     assert {file.suffix for file in files} == {".safetensors", ".json", ".md"}
-    prompts = draw_prompts(50, split="eval", seed=6)
-    outputs = generate(BASE_MODEL, prompts, max_new_tokens=48)
-    assert np.mean([gold_utility(p, o) for p, o in zip(prompts, outputs, strict=True)]) > 0.6
+    prompts = draw_prompts(100, split="eval", seed=6)
+    outputs = generate(model, prompts, temperature=1.0, max_new_tokens=24)
+    assert np.mean([gold_utility(p, o) for p, o in zip(prompts, outputs, strict=True)]) > 0.5  # responders: .63
+    words = [told(read_prompt(p), o) for p, o in zip(prompts, outputs, strict=True)]
+    assert np.mean([None not in each for each in words]) > 0.9, "it tells what is asked, as it is noted"
 
 
 # ---- options are checked at the door
@@ -341,6 +348,8 @@ def test_notesworld_names_the_shipped_model_everywhere(pairs, policy, tmp_path):
     )
     proxy = fit_proxy(few, few["aspect"][0], model="notesworld", kind="implicit", **TINY)
     assert proxy.reference == BASE_MODEL
+    small = fit_proxy(few, few["aspect"][0], model="notesworld-small", kind="implicit", **TINY)
+    assert small.reference == PROXY_BASE != BASE_MODEL
 
 
 @pytest.mark.parametrize("model", ["nobody/nothing", "models/that/is/not/there"])

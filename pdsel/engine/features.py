@@ -37,7 +37,7 @@ from pdsel.engine.launch import launch
 from pdsel.engine.models import device, load_causal, resolve
 from pdsel.engine.output_layer import log_probabilities
 from pdsel.engine.reference_cache import ReferenceCache, text_key
-from pdsel.engine.scoring import BATCH_TOKENS, TOKEN, CausalReader, by_text
+from pdsel.engine.scoring import TOKEN, CausalReader, by_text
 from pdsel.progress import Progress
 
 BLOCKS = ("length", "surprisal", "hd", "grad", "inter", "mid", "W")
@@ -101,8 +101,8 @@ class Reader(CausalReader):
         Of `BLOCKS`; "length" and "surprisal" come for nothing and are always read.
     max_length : int
         Longer texts are cut at the end, as TRL cuts them.
-    batch_tokens : int
-        Padded tokens of a batch; memory, not results, depends on it.
+    batch_tokens : int, optional
+        Padded tokens of a batch; memory, not results, depends on it. Default: by the device.
 
     Raises
     ------
@@ -112,7 +112,7 @@ class Reader(CausalReader):
 
     bar = False  # the parts of the table have one
 
-    def __init__(self, model, *, blocks=BLOCKS, max_length=1024, batch_tokens=BATCH_TOKENS):
+    def __init__(self, model, *, blocks=BLOCKS, max_length=1024, batch_tokens=None):
         check_blocks(blocks)
         self.blocks, self.arithmetic, self.logps = tuple(blocks), arithmetic(), {}
         super().__init__(resolve(model), max_length=max_length, batch_tokens=batch_tokens)
@@ -305,6 +305,11 @@ def rows_of_process(pairs):
 
 def _read_pairs(reader, pairs):
     """Chosen minus rejected of every block, and both log-probabilities."""
-    both = reader.read(pairs["prompt"][:] * 2, pairs["chosen"][:] + pairs["rejected"][:])
-    logps = both.pop("logp").reshape(2, len(pairs)).T
-    return {name: values[: len(pairs)] - values[len(pairs) :] for name, values in both.items()} | {LOGPS: logps}
+    numbers, rows = reader.read_distinct(pairs["prompt"][:] * 2, pairs["chosen"][:] + pairs["rejected"][:])
+    chosen, rejected = rows[: len(pairs)], rows[len(pairs) :]
+    logps = numbers.pop("logp")
+    gaps = {LOGPS: np.stack([logps[chosen], logps[rejected]], axis=1)}
+    for name, values in numbers.items():
+        gaps[name] = values[chosen]
+        gaps[name] -= values[rejected]
+    return gaps

@@ -21,7 +21,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 
@@ -98,8 +98,8 @@ class Search:
 
     @property
     def blocks(self):
-        """The blocks that are in any of the candidates, in the order of `BLOCKS`."""
-        return blocks_of(self.candidates)
+        """The blocks that are in any of the candidates, and a nuisance, in the order of `BLOCKS`."""
+        return blocks_of([*self.candidates, ["length"] if self.length == "nuisance" else []])
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,11 @@ class Probe:
             parts.append(self.margins(features.of(ids[start : start + PAIRS_AT_ONCE], self.weights)))
         return np.concatenate(parts)
 
+    @property
+    def fitted(self):
+        """The blocks of its regression: those of the weights, and a nuisance."""
+        return [*self.weights, "length"] if self.choice["length"] == "nuisance" else list(self.weights)
+
     def save(self, folder):
         """Write the probe's two files into `folder`."""
         weights, choice = (Path(folder, name) for name in FILES)
@@ -139,7 +144,7 @@ def load_probe(folder):
     return Probe(load_file(weights), json.loads(choice.read_text()))
 
 
-def train_probe(pairs, *, features, output_dir, cost=None, **search):
+def train_probe(pairs, *, features, output_dir, search=None, cost=None):
     """Fit a probe to a pairs table and write it, as the trainers of `pdsel.training` write a model.
 
     Parameters
@@ -150,25 +155,20 @@ def train_probe(pairs, *, features, output_dir, cost=None, **search):
         Of these pairs, and maybe of others.
     output_dir : str or Path
         Written whole or not at all: the probe's two files and `training.json`.
+    search : Search, optional
     cost : dict, optional
         `n_tokens` that were read for this probe alone, and the `seconds` that took.
-    **search
-        Fields of `Search`.
 
     Returns
     -------
     str
         `output_dir`.
     """
-    start, search, cost = time.perf_counter(), Search(**search), cost or {}
+    start, search, cost = time.perf_counter(), search or Search(), cost or {}
     prompt_of = dict(zip(pairs["pair_id"][:], pairs["prompt_id"][:], strict=True))
     counts = pd.Series(pairs["pair_id"][:]).value_counts(sort=False)
-    gaps = features.of(counts.index, search.blocks)
-    width = sum(features.gaps[name].shape[1] for name in gaps)
-    if width * len(counts) > MOST:
-        counts = that_fit(counts, counts.index.map(prompt_of), MOST // width)
-        gaps = features.of(counts.index, search.blocks)
-    prompts = [prompt_of[name] for name in counts.index]
+    counts = that_fit(counts, counts.index.map(prompt_of), most_pairs(features, search.blocks))
+    gaps, prompts = features.of(counts.index, search.blocks), [prompt_of[name] for name in counts.index]
     with run_folder(output_dir) as folder:
         probe = fit_probe(gaps, prompts, counts=counts.to_numpy(), search=search)
         if processes.is_main():
@@ -180,17 +180,24 @@ def train_probe(pairs, *, features, output_dir, cost=None, **search):
     return str(output_dir)
 
 
+def most_pairs(features, blocks):
+    """How many pairs' columns may be in memory together."""
+    gaps = features.of([], blocks)
+    return MOST // sum(gaps[name].shape[1] for name in gaps)
+
+
 def that_fit(counts, prompts, most):
-    """At most this many rows of a longer Series, those of whole prompts in a random order that is always the same.
+    """The rows of a Series, or, if they are more than `most`, those of whole prompts in an order that is always the same.
 
     >>> that_fit(pd.Series([1, 2, 1], index=["a", "b", "c"]), ["p", "q", "p"], 2).index.tolist()
     ['a', 'c']
     """
+    if len(counts) <= most:
+        return counts
     names, place = np.unique(np.asarray(prompts, dtype=str), return_inverse=True)
-    drawn = np.random.default_rng(0).permutation(len(names))[place]  # the turn of each row's prompt
-    order = np.argsort(drawn, kind="stable")
-    last_drawn = drawn[order[most]]  # this prompt does not fit whole
-    return counts[drawn < last_drawn]
+    turns = np.random.default_rng(0).permutation(len(names))[place]
+    first_without_room = np.sort(turns)[most]
+    return counts[turns < first_without_room]
 
 
 def blocks_of(sets):
@@ -234,7 +241,7 @@ def fit_probe(gaps, prompts, *, counts=None, search=None):
     >>> round(float(np.exp(probe.weights["mid"][0])), 3)
     3.0
     """
-    search = Search() if search is None else search
+    search = search or Search()
     if len(set(prompts)) < 2:
         raise DataError(
             f"prompt_id: {len(set(prompts))} prompts for a probe. Remedy: a probe needs pairs of two or more prompts, and "
@@ -247,14 +254,14 @@ def fit_probe(gaps, prompts, *, counts=None, search=None):
         margins = _held_out_margins(designs.of(blocks, axes), counts, folds, search.strengths)
         for strength, column in zip(search.strengths, margins.T, strict=True):
             loss = _scaled_loss(column, counts)
-            signs = np.sign(column.round(9))  # a margin of rounding errors is none
+            signs = np.sign(column.round(5))  # a margin of rounding errors is none
             right = np.average((1 + signs) / 2, weights=counts)
             facts = {"loss": float(np.average(loss, weights=counts)), "accuracy": float(right)}
             tried.append({"blocks": list(blocks), "axes": axes, "strength": strength} | facts)
             losses.append(loss)
     best = tried[_choose(np.array(losses), prompts, counts)]
     design = designs.of(best["blocks"], best["axes"])
-    weights = design.weights(regressions(design.columns, counts[:, None], [best["strength"]]))
+    weights = design.weights(regressions(design.precise, counts[:, None], [best["strength"]]))
     choice = best | {"n_pairs": len(prompts), "length": search.length, "candidates": tried}
     return Probe({name: values[:, 0] for name, values in weights.items()}, choice)
 
@@ -282,10 +289,10 @@ def bootstrap_probe(probe, gaps, prompts, *, counts=None, n_replicates=200, seed
     drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), n_replicates)
     design = Designs(gaps, counts, probe.choice["length"]).of(probe.choice["blocks"], probe.choice["axes"])
     strength = probe.choice["strength"]
-    start = np.repeat(regressions(design.columns, counts[:, None], [strength]), n_replicates, axis=1)
+    start = np.repeat(regressions(design.precise, counts[:, None], [strength]), n_replicates, axis=1)
     strengths = np.full(n_replicates, strength)
     counts_drawn = counts[:, None] * drawn.T[owner]
-    coefficients = regressions(design.columns, counts_drawn, strengths, start=start, tolerance=ROUGHLY)
+    coefficients = regressions(design.rough, counts_drawn, strengths, start=start, tolerance=ROUGHLY)
     return Probe(design.weights(coefficients), probe.choice)
 
 
@@ -327,13 +334,13 @@ class Designs:
             factors = {name: self._factor(name, alike=True) for name in names}
             vectors, sizes = self._principal_axes(fitted, axes)
             coordinates = vectors * np.sqrt(n / axes)
-            return Design(Columns.of(coordinates), self.gaps, factors, (coordinates / sizes).__matmul__)
+            return Design(coordinates, self.gaps, factors, (coordinates / sizes).__matmul__)
         if n < width and n <= KERNEL:
             kernel = sum(self._kernel(name) for name in fitted)
             kernel[np.diag_indices(n)] += JITTER * max(np.trace(kernel) / n, 1.0)
             coordinates = cholesky(kernel, lower=True)
-            return Design(Columns.of(coordinates), self.gaps, factors, partial(solve_triangular, coordinates.T))
-        return Design(Columns.of(self._columns(fitted, width)), self.gaps, factors)
+            return Design(coordinates, self.gaps, factors, partial(solve_triangular, coordinates.T))
+        return Design(self._columns(fitted, width), self.gaps, factors)
 
     def _columns(self, names, width, *, alike=False):
         """The scaled columns of some blocks side by side."""
@@ -383,10 +390,20 @@ class Design:
     of which the weights are a sum.
     """
 
-    columns: Columns
+    columns: np.ndarray
     gaps: Mapping
     factors: dict
     of_pairs: Callable | None = None
+
+    @cached_property
+    def rough(self):
+        """The columns for fits of which many are compared."""
+        return Columns.of(self.columns, roughly=True)
+
+    @cached_property
+    def precise(self):
+        """The columns for a fit that stays."""
+        return self.rough if self.columns.size > SMALL else Columns.of(self.columns)
 
     def weights(self, coefficients):
         """The weights on the raw gaps, by block, from coefficients of shape (width, m)."""
@@ -413,8 +430,8 @@ def _held_out_margins(design, counts, folds, strengths):
     """The margin of every pair by regressions on the pairs of the other folds, shape (n, strengths)."""
     names = np.unique(folds)
     trained = np.repeat(counts[:, None] * (folds[:, None] != names), len(strengths), axis=1)
-    coefficients = regressions(design.columns, trained, np.tile(strengths, len(names)), tolerance=ROUGHLY)
-    margins = design.columns.margins(coefficients).reshape(len(folds), len(names), len(strengths))
+    coefficients = regressions(design.rough, trained, np.tile(strengths, len(names)), tolerance=ROUGHLY)
+    margins = design.rough.margins(coefficients).reshape(len(folds), len(names), len(strengths))
     return margins[np.arange(len(folds)), folds]
 
 

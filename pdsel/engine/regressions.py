@@ -14,7 +14,7 @@ import torch
 
 from pdsel.engine.models import device
 
-SMALL = 2**24  # numbers in the columns; up to here in float64 on the CPU, beyond in float32 where the GPU is
+SMALL = 2**24  # numbers in the columns; up to here they are solved on the CPU, beyond in float32 where the GPU is
 AXES = 150  # principal axes that are looked for
 STEPS, PRODUCTS = 30, 200  # at most, of Newton's method and within each of its steps
 TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-4}  # of a gradient, relative to that at 0
@@ -34,12 +34,14 @@ class Columns:
     sizes: torch.Tensor
 
     @classmethod
-    def of(cls, values):
-        """An array in the type and on the device where regressions on it are solved; its axes from one power iteration."""
-        if values.size <= SMALL:
-            values = torch.as_tensor(values, dtype=torch.float64)
-        else:
-            values = torch.as_tensor(values, dtype=torch.float32).to(device())
+    def of(cls, values, *, roughly=False):
+        """An array in the type and on the device where regressions on it are solved; its axes from one power iteration.
+
+        `roughly`: in float32 as well where it is small, which takes half the time.
+        """
+        large = values.size > SMALL
+        dtype = torch.float32 if large or roughly else torch.float64
+        values = torch.as_tensor(values, dtype=dtype).to(device() if large else "cpu")
         n, width = values.shape
         noise = torch.randn(width, min(AXES, n, width), generator=torch.Generator().manual_seed(0))
         basis = torch.linalg.qr(values.T @ (values @ noise.to(values)))[0]

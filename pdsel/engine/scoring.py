@@ -20,11 +20,12 @@ from pdsel.engine.output_layer import OutputLayer, log_probabilities
 from pdsel.progress import Progress
 
 BATCH_TOKENS = 8192  # padded tokens in a batch
+ON_A_CPU = 2048  # the same for a CPU, whose caches hold no more of a small model
 SLICE = 1000  # texts that are tokenized at once
 TOKEN = np.dtype(">u4")  # of a token id; big-endian, so that the bytes of two texts sort as their ids do
 
 
-def response_logps(model, prompts, responses, *, max_length=1024, batch_tokens=BATCH_TOKENS):
+def response_logps(model, prompts, responses, *, max_length=1024, batch_tokens=None):
     """Log-probability of each whole response (and the end of text) given its prompt.
 
     Parameters
@@ -34,8 +35,8 @@ def response_logps(model, prompts, responses, *, max_length=1024, batch_tokens=B
     prompts, responses : list of str or of chat messages, length n
     max_length : int
         Longer texts are cut at the end, as TRL cuts them.
-    batch_tokens : int
-        Size of a batch; memory depends on it, and results do not.
+    batch_tokens : int, optional
+        Size of a batch; memory depends on it, and results do not. Default: by the device.
 
     Returns
     -------
@@ -184,16 +185,17 @@ class CausalReader:
     model : str
         Path or hub id.
     max_length, batch_tokens : int
-        Tokens of a text that are read; padded tokens in a batch.
+        Tokens of a text that are read; padded tokens in a batch, by default as many as suit the device.
     """
 
     bar = True  # whether reading shows its progress
 
-    def __init__(self, model, *, max_length=1024, batch_tokens=BATCH_TOKENS):
-        self.model, self.max_length, self.batch_tokens = model, max_length, batch_tokens
+    def __init__(self, model, *, max_length=1024, batch_tokens=None):
+        self.model, self.max_length = model, max_length
+        self.batch_tokens = batch_tokens or (ON_A_CPU if device() == "cpu" else BATCH_TOKENS)
         self.tokenizer = load_tokenizer(model)
         self.n_tokens = 0  # that were read
-        with explained(advice(max_length, batch_tokens)), self.precision():
+        with explained(advice(max_length, self.batch_tokens)), self.precision():
             self.net = self.load().to(device()).eval()
             self.output = OutputLayer.of(self.net)
 
@@ -217,6 +219,11 @@ class CausalReader:
         dict of str to numpy.ndarray, float32
             `logp`, shape (n,): the log-probability of the response and the end of text, in nats.
         """
+        numbers, rows = self.read_distinct(prompts, responses)
+        return {name: values[rows] for name, values in numbers.items()}
+
+    def read_distinct(self, prompts, responses):
+        """The numbers of each distinct text, and at which of their rows each response is, an array of int, shape (n,)."""
         texts = read_texts(self.tokenizer, list(prompts), list(responses), self.max_length)
         order, parts = [], []
         with torch.inference_mode(), explained(advice(self.max_length, self.batch_tokens)), self.precision():
@@ -226,8 +233,7 @@ class CausalReader:
         numbers = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         self.note(order, numbers["logp"])
         row_of = {text: row for row, text in enumerate(order)}
-        rows = [row_of[text] for text in texts]
-        return {name: values[rows] for name, values in numbers.items()}
+        return numbers, np.array([row_of[text] for text in texts])
 
     def note(self, texts, logps):
         """Hear of the distinct texts that were read, and of their log-probabilities."""

@@ -56,7 +56,7 @@ def label_on(ratings, aspect):
     >>> from pdsel.ratings import load_ratings
     >>> gaps = label_on(load_ratings(files("pdsel") / "examples" / "rated.jsonl", limit=2), "honesty")
     >>> len(gaps), bool((gaps["honesty"] > 0).all())
-    (9, True)
+    (8, True)
     """
     gaps = compare_responses(ratings)
     columns = list(gaps.columns[3:])

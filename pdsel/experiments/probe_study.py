@@ -12,7 +12,16 @@ import numpy as np
 import pandas as pd
 
 from pdsel.engine.features import BLOCKS, pair_features
-from pdsel.engine.probes import AXES, CANDIDATES, LENGTH, STRENGTHS, bootstrap_probe, load_probe
+from pdsel.engine.probes import (
+    AXES,
+    CANDIDATES,
+    LENGTH,
+    STRENGTHS,
+    bootstrap_probe,
+    load_probe,
+    most_pairs,
+    that_fit,
+)
 from pdsel.experiments.grid_plan import VALIDATION_SEEDS
 from pdsel.experiments.proxy_quality import divergence_of
 from pdsel.experiments.proxy_studies import make_world, quality_rows
@@ -213,8 +222,9 @@ def probe_replicates(pairs, proxies, features, *, n_replicates=200, seed=0):
     prompt = pd.Series(pairs["prompt_id"][:], index=pairs["pair_id"][:])
     columns = {}
     for aspect, proxy in proxies.items():
-        ids, probe = sorted(proxy.trained_on), load_probe(proxy.path)
-        gaps = features.of(ids, probe.weights)
+        probe, ids = load_probe(proxy.path), sorted(proxy.trained_on)
+        ids = that_fit(prompt.loc[ids], prompt.loc[ids], most_pairs(features, probe.fitted)).index
+        gaps = features.of(ids, probe.fitted)
         drawn = bootstrap_probe(probe, gaps, prompt.loc[ids].to_numpy(), n_replicates=n_replicates, seed=seed)
         columns[aspect] = drawn.margins_of(features, pairs["pair_id"][:])
     index = pd.Index(pairs["pair_id"][:], name="pair_id")

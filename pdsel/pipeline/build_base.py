@@ -126,7 +126,8 @@ def fidelity(model, *, n=1000, seed=SEED):
 def write_card(output_dir, **recipe):
     """Write the model card, with the measured fidelity."""
     table = fidelity(output_dir).round(3).drop(columns="characters").rename_axis("").reset_index()
-    settings = "\n".join(f"- {name}: {value:g}" for name, value in recipe.items())
+    numbers = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in recipe.items()}
+    settings = "\n".join(f"- {name}: {text}" for name, text in numbers.items())
     card = CARD.format(settings=settings, table=markdown(table), parameters=_n_parameters(output_dir))
     Path(output_dir, "README.md").write_text(card)
 
