@@ -48,7 +48,7 @@ OFFLINE := HF_HUB_OFFLINE=1
 RUN_OFFLINE := $(if $(filter mini smoke class toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate world-check lab reference results lint \
+.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate world-check lab reference results exercises lint \
   clean clean-runs notesworld-base lock
 
 help:  ## this text
@@ -136,11 +136,14 @@ results: env  ## maintainers: redo the reference's tables and figures and README
 	  results/local/redone/11_paper_claims.ipynb --cwd notebooks -k python3 -p folder ../$(REFERENCE) -p write True
 	$(PIPELINE) readme
 
-# To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb (or pre-commit, which does all three).
+exercises: env  ## maintainers: write the exercises of pdsel/teaching into the notebooks
+	@$(BIN)/python -m pdsel.teaching notebooks/*.ipynb
+
+# To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb notebooks/solutions/*.ipynb (or pre-commit, which does all three).
 lint: env  ## check style and formatting, that notebooks carry no outputs, and that imports go one way
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb notebooks/solutions/*.ipynb
 	$(BIN)/lint-imports
 
 clean:  ## remove the caches of tools; your runs, their models and computed cells stay

@@ -63,10 +63,18 @@ def load_profile(path, *, notebooks=None):
     grid = profile.get(GRID) or {}
     if set(grid) != GRID_KEYS:
         raise DataError(f"{path}: section {GRID!r} needs exactly {sorted(GRID_KEYS)}, it has {sorted(grid)}")
+    folder = Path(notebooks or path.parent.parent)
+    left_out = profile.get(WITHOUT) or []
+    refuse(
+        [name for name in left_out if not isinstance(name, str) or not (folder / f"{name}.ipynb").exists()],
+        f"{path}: {WITHOUT}",
+        "names no notebook",
+        "write names such as 09_failures",
+    )
     for section, values in profile.items():
         if section == GRID or section in RUNNING:
             continue
-        notebook = Path(notebooks or path.parent.parent, f"{section}.ipynb")
+        notebook = folder / f"{section}.ipynb"
         if not notebook.exists():
             raise DataError(f"{path}: section {section!r} names no notebook; there is no {notebook.name}")
         declared = declared_parameters(notebook)
