@@ -13,7 +13,8 @@ HEADING = (
     "with their reasons, "
     "are in `solutions/solutions.ipynb`."
 )
-IMPORT = "from pdsel.teaching import check, small_world"
+IMPORT = "from pdsel.teaching import check"
+WORLD = f"{IMPORT}, small_world\n\nworld = small_world()"
 
 
 def exercise_cells(notebook):
@@ -35,8 +36,8 @@ def exercise_cells(notebook):
     if not own:
         return []
     world = any("small_world" in each.question for each in own)
-    needed = IMPORT if world else IMPORT.removesuffix(", small_world")
-    cells = [new_markdown_cell(HEADING, id=f"{MARK}{notebook}"), new_code_cell(needed, id=f"{MARK}{notebook}-import")]
+    needed = new_code_cell(WORLD if world else IMPORT, id=f"{MARK}{notebook}-import")
+    cells = [new_markdown_cell(HEADING, id=f"{MARK}{notebook}"), needed]
     for each in own:
         name = f"{MARK}{notebook}-{each.number.split('.')[1]}"
         minutes = f"{each.minutes} minute{'s' if each.minutes > 1 else ''}"
