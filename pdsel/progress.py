@@ -1,6 +1,7 @@
 """Progress bars: one at a time, none in a run of the graph, and in a notebook nothing is left of one that has ended."""
 
 import os
+import sys
 
 from tqdm.auto import tqdm
 from tqdm.notebook import tqdm_notebook
@@ -18,17 +19,19 @@ class Progress(tqdm):
     """
 
     outermost = None
+    cell = None  # in a notebook, the count of the cell that drew it: a bar that an error left open hides no later one
     place = None  # in a notebook, the output that shows the bar
 
     def __init__(self, *args, **options):
-        unseen = Progress.outermost is not None or any(os.environ.get(name) for name in SILENT)
+        inside = Progress.outermost is not None and Progress.outermost.cell == _cell()
+        unseen = inside or any(os.environ.get(name) for name in SILENT)
         options |= {"leave": False, "disable": bool(options.get("disable")) or unseen}
         if isinstance(self, tqdm_notebook):
             options["display"] = False
         super().__init__(*args, **options)
         if self.disable:
             return
-        Progress.outermost = self
+        Progress.outermost, self.cell = self, _cell()
         if isinstance(self, tqdm_notebook):
             from IPython.display import display
 
@@ -42,3 +45,9 @@ class Progress(tqdm):
         if self.place is not None:
             self.place.update({"text/plain": ""}, raw=True)
             self.place = None
+
+
+def _cell():
+    """The count of the notebook's cell that runs; None outside of notebooks."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "execution_count", None)
