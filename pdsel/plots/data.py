@@ -176,8 +176,8 @@ def plot_divergence(scores, cut):
     return figure
 
 
-def draw_divergence(axes, scores, cut):
-    """`plot_divergence` into axes."""
+def draw_divergence(axes, scores, cut, before=""):
+    """`plot_divergence` into axes, with words before the title."""
     bins = np.linspace(scores["PD"].min(), scores["PD"].max(), 41)
     right, wrong = scores, scores.iloc[:0]
     share = 100 * (scores["PD"] <= cut).mean()
@@ -199,7 +199,7 @@ def draw_divergence(axes, scores, cut):
         xlabel="preference divergence PD  (negative: the other aspects agree with the label)",
         ylabel="pairs",
         xlim=(bins[0], bins[-1]),
-        title=title,
+        title=before + title,
     )
 
 

@@ -108,8 +108,7 @@ def slide_share(scores):
 
     def draw(axes, share):
         cut = ranked[max(round(share * len(ranked)), 1) - 1]
-        draw_divergence(axes, scores, cut)
-        axes.set_title(f"{100 * share:.0f} % kept: {axes.get_title()}")
+        draw_divergence(axes, scores, cut, before=f"{100 * share:.0f} % kept: ")
 
     return slide(draw, {"share": (0.05, 1.0, 0.05, 0.3)}, [{"share": 0.1}, {"share": 0.5}])
 
