@@ -32,6 +32,7 @@ STAMP := $(VENV)/.pdsel-installed
 NAME := $(basename $(notdir $(PROFILE)))
 REFERENCE := results/$(NAME)
 PIPELINE = $(BIN)/python -m pdsel.pipeline
+AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)  # containers
 RIGHT_PYTHON := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 
 # Notebooks, their kernels and Snakemake's shell commands find the environment's programs first, wherever they run.
@@ -44,10 +45,10 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND  # a notebook draws into itself only when nothing else is asked for
 OFFLINE := HF_HUB_OFFLINE=1
-RUN_OFFLINE := $(if $(filter mini smoke toy,$(PROFILE)),$(OFFLINE))
+RUN_OFFLINE := $(if $(filter mini smoke class toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate world-check lab reference results lint \
+.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate world-check lab reference results exercises lint \
   clean clean-runs notesworld-base lock
 
 help:  ## this text
@@ -70,7 +71,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) $(TORCH_ARGS) '$(TORCH)'
 	@if [ -e $(VENV)/.made-by-make ]; then pins='-c constraints.txt'; else pins=; fi; \
-	  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[test]'
+	  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[notebooks,test]'
 	@echo '$(CURDIR)' > $@
 
 # The stamp names the clone that the environment was last installed for, in case clones share one.
@@ -116,7 +117,10 @@ world-check: env  ## see whether the notes world can tell a good rule from a bad
 
 # One thread, as in the jobs of `make run`: the same sums, so the same bytes.
 lab: env  ## open JupyterLab
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb $(LAB_ARGS)
+	@[ -f notebooks/$(NOTEBOOK).ipynb ] || { \
+	  echo 'There is no notebook $(NOTEBOOK); there are: $(basename $(notdir $(wildcard notebooks/*.ipynb)))' >&2; exit 1; }
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb \
+	  $(AS_ROOT) $(LAB_ARGS)
 
 reference: env  ## maintainers: run PROFILE, make it the committed reference, and write README's tables from it
 	@$(MAKE) run PROFILE=$(PROFILE)
@@ -132,11 +136,14 @@ results: env  ## maintainers: redo the reference's tables and figures and README
 	  results/local/redone/11_paper_claims.ipynb --cwd notebooks -k python3 -p folder ../$(REFERENCE) -p write True
 	$(PIPELINE) readme
 
-# To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb (or pre-commit, which does all three).
+exercises: env  ## maintainers: write the exercises of pdsel/teaching into the notebooks
+	@$(BIN)/python -m pdsel.teaching notebooks/*.ipynb
+
+# To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb notebooks/solutions/*.ipynb (or pre-commit, which does all three).
 lint: env  ## check style and formatting, that notebooks carry no outputs, and that imports go one way
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb notebooks/solutions/*.ipynb
 	$(BIN)/lint-imports
 
 clean:  ## remove the caches of tools; your runs, their models and computed cells stay
@@ -156,7 +163,7 @@ lock:  ## write constraints.txt anew, from the newest versions that pyproject.to
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) $(TORCH_ARGS) '$(TORCH)'
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[test]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[notebooks,book,test]'
 	grep '^#' constraints.txt > constraints.txt.partial
 	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(torch|triton|pytorch-triton|nvidia|cuda)' \
 	  | LC_ALL=C sort -f >> constraints.txt.partial

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from pdsel.artifacts import slug
 from pdsel.checks import DataError, refuse
@@ -22,6 +21,7 @@ from pdsel.engine.proxy_sample import training_ids
 from pdsel.engine.scoring import classifier_rewards, response_lengths, response_logps
 from pdsel.engine.shared_proxy import name_aspect, named_pairs, named_start
 from pdsel.pairs import check_pairs
+from pdsel.progress import Progress
 from pdsel.selection import POOLED
 from pdsel.training import train_reward, train_with_offset, training_log
 
@@ -467,7 +467,7 @@ def _margins(pairs, proxies):
     prompts = pairs["prompt"][:] * 2
     responses = pairs["chosen"][:] + pairs["rejected"][:]
     columns, references = {}, {}
-    for aspect, proxy in tqdm(proxies.items(), desc="proxies", leave=False):
+    for aspect, proxy in Progress(proxies.items(), desc="proxies"):
         rewards = REWARDS[proxy.kind](proxy, prompts, responses, references)
         if proxy.length_penalty:
             rewards = rewards - proxy.length_penalty * response_lengths(proxy.reference, responses)

@@ -45,6 +45,7 @@ from datasets import Dataset
 from pdsel.checks import DataError
 from pdsel.engine.launch import launchable
 from pdsel.engine.losses import LOSSES
+from pdsel.engine.models import quiet
 from pdsel.engine.options import check_options, trains_with
 from pdsel.engine.training_run import OffsetRun, ResponseRun, RewardRun
 from pdsel.pairs import check_pairs
@@ -189,8 +190,9 @@ def train_reward(pairs, margins, *, model, output_dir, held_out=None, **training
 
 def _with_columns(pairs, columns):
     table = pairs.select_columns(TRAINING_COLUMNS)
-    for name, values in columns.items():
-        table = table.add_column(name, [float(value) for value in values])
+    with quiet():
+        for name, values in columns.items():
+            table = table.add_column(name, [float(value) for value in values])
     return table
 
 

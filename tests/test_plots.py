@@ -1,9 +1,10 @@
 """Figures say what their frames say: titles and ticks, in the cases that the committed figures do not show."""
 
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from pdsel.plots import plot_by_share, plot_divergence, plot_length, plot_proxy_grid
+from pdsel.plots import plot_by_share, plot_divergence, plot_length, plot_proxy_grid, slide_budget, slide_share
 
 
 @pytest.mark.parametrize(
@@ -72,3 +73,20 @@ def test_shares_of_one_budget_are_one_panel():
         {"setting": "one pass", "method": ["PD", "PD", "ALL"], "share": [0.1, 0.3, 1.0], "value": 50.0}
     )
     assert len(plot_by_share(means.assign(low=49.0, high=51.0)).axes) == 1
+
+
+def test_a_slider_is_a_panel_for_each_example_where_nothing_can_move():
+    """By hand: of four pairs with one wrong label, PD keeps the wrong one last."""
+    scores = pd.DataFrame({"PD": [-0.9, -0.5, 0.1, 0.2], "gold_wrong": [False, False, False, True]})
+    assert slide_share(scores) is None
+    few, half = plt.gcf().axes
+    assert few.get_title() == "10 % kept: 0 % of the kept labels are wrong, 25 % of all"
+    assert half.get_title() == "50 % kept: 0 % of the kept labels are wrong, 25 % of all"
+
+
+def test_the_slider_of_budgets_names_who_wins_at_either_end():
+    rows = [("PD", 0.1, 60.0), ("RAND", 0.1, 52.0), ("PD", 0.5, 61.0), ("RAND", 0.5, 63.0)]
+    means = pd.DataFrame(rows, columns=["method", "share", "value"])
+    slide_budget(means.assign(low=means["value"] - 1, high=means["value"] + 1))
+    titles = [axes.get_title() for axes in plt.gcf().axes]
+    assert titles == ["share 0.1: PD wins most", "share 0.5: RAND wins most"]

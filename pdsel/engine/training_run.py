@@ -13,7 +13,6 @@ from typing import ClassVar
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
-from tqdm.auto import tqdm
 from transformers import AutoConfig, PrinterCallback, TrainerCallback
 from transformers.integrations import unset_hf_deepspeed_config
 from trl import DPOConfig, RewardConfig, SFTConfig
@@ -27,6 +26,7 @@ from pdsel.engine.models import device, load_causal, load_classifier, load_token
 from pdsel.engine.reference_cache import ReferenceCache
 from pdsel.engine.run_folder import RECORD, checkpoints, quiet_libraries, run_folder, run_key, untouched_generators
 from pdsel.engine.trainers import MarginTrainer, OffsetCollator, OffsetTrainer, ResponseTrainer
+from pdsel.progress import Progress
 
 LOG_POINTS = 40  # on a loss curve, which starts at step 1
 MASTER = torch.float32  # the type of trained weights; on a GPU, autocast computes in bf16
@@ -357,7 +357,7 @@ class _Bar(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         quiet = {} if state.is_world_process_zero else {"disable": True}  # False overrides TQDM_DISABLE
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, leave=False, **quiet)
+        self.bar = Progress(total=state.max_steps, initial=state.global_step, desc=self.label, **quiet)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update()

@@ -13,7 +13,6 @@ from multiprocessing import active_children, get_context
 
 import pandas as pd
 from datasets import Dataset
-from tqdm.auto import tqdm
 
 from pdsel.data.eval_prompts import family_prompts
 from pdsel.data.scratch import scratch_folder
@@ -26,6 +25,7 @@ from pdsel.generation import generate
 from pdsel.notesworld import draw_prompts, model_path
 from pdsel.notesworld.settings import BATCH, HELD_OUT_PAIRS, LOSS_TYPE, NEW_TOKENS, PAIRS, SAMPLES
 from pdsel.pairs import flip_labels
+from pdsel.progress import Progress
 from pdsel.ratings import prompt_id
 from pdsel.rules import RULES, needs, score
 from pdsel.rules.alternatives import ALTERNATIVES, train_alternative, train_plan
@@ -236,7 +236,7 @@ def run_policies(cells, folder, *, jobs=1):
         if not is_stored(cell, folder):
             worlds.setdefault((cell.seed, cell.conflict, cell.n_pairs), []).append(cell)
     groups = list(worlds.values())
-    with tqdm(total=sum(map(len, groups)), desc="policies") as bar:
+    with Progress(total=sum(map(len, groups)), desc="policies") as bar:
         if jobs == 1 or len(groups) < 2:
             for group in groups:
                 bar.update(_compute(group, folder))

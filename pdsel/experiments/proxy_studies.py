@@ -10,7 +10,6 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from pdsel.artifacts import model_digest
 from pdsel.data.gaps import rating_gaps
@@ -29,6 +28,7 @@ from pdsel.notesworld.settings import CONFLICT, TRAINING
 from pdsel.notesworld.settings import STUDY_PAIRS as PAIRS
 from pdsel.notesworld.variants import GOLD, OPPOSED, mixture_aspects, variant_gaps
 from pdsel.pairs import make_pairs
+from pdsel.progress import Progress
 from pdsel.proxies import fit_proxies, fit_proxy, score_margins
 from pdsel.ratings import load_ratings
 
@@ -203,7 +203,7 @@ def run_cells(cells, compute, folder):
     1  3       9
     """
     rows = []
-    for cell in tqdm(cells, desc=compute.__name__):
+    for cell in Progress(cells, desc=compute.__name__):
         found = _stored(cell, compute, folder)
         of_cell = found[1] if isinstance(found, tuple) else found
         rows += [cell | row for row in of_cell]
