@@ -1,4 +1,4 @@
-"""Summaries of the studies, the standard error of PD, and that committed study tables say what README says."""
+"""Summaries of the studies, the standard error of PD, and that committed study tables say what the book says."""
 
 import math
 from pathlib import Path
@@ -12,6 +12,7 @@ from pdsel.artifacts import load_table, verify
 from pdsel.divergence import preference_divergence, scale_margins
 from pdsel.experiments.study_tables import length_gains, length_means, name_setting, over_seeds
 from pdsel.experiments.uncertainty import divergence_error, near_cut
+from pdsel.pipeline.report import shown_blocks
 from pdsel.pipeline.text import failure_rows, length_rows, length_verdict, markdown, proxy_rows
 from pdsel.selection import select
 
@@ -138,8 +139,8 @@ def test_the_verdict_names_the_remedy_that_gains_most_and_whether_surely():
     assert length_means(length_table())["distance"].tolist() == pytest.approx([0.41, 0.09, 0.21])
 
 
-def test_readme_takes_a_table_from_the_first_folder_that_has_it(tmp_path):
-    from pdsel.pipeline.report import readme
+def test_a_page_takes_a_table_from_the_first_folder_that_has_it(tmp_path):
+    from pdsel.pipeline.report import write_pages
 
     for folder, files in {"one": {"a": "first"}, "two": {"a": "second", "b": "only"}}.items():
         (tmp_path / folder / "tables").mkdir(parents=True)
@@ -147,7 +148,7 @@ def test_readme_takes_a_table_from_the_first_folder_that_has_it(tmp_path):
             (tmp_path / folder / "tables" / f"{name}.md").write_text(body)
     path = tmp_path / "README.md"
     path.write_text("<!-- begin:a --><!-- end:a --> <!-- begin:b --><!-- end:b -->")
-    readme(path, [tmp_path / "one", tmp_path / "two"], profiles=[])
+    assert write_pages([path], [tmp_path / "one", tmp_path / "two"], profiles=[]) == [path]
     assert "first" in path.read_text() and "only" in path.read_text() and "second" not in path.read_text()
 
 
@@ -168,9 +169,9 @@ def test_failure_rows_count_warned_worlds():
     assert row["warned about"] == "b"
 
 
-def test_committed_studies_are_what_their_tables_and_readme_say():
-    """Every number of README's studies comes from the committed CSV files."""
-    readme = (ROOT / "README.md").read_text()
+def test_committed_studies_are_what_their_tables_and_the_book_say():
+    """Every number of the book's studies comes from the committed CSV files."""
+    book = shown_blocks(ROOT)
     length = load_table(TOY / "length.csv")
     expected = {
         "proxies": markdown(proxy_rows(load_table(TOY / "proxies.csv"))),
@@ -180,7 +181,7 @@ def test_committed_studies_are_what_their_tables_and_readme_say():
     }
     for name, text in expected.items():
         assert (TOY / "tables" / f"{name}.md").read_text() == text + "\n", name
-        assert name == "length" or text in readme, name
+        assert name == "length" or book[name] == {text}, name
     for stage in ("08_proxy_study", "09_failures"):
         assert verify(stage, TOY)["environment"]["versions"]["trl"]
 
