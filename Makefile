@@ -21,11 +21,12 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12; do $$p -c '$(RIGHT_PYT
 TORCH_ARGS ?=
 #: TORCH=torch==... the torch to install where there is none; with a GPU, PyPI's build is the right one
 TORCH ?= torch==2.13.0
-#: PIP_ARGS= SNAKEMAKE_ARGS= PYTEST_ARGS= LAB_ARGS=   more for those programs, e.g. SNAKEMAKE_ARGS=--dry-run
+#: PIP_ARGS= SNAKEMAKE_ARGS= PYTEST_ARGS= LAB_ARGS= SPHINX_ARGS=   more for those programs, e.g. SNAKEMAKE_ARGS=--dry-run
 PIP_ARGS ?=
 SNAKEMAKE_ARGS ?=
 PYTEST_ARGS ?=
 LAB_ARGS ?=
+SPHINX_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdsel-installed
@@ -48,7 +49,7 @@ OFFLINE := HF_HUB_OFFLINE=1
 RUN_OFFLINE := $(if $(filter mini smoke class toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate world-check lab reference results exercises lint \
+.PHONY: help env run compare plan dry-run cluster test test-lab book bench bench-gpu calibrate world-check lab reference results exercises lint \
   clean clean-runs notesworld-base lock
 
 help:  ## this text
@@ -103,6 +104,14 @@ test: env  ## run all tests and the examples in the docstrings, without a browse
 test-lab: env  ## open notebooks in JupyterLab, driven by a real browser (needs Chromium)
 	$(OFFLINE) $(BIN)/python -m pytest tests/lab -rs $(PYTEST_ARGS)
 
+# Notebooks are shown as a run in results/local executed them. Any warning is an error; nothing is fetched.
+book: env  ## build the book into build/book: notebooks as chapters, results, reference (minutes)
+	@$(BIN)/python -c 'import myst_nb, pydata_sphinx_theme' 2>/dev/null || { \
+	  if [ -e $(VENV)/.made-by-make ]; then pins='-c constraints.txt'; else pins=; fi; \
+	  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[book]'; }
+	$(OFFLINE) $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet $(SPHINX_ARGS) docs build/book
+	@echo 'Read: $(CURDIR)/build/book/index.html'
+
 bench: env  ## time and weigh PD at up to ten million pairs, reading 64 000 rated prompts, and scoring (minutes, one core)
 	$(OFFLINE) OMP_NUM_THREADS=1 TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench results/bench
 
@@ -122,12 +131,12 @@ lab: env  ## open JupyterLab
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb \
 	  $(AS_ROOT) $(LAB_ARGS)
 
-reference: env  ## maintainers: run PROFILE, make it the committed reference, and write README's tables from it
+reference: env  ## maintainers: run PROFILE, make it the committed reference, and write the tables of README and the book from it
 	@$(MAKE) run PROFILE=$(PROFILE)
 	@$(PIPELINE) publish $(PROFILE)
 	@$(MAKE) results PROFILE=$(PROFILE)
 
-results: env  ## maintainers: redo the reference's tables and figures and README from its numbers; trains nothing
+results: env  ## maintainers: redo the reference's tables and figures, README and the book's pages from its numbers; trains nothing
 	@[ -d '$(REFERENCE)' ] || { echo 'There is no reference $(REFERENCE).' >&2; exit 1; }
 	@mkdir -p results/local/redone
 	$(OFFLINE) $(BIN)/papermill notebooks/06_results.ipynb results/local/redone/06_results.ipynb --cwd notebooks \

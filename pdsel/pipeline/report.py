@@ -308,7 +308,7 @@ def summary_blocks(grid, run):
     Returns
     -------
     dict
-        `found`, `short_table`, `run_time` and `minutes`.
+        `found, short_table, run_time, minutes` and, with links from a page of the book, `chapter_minutes`.
     """
     grid, run, blocks = Path(grid), Path(run), {}
     if (grid / "tables" / "ten_claims.csv").exists():
@@ -317,7 +317,9 @@ def summary_blocks(grid, run):
         blocks["short_table"] = markdown(short_rows(table, load_table(grid / "cells.csv")))
     if (run / "manifest.json").exists():
         blocks["run_time"] = time_of_run(json.loads((run / "manifest.json").read_text()))
-        blocks["minutes"] = markdown(notebook_rows(notebook_titles(), notebook_minutes(run)))
+        titles, minutes = notebook_titles(), notebook_minutes(run)
+        blocks["minutes"] = markdown(notebook_rows(titles, minutes))
+        blocks["chapter_minutes"] = markdown(notebook_rows(titles, minutes, folder="../../notebooks"))
     return blocks
 
 

@@ -264,7 +264,7 @@ def time_of_run(manifests):
     )
 
 
-def notebook_rows(titles, minutes):
+def notebook_rows(titles, minutes, folder="notebooks"):
     """The notebooks, a row each: name, title and minutes.
 
     Parameters
@@ -273,6 +273,8 @@ def notebook_rows(titles, minutes):
         Name of a notebook to its title.
     minutes : pandas.Series
         By the name of a notebook; one that is not in it was not timed.
+    folder : str
+        Where links lead, from the page that shows the table.
 
     >>> notebook_rows({"00_idea": "Keep consensus"}, pd.Series({"00_idea": 0.3})).loc[0].tolist()
     ['[`00_idea`](notebooks/00_idea.ipynb)', 'Keep consensus', 'under 1']
@@ -281,7 +283,7 @@ def notebook_rows(titles, minutes):
     for name, title in titles.items():
         known = minutes.get(name)
         text = "" if known is None else "under 1" if known < 1 else f"{known:.0f}"
-        rows.append({"notebook": f"[`{name}`](notebooks/{name}.ipynb)", "what it says": title, "minutes": text})
+        rows.append({"notebook": f"[`{name}`]({folder}/{name}.ipynb)", "what it says": title, "minutes": text})
     return pd.DataFrame(rows)
 
 
