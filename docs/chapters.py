@@ -28,7 +28,7 @@ def _failed(path):
 
 
 def lay_out(root, folder):
-    """Write a chapter for every notebook of `root/notebooks` into `folder`, where it changed; remove what is no notebook now."""
+    """Write a chapter for every notebook of `root/notebooks` into `folder`, where it changed, and remove all others."""
     folder.mkdir(exist_ok=True)
     names = {path.stem for path in Path(root, "notebooks").glob("*.ipynb")}
     for old in folder.glob("*.ipynb"):
