@@ -383,10 +383,11 @@ def shown_blocks(root="."):
 
 def all_blocks(folders=SHOWN, profiles=LARGE):
     """Every block that a page may show: the tables of results folders, README's summary, and what large profiles take."""
-    from pdsel.pipeline.costs import plans  # loads torch, which notebook 06 does without
+    from pdsel.pipeline.costs import ledgers, plans  # loads torch, which notebook 06 does without
 
     run, grid = folders[0], folders[-1]
-    return table_blocks(folders) | summary_blocks(grid, run) | plans(profiles)
+    blocks = table_blocks(folders) | summary_blocks(grid, run)
+    return blocks | plans(profiles) | ledgers(profiles) if profiles else blocks
 
 
 def write_pages(paths=None, folders=SHOWN, profiles=LARGE):
