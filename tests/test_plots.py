@@ -39,7 +39,10 @@ def test_the_figure_of_lengths_claims_brevity_only_where_it_is(gaps, title):
 
 def test_a_histogram_without_gold_says_how_many_pairs_are_kept():
     scores = pd.DataFrame({"PD": [-0.9, -0.5, 0.1, 0.2]})
-    assert plot_divergence(scores, -0.5).axes[0].get_title(loc="left") == "PD keeps the 50 % of the pairs with the lowest values"
+    assert (
+        plot_divergence(scores, -0.5).axes[0].get_title(loc="left")
+        == "PD keeps the 50 % of the pairs with the lowest values"
+    )
 
 
 def test_ticks_of_the_grid_of_proxies_are_the_shares_of_every_kind():
