@@ -13,7 +13,7 @@ from pdsel.experiments import grid, world_check
 from pdsel.experiments import grid_plan as plan
 from pdsel.experiments.world_check import (
     FLIPS,
-    RULES,
+    TRAINED,
     Trial,
     aspect_shares,
     fixed_answers,
@@ -53,7 +53,7 @@ def test_labels_turned_around_are_wrong_and_as_many_as_said(pairs):
 
 def test_trials_are_every_kind_at_two_budgets_on_worlds_of_no_table():
     asked = trials()
-    assert len(asked) == len(set(asked)) == 3 * 2 * (len(FLIPS) + len(RULES))
+    assert len(asked) == len(set(asked)) == 3 * 2 * (len(FLIPS) + len(TRAINED))
     assert {trial.budget for trial in asked} == set(BUDGETS)
     used = {*plan.VALIDATION_SEEDS, *range(5)}
     assert not {trial.seed for trial in asked} & {*used, *(seed + grid.OTHER_WORLD for seed in used)}
