@@ -19,7 +19,7 @@ from pdsel.pipeline.text import ASPECTS, ORDER, work_of_grid, work_of_runs
 
 OUTCOMES = ["method", "prompt_id", "seed", "conflict", "preference", *ASPECTS, "utility", "characters", "tokens"]
 NEEDS_PROXIES = {"DMPO": "aspects", "PD": "aspects", "PD(high)": "aspects", "RAF": "pooled"}
-SHOWN = ("results/mini", "results/toy")  # the folders whose tables README shows
+SHOWN = ("results/mini", "results/toy", "results/first")  # the folders whose tables README shows
 LARGE = ("small", "paper", "paper-helpsteer")  # the profiles whose costs README shows
 
 
