@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import chapters
+import docstrings
 
 project = "pdsel"
 author = "The pdsel authors"
@@ -69,3 +70,4 @@ def setup(app):
     """Lay the notebooks out as chapters before Sphinx looks for pages."""
     chapters.lay_out(Path(app.srcdir).parent, Path(app.srcdir, "notebooks"))
     app.connect("source-read", chapters.to_chapters)
+    app.connect("autodoc-process-docstring", docstrings.to_markup, priority=400)  # before napoleon

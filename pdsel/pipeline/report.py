@@ -30,9 +30,20 @@ from pdsel.pipeline.text import (
 
 OUTCOMES = ["method", "prompt_id", "seed", "conflict", "preference", *ASPECTS, "utility", "characters", "tokens"]
 NEEDS_PROXIES = {"DMPO": "aspects", "PD": "aspects", "PD(high)": "aspects", "RAF": "pooled"}
-SHOWN = ("results/mini", "results/toy")  # the folders whose tables README and the book show
+SHOWN = ("results/mini", "results/toy", "results/first")  # the folders whose tables README and the book show
 LARGE = ("small", "paper", "paper-helpsteer")  # the profiles whose costs the book shows
 MISSING = "*Not among the committed results.*"
+FIRST = "results/first"  # of `SHOWN`, the folder of studies that were run on the first edition of the notes world
+STUDIES = ("proxies", "length", "failures", "probes")  # each says of which edition it is
+# Figures that a grid may lack, each with its words.
+FIGURES = {
+    "sizes": "Win rate of every method with the usual number of pairs and with more",
+    "sensitivity": "Change of PD's win rate when one setting is changed, with intervals; the band is no difference to speak of",
+    "proxies": "Accuracy of each kind of proxy against the share of pairs it is trained on, for two sizes of base",
+    "probe_kinds": "Accuracy of probes and of the other kinds of proxy against the share of pairs they see",
+    "length": "What each length mitigation leaves of the distance to the truth, per kind of proxy",
+    "failures": "What PD keeps in each case, and whether the diagnostics warned",
+}
 
 
 def runs(results):
@@ -297,6 +308,32 @@ def table_blocks(folders):
     return blocks
 
 
+def study_blocks(folders):
+    """The figures that are not always there, and of which edition of the notes world each study is, as blocks of the book.
+
+    `folders`: results folders; the first that has a figure or a table gives it.
+    """
+    blocks = {}
+    for name, words in FIGURES.items():
+        found = [
+            f"{folder}/figures/{name}.png" for folder in folders if Path(folder, "figures", f"{name}.png").exists()
+        ]
+        if found:
+            blocks[f"figure_{name}"] = f"![{words}](../../{found[0]})"
+    for name in STUDIES:
+        found = [str(folder) for folder in folders if Path(folder, "tables", f"{name}.md").exists()]
+        if found:
+            blocks[f"edition_{name}"] = OLD if found[0] == FIRST else NEW
+    return blocks
+
+
+OLD = (
+    "The tables are of the **first edition** of the notes world, which rewarded short answers "
+    "([notebook 13](../../notebooks/13_first_benchmark.ipynb)). This study has not been run on the second."
+)
+NEW = "The tables are of the second edition of the notes world, as all other pages."
+
+
 def summary_blocks(grid, run):
     """What README says in short, from the tables of a grid and the manifest of a run.
 
@@ -385,8 +422,8 @@ def all_blocks(folders=SHOWN, profiles=LARGE):
     """Every block that a page may show: the tables of results folders, README's summary, and what large profiles take."""
     from pdsel.pipeline.costs import ledgers, plans  # loads torch, which notebook 06 does without
 
-    run, grid = folders[0], folders[-1]
-    blocks = table_blocks(folders) | summary_blocks(grid, run)
+    grid = next((folder for folder in folders if is_grid(folder)), folders[-1])
+    blocks = table_blocks(folders) | study_blocks(folders) | summary_blocks(grid, run=folders[0])
     return blocks | plans(profiles) | ledgers(profiles) if profiles else blocks
 
 
@@ -400,7 +437,7 @@ def write_pages(paths=None, folders=SHOWN, profiles=LARGE):
     paths : sequence of path, optional
         The pages; by default `pages()`.
     folders : sequence of str or Path
-        Results folders: the run whose time README tells first, the grid last.
+        Results folders: first the run whose time README tells.
     profiles : sequence of str
         The profiles whose costs are shown.
     """
