@@ -24,7 +24,7 @@ def escaped(line):
     r"""A line with bars and trailing underscores escaped outside of code, and code parted from letters that follow it.
 
     >>> escaped("log p(y|x) of the `pair_id`s under cpu_ time")
-    'log p(y\\\\|x) of the `pair_id`\\\\ s under cpu\\\\_ time'
+    'log p(y\\|x) of the `pair_id`\\ s under cpu\\_ time'
     """
     parts = CODE.split(line)
     for number in range(0, len(parts), 2):
