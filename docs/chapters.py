@@ -13,18 +13,25 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def executed(root, name):
-    """The path of a notebook as the first of `RUNS` executed it; None where none did."""
+    """The path of a notebook as the first of `RUNS` executed it; None where none did, or only an older version of it."""
+    committed = _sources(Path(root, "notebooks", f"{name}.ipynb"))
     for run in RUNS:
         folder = Path(root, "results", "local", run)
         for stem in (name, f"{name}-{METHOD}"):
             found = sorted(folder.glob(f"**/local/notebooks/{stem}.ipynb"))
-            if found and not _failed(found[0]):
+            if found and not _failed(found[0]) and _sources(found[0]) == committed:
                 return found[0]
     return None
 
 
 def _failed(path):
     return json.loads(path.read_text())["metadata"].get("papermill", {}).get("exception")
+
+
+def _sources(path):
+    """What the cells of a notebook say, without those that papermill put in."""
+    cells = json.loads(path.read_text())["cells"]
+    return ["".join(cell["source"]) for cell in cells if "injected-parameters" not in cell["metadata"].get("tags", [])]
 
 
 def lay_out(root, folder):

@@ -121,8 +121,15 @@ def test_a_chapter_has_no_widgets_and_its_figures_keep_their_words():
 
 
 def test_chapters_are_what_a_run_executed_or_what_is_committed(tmp_path):
-    def write(path, *outputs):
-        cell = {"cell_type": "code", "metadata": {}, "source": "", "id": "a", "execution_count": 1, "outputs": outputs}
+    def write(path, *outputs, source=""):
+        cell = {
+            "cell_type": "code",
+            "metadata": {},
+            "source": source,
+            "id": "a",
+            "execution_count": 1,
+            "outputs": outputs,
+        }
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(json.dumps({"metadata": {}, "cells": [cell]}))
 
@@ -130,6 +137,7 @@ def test_chapters_are_what_a_run_executed_or_what_is_committed(tmp_path):
     ran = {"output_type": "stream", "name": "stdout", "text": "said by the run"}
     write("results/local/mini/conflict30-seed0/local/notebooks/04_dpo-PD.ipynb", ran)
     write("notebooks/04_dpo.ipynb")
+    write("results/local/mini/local/notebooks/05_new.ipynb", ran, source="an older version")
     write("notebooks/05_new.ipynb")
     made.parent.mkdir()
     lay_out(tmp_path, made)
