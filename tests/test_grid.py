@@ -739,7 +739,6 @@ def test_the_book_says_what_the_tables_of_the_grid_say():
         "table2",
         "ten_claims",
         "followups",
-        "sizes",
         "conditions",
         "league",
         "recommended",
