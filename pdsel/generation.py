@@ -25,7 +25,7 @@ from pdsel.checks import DataError, refuse
 from pdsel.data.messages import is_chat
 from pdsel.engine.models import SAFE, device, load_causal, load_tokenizer, resolve
 from pdsel.engine.options import check_options
-from pdsel.progress import Progress
+from pdsel.engine.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from datasets import Dataset
 from pdsel.data.eval_prompts import family_prompts
 from pdsel.data.scratch import scratch_folder
 from pdsel.data.store import Store
+from pdsel.engine.progress import Progress
 from pdsel.evaluation.judges.draws import in_draws, judged_draws
 from pdsel.evaluation.judges.gold import gold_gaps, gold_judge, gold_scores
 from pdsel.experiments.grid_plan import sft_cell
@@ -25,7 +26,6 @@ from pdsel.generation import generate
 from pdsel.notesworld import draw_prompts, model_path
 from pdsel.notesworld.settings import BATCH, HELD_OUT_PAIRS, LOSS_TYPE, NEW_TOKENS, PAIRS, SAMPLES
 from pdsel.pairs import flip_labels
-from pdsel.progress import Progress
 from pdsel.ratings import prompt_id
 from pdsel.rules import RULES, needs, score
 from pdsel.rules.alternatives import ALTERNATIVES, train_alternative, train_plan
