@@ -49,8 +49,8 @@ OFFLINE := HF_HUB_OFFLINE=1
 RUN_OFFLINE := $(if $(filter mini smoke class toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab book bench bench-gpu calibrate world-check lab reference results exercises lint \
-  clean clean-runs notesworld-base lock
+.PHONY: help env run compare plan dry-run cluster test test-lab book bench bench-gpu calibrate world-check lab \
+  reference results exercises lint clean clean-runs notesworld-base lock
 
 help:  ## this text
 	@echo 'Targets'
@@ -148,7 +148,8 @@ results: env  ## maintainers: redo the reference's tables and figures, README an
 exercises: env  ## maintainers: write the exercises of pdsel/teaching into the notebooks
 	@$(BIN)/python -m pdsel.teaching notebooks/*.ipynb
 
-# To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb notebooks/solutions/*.ipynb (or pre-commit, which does all three).
+# To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb notebooks/solutions/*.ipynb
+# (or pre-commit, which does all three).
 lint: env  ## check style and formatting, that notebooks carry no outputs, and that imports go one way
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -147,7 +147,7 @@ def test_processes_started_by_a_grid_draw_no_bars(monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "0")
     monkeypatch.delenv("HF_DATASETS_DISABLE_PROGRESS_BARS", raising=False)
     code = "from tqdm.auto import tqdm; list(tqdm(range(3)))"
-    with grid._without_bars():
+    with grid.quiet_processes():
         child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert child.stderr == ""
     assert os.environ["TQDM_DISABLE"] == "0" and "HF_DATASETS_DISABLE_PROGRESS_BARS" not in os.environ

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import contextmanager
 
 from tqdm.auto import tqdm
 from tqdm.notebook import tqdm_notebook
@@ -45,6 +46,29 @@ class Progress(tqdm):
         if self.place is not None:
             self.place.update({"text/plain": ""}, raw=True)
             self.place = None
+
+
+@contextmanager
+def quiet_processes(*more):
+    """Processes that are started in the body inherit an environment that asks for no bars, and sets the variables `more`.
+
+    Bars of several processes would draw over each other.
+
+    >>> with quiet_processes():
+    ...     os.environ["TQDM_DISABLE"]
+    '1'
+    """
+    names = ["TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS", *more]
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _cell():

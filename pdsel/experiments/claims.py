@@ -298,7 +298,8 @@ def evaluate_claims(outcomes, conflicts=(LOW_CONFLICT, CONFLICT), *, metric="win
 
     A part holds by its own 95 % interval. Where a claim has several parts it does not hold as soon as one of them fails, so
     a part fails by its simultaneous interval only. The claims are questions of their own: nothing is corrected for how many
-    there are. The base model and SFT's outputs are the same for all seeds: no interval covers the choice of these.
+    there are. Worlds, prompts and answers are drawn anew for every seed; the base model is the same for all, and no interval
+    covers its choice.
 
     Parameters
     ----------
