@@ -21,17 +21,19 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12; do $$p -c '$(RIGHT_PYT
 TORCH_ARGS ?=
 #: TORCH=torch==... the torch to install where there is none; with a GPU, PyPI's build is the right one
 TORCH ?= torch==2.13.0
-#: PIP_ARGS= SNAKEMAKE_ARGS= PYTEST_ARGS= LAB_ARGS=   more for those programs, e.g. SNAKEMAKE_ARGS=--dry-run
+#: PIP_ARGS= SNAKEMAKE_ARGS= PYTEST_ARGS= LAB_ARGS= SPHINX_ARGS=   more for those programs, e.g. SNAKEMAKE_ARGS=--dry-run
 PIP_ARGS ?=
 SNAKEMAKE_ARGS ?=
 PYTEST_ARGS ?=
 LAB_ARGS ?=
+SPHINX_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdsel-installed
 NAME := $(basename $(notdir $(PROFILE)))
 REFERENCE := results/$(NAME)
 PIPELINE = $(BIN)/python -m pdsel.pipeline
+AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)  # containers
 RIGHT_PYTHON := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 
 # Notebooks, their kernels and Snakemake's shell commands find the environment's programs first, wherever they run.
@@ -44,11 +46,11 @@ export OMP_WAIT_POLICY ?= PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport MPLBACKEND  # a notebook draws into itself only when nothing else is asked for
 OFFLINE := HF_HUB_OFFLINE=1
-RUN_OFFLINE := $(if $(filter mini smoke toy,$(PROFILE)),$(OFFLINE))
+RUN_OFFLINE := $(if $(filter mini smoke class toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate world-check lab reference results lint \
-  clean clean-runs notesworld-base pocket-model lock
+.PHONY: help env run compare plan dry-run cluster test test-lab book bench bench-gpu calibrate world-check lab \
+  reference results exercises lint clean clean-runs notesworld-base pocket-model lock
 
 help:  ## this text
 	@echo 'Targets'
@@ -70,7 +72,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) $(TORCH_ARGS) '$(TORCH)'
 	@if [ -e $(VENV)/.made-by-make ]; then pins='-c constraints.txt'; else pins=; fi; \
-	  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[test]'
+	  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[notebooks,test]'
 	@echo '$(CURDIR)' > $@
 
 # The stamp names the clone that the environment was last installed for, in case clones share one.
@@ -102,6 +104,14 @@ test: env  ## run all tests and the examples in the docstrings, without a browse
 test-lab: env  ## open notebooks in JupyterLab, driven by a real browser (needs Chromium)
 	$(OFFLINE) $(BIN)/python -m pytest tests/lab -rs $(PYTEST_ARGS)
 
+# Notebooks are shown as a run in results/local executed them. Any warning is an error; nothing is fetched.
+book: env  ## build the book into build/book: notebooks as chapters, results, reference (minutes)
+	@$(BIN)/python -c 'import myst_nb, pydata_sphinx_theme' 2>/dev/null || { \
+	  if [ -e $(VENV)/.made-by-make ]; then pins='-c constraints.txt'; else pins=; fi; \
+	  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[book]'; }
+	$(OFFLINE) $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet $(SPHINX_ARGS) docs build/book
+	@echo 'Read: $(CURDIR)/build/book/index.html'
+
 bench: env  ## time and weigh PD at up to ten million pairs, reading 64 000 rated prompts, and scoring (minutes, one core)
 	$(OFFLINE) OMP_NUM_THREADS=1 TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench results/bench
 
@@ -116,14 +126,17 @@ world-check: env  ## see whether the notes world can tell a good rule from a bad
 
 # One thread, as in the jobs of `make run`: the same sums, so the same bytes.
 lab: env  ## open JupyterLab
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb $(LAB_ARGS)
+	@[ -f notebooks/$(NOTEBOOK).ipynb ] || { \
+	  echo 'There is no notebook $(NOTEBOOK); there are: $(basename $(notdir $(wildcard notebooks/*.ipynb)))' >&2; exit 1; }
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb \
+	  $(AS_ROOT) $(LAB_ARGS)
 
-reference: env  ## maintainers: run PROFILE, make it the committed reference, and write README's tables from it
+reference: env  ## maintainers: run PROFILE, make it the committed reference, and write the tables of README and the book from it
 	@$(MAKE) run PROFILE=$(PROFILE)
 	@$(PIPELINE) publish $(PROFILE)
 	@$(MAKE) results PROFILE=$(PROFILE)
 
-results: env  ## maintainers: redo the reference's tables and figures and README from its numbers; trains nothing
+results: env  ## maintainers: redo the reference's tables and figures, README and the book's pages from its numbers; trains nothing
 	@[ -d '$(REFERENCE)' ] || { echo 'There is no reference $(REFERENCE).' >&2; exit 1; }
 	@mkdir -p results/local/redone
 	$(OFFLINE) $(BIN)/papermill notebooks/06_results.ipynb results/local/redone/06_results.ipynb --cwd notebooks \
@@ -132,11 +145,15 @@ results: env  ## maintainers: redo the reference's tables and figures and README
 	  results/local/redone/11_paper_claims.ipynb --cwd notebooks -k python3 -p folder ../$(REFERENCE) -p write True
 	$(PIPELINE) readme
 
-# To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb (or pre-commit, which does all three).
+exercises: env  ## maintainers: write the exercises of pdsel/teaching into the notebooks
+	@$(BIN)/python -m pdsel.teaching notebooks/*.ipynb
+
+# To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb notebooks/solutions/*.ipynb
+# (or pre-commit, which does all three).
 lint: env  ## check style and formatting, that notebooks carry no outputs, and that imports go one way
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb
+	$(BIN)/nbstripout --verify --keep-id notebooks/*.ipynb notebooks/solutions/*.ipynb
 	$(BIN)/lint-imports
 
 clean:  ## remove the caches of tools; your runs, their models and computed cells stay
@@ -159,7 +176,7 @@ lock:  ## write constraints.txt anew, from the newest versions that pyproject.to
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) $(TORCH_ARGS) '$(TORCH)'
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[test]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[notebooks,book,test]'
 	grep '^#' constraints.txt > constraints.txt.partial
 	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(torch|triton|pytorch-triton|nvidia|cuda)' \
 	  | LC_ALL=C sort -f >> constraints.txt.partial

@@ -28,6 +28,8 @@ _attach = lazy_loader.attach(
     submod_attrs={
         "ratings": ["load_ratings"],
         "pairs": ["compare_responses", "make_pairs", "relabel"],
+        "data.export": ["export_preferences"],
+        "data.preferences": ["given_margins", "load_preferences"],
         "data.subsets": ["supply"],
         "proxies": ["fit_proxies", "fit_proxy", "load_proxy", "score_margins"],
         "divergence": ["preference_divergence", "rating_divergence", "scale_margins"],

@@ -4,7 +4,14 @@ import pandas as pd
 
 
 class DataError(ValueError):
-    """Input that cannot be used, with what to do about it."""
+    """Input that cannot be used, with what to do about it.
+
+    A notebook shows the message alone, since nothing above it would help; `%debug` still goes to where it was raised.
+    """
+
+    def _render_traceback_(self):
+        """What IPython prints in the place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 def some(ids):
@@ -63,13 +70,60 @@ def require_columns(table_columns, needed, table):
     refuse(missing, f"{table}: column", "missing", f"rename or add it; present are {sorted(table_columns)}")
 
 
+def require_table(value, name):
+    """Refuse what is not a table of texts, a `datasets.Dataset`, and say how to make one.
+
+    >>> require_table(pd.DataFrame({"prompt": ["p"]}), "pairs")
+    Traceback (most recent call last):
+    pdsel.checks.DataError: pairs is a DataFrame, not a datasets.Dataset. Remedy: datasets.Dataset.from_pandas(pairs,
+    preserve_index=False)
+    """
+    if hasattr(value, "column_names") and hasattr(value, "select_columns"):
+        return
+    remedy = f"datasets.Dataset.from_list({name})"
+    if isinstance(value, pd.DataFrame):
+        remedy = f"datasets.Dataset.from_pandas({name}, preserve_index=False)"
+    elif not isinstance(value, list):
+        remedy = f"pass the table itself: load_ratings, make_pairs and load_preferences return {name} as one"
+    raise DataError(f"{name} is a {type(value).__name__}, not a datasets.Dataset. Remedy: {remedy}")
+
+
+def require_series(value, name):
+    """Refuse what is not a `pandas.Series` indexed by `pair_id`, and say how to make one.
+
+    >>> require_series([0.5, 1.0], "scores")
+    Traceback (most recent call last):
+    pdsel.checks.DataError: scores is a list, not a pandas.Series by pair_id. Remedy: pandas.Series(scores,
+    index=list(pairs["pair_id"]))
+    """
+    if isinstance(value, pd.Series):
+        return
+    remedy = f'pandas.Series({name}, index=list(pairs["pair_id"]))'
+    if isinstance(value, pd.DataFrame):
+        remedy = f"take one of its columns, {name}[column], of {list(value.columns)[:5]}"
+    raise DataError(f"{name} is a {type(value).__name__}, not a pandas.Series by pair_id. Remedy: {remedy}")
+
+
+def require_frame(value, name):
+    """Refuse what is not a `pandas.DataFrame` with a row for each `pair_id` and a column for each aspect.
+
+    >>> require_frame([[0.5, 1.0]], "margins")
+    Traceback (most recent call last):
+    pdsel.checks.DataError: margins is a list, not a pandas.DataFrame. Remedy: pandas.DataFrame(margins,
+    index=list(pairs["pair_id"]), columns=aspects)
+    """
+    if not isinstance(value, pd.DataFrame):
+        remedy = f'pandas.DataFrame({name}, index=list(pairs["pair_id"]), columns=aspects)'
+        raise DataError(f"{name} is a {type(value).__name__}, not a pandas.DataFrame. Remedy: {remedy}")
+
+
 def check_pairs(pairs, columns=("pair_id", "prompt", "chosen", "rejected", "aspect")):
     """Refuse a pairs table that nothing downstream could use.
 
     Raises
     ------
     ValueError
-        For missing columns, an empty table, repeated `pair_id`, null or empty texts, chosen equal to rejected.
+        For what is no table, or is empty; missing columns, repeated `pair_id`, null or empty texts, chosen equal to rejected.
 
     >>> from datasets import Dataset
     >>> check_pairs(Dataset.from_dict({"pair_id": ["a"], "prompt": ["p"], "chosen": ["x"], "rejected": ["x"],
@@ -77,6 +131,7 @@ def check_pairs(pairs, columns=("pair_id", "prompt", "chosen", "rejected", "aspe
     Traceback (most recent call last):
     pdsel.checks.DataError: chosen equals rejected: 1 (first: a). Remedy: drop these pairs; they teach nothing
     """
+    require_table(pairs, "pairs")
     require_columns(pairs.column_names, columns, "pairs table")
     if len(pairs) == 0:
         raise DataError("pairs table is empty. Remedy: check the filter or selection before it")

@@ -5,7 +5,15 @@ import warnings
 import numpy as np
 import pandas as pd
 
-from pdsel.checks import DataError, refuse, refuse_repeated, require_columns
+from pdsel.checks import (
+    DataError,
+    refuse,
+    refuse_repeated,
+    require_columns,
+    require_frame,
+    require_series,
+    require_table,
+)
 from pdsel.data.gaps import rating_gaps
 
 
@@ -159,6 +167,7 @@ def rating_divergence(pairs):
     q   -1.0
     Name: pd, dtype: float64
     """
+    require_table(pairs, "pairs")
     require_columns(pairs.column_names, ["pair_id", "aspect", "rating_gaps"], "pairs table")
     gaps = rating_gaps(pairs)
     aspect = pd.Series(list(pairs["aspect"]), index=gaps.index)
@@ -167,6 +176,7 @@ def rating_divergence(pairs):
 
 def _checked(margins, aspect):
     """Margins as an array, and the column number of each pair's own aspect."""
+    require_frame(margins, "margins")
     if margins.shape[1] < 2:
         raise DataError(
             f"margins: {margins.shape[1]} aspect (kappa = {margins.shape[1]}); PD is about the other aspects, so at least "
@@ -174,6 +184,7 @@ def _checked(margins, aspect):
         )
     refuse_repeated(margins.index, "margins: pair_id", "occurs more than once", "drop repeats")
     refuse_repeated(margins.columns, "margins: column", "occurs more than once", "keep one per aspect")
+    require_series(aspect, "aspect")
     aspect = aligned(aspect, margins.index, "aspect")
     own = margins.columns.get_indexer(aspect)
     unknown = sorted(aspect[own < 0].astype(str).unique())
@@ -193,7 +204,7 @@ def _checked(margins, aspect):
 
 
 def aligned(series, index, name):
-    """The entries of a Series in the order of `index`; entries for other ids are left out.
+    """The entries of a Series, or the rows of a frame, in the order of `index`; those of other ids are left out.
 
     Raises
     ------
@@ -203,11 +214,16 @@ def aligned(series, index, name):
     >>> aligned(pd.Series({"q": 2, "r": 3, "p": 1}), pd.Index(["p", "q"]), "aspect").to_dict()
     {'p': 1, 'q': 2}
     """
+    if not isinstance(series, pd.DataFrame):
+        require_series(series, name)
     if series.index.equals(index):
         return series
     refuse_repeated(series.index, name, "has several entries for a pair", "keep one per pair")
     rows = series.index.get_indexer(index)
-    refuse(index[rows < 0], name, "has no entry for a pair", f"pass the {name} of every pair")
+    remedy = f"pass the {name} of every pair"
+    if isinstance(series.index, pd.RangeIndex):
+        remedy = f'its index is 0, 1, 2, ... and not pair_id, as after reset_index: {name}.set_axis(pairs["pair_id"])'
+    refuse(index[rows < 0], name, "has no entry for a pair", remedy)
     return series.iloc[rows]
 
 
@@ -215,7 +231,9 @@ def _weights(weights, columns):
     """The weight of each aspect, in the order of the columns; equal weights by default."""
     if weights is None:
         return np.ones(len(columns))
-    refuse([c for c in columns if c not in weights], "weights: aspect", "has no weight", "give every aspect a weight")
+    unknown = [name for name in weights if name not in columns]
+    remedy = f"give every aspect a weight; {unknown} name none of {list(columns)}" if unknown else "give each one"
+    refuse([c for c in columns if c not in weights], "weights: aspect", "has no weight", remedy)
     refuse(
         [c for c in columns if not 0 < weights[c] < np.inf], "weights", "is not positive and finite", "use weights > 0"
     )

@@ -12,7 +12,6 @@ from itertools import takewhile
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from tqdm.auto import tqdm
 from transformers import (
     AutoConfig,
     GenerationConfig,
@@ -26,6 +25,7 @@ from pdsel.checks import DataError, refuse
 from pdsel.data.messages import is_chat
 from pdsel.engine.models import SAFE, device, load_causal, load_tokenizer, resolve
 from pdsel.engine.options import check_options
+from pdsel.engine.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +113,8 @@ def generate(model, prompts, *, batch_size=128, seed=0, engine="transformers", *
 
     Examples
     --------
-    >>> generate("notesworld", ["notes size tiny ; food moss ; home ? ; age old ; tell food ="], stop=" .")
-    ['food moss']
+    >>> generate("notesworld", ["notes size tiny ; mood calm ; food bread ; tell boldly food and mood ="], stop=" .")
+    ['food bread surely']
     """
     check_options(decoding, [field.name for field in fields(Decoding)], documented="pdsel.generation.Decoding")
     decoding = Decoding(batch_size=batch_size, **decoding)
@@ -261,7 +261,7 @@ def _transformers(model, tokenizer, ids, keys, decoding):
     )
     order = sorted(range(len(ids)), key=lambda i: (-len(ids[i]), i))
     outputs = {}
-    for first in tqdm(range(0, len(order), decoding.batch_size), desc="generating", leave=False):
+    for first in Progress(range(0, len(order), decoding.batch_size), desc="generating"):
         batch = order[first : first + decoding.batch_size]
         rows = [torch.tensor(ids[i]) for i in batch]
         inputs = pad_sequence(rows, batch_first=True, padding_value=pad, padding_side="left").to(net.device)

@@ -1,7 +1,5 @@
 """Rated prompts to aspect-labelled pairs: every pair carries one label, on one aspect."""
 
-import hashlib
-import json
 import math
 import warnings
 
@@ -12,21 +10,13 @@ from datasets import Features, Value
 from pdsel.checks import DataError, check_pairs, refuse, refuse_repeated, refuse_reserved, require_columns
 from pdsel.data.gaps import mean_gap, rating_gaps
 from pdsel.data.large_tables import write_table
+from pdsel.data.layouts import pair_id
 from pdsel.data.subsets import random_key, subsample, supply
 from pdsel.ratings import check_ratings
 
 __all__ = ["check_pairs", "compare_responses", "make_pairs", "pair_id", "relabel", "supply"]
 
 TEXT_COLUMNS = ["pair_id", "prompt_id", "prompt", "chosen", "rejected", "aspect", "chosen_model", "rejected_model"]
-
-
-def pair_id(prompt, chosen, rejected, aspect):
-    """The key of a pair everywhere: a digest of its prompt, chosen, rejected and aspect.
-
-    >>> pair_id("p", "good", "bad", "honesty") == pair_id("p", "bad", "good", "honesty")
-    False
-    """
-    return hashlib.sha256(json.dumps([prompt, chosen, rejected, aspect]).encode()).hexdigest()[:16]
 
 
 def compare_responses(ratings, *, aspects=None):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
 from pdsel.artifacts import slug
 from pdsel.checks import DataError, refuse
@@ -18,6 +17,7 @@ from pdsel.engine.launch import launch
 from pdsel.engine.models import resolve
 from pdsel.engine.options import check_options
 from pdsel.engine.probes import Search, blocks_of, load_probe, train_probe
+from pdsel.engine.progress import Progress
 from pdsel.engine.proxy_sample import training_ids
 from pdsel.engine.scoring import classifier_rewards, response_lengths, response_logps
 from pdsel.engine.shared_proxy import name_aspect, named_pairs, named_start
@@ -467,7 +467,7 @@ def _margins(pairs, proxies):
     prompts = pairs["prompt"][:] * 2
     responses = pairs["chosen"][:] + pairs["rejected"][:]
     columns, references = {}, {}
-    for aspect, proxy in tqdm(proxies.items(), desc="proxies", leave=False):
+    for aspect, proxy in Progress(proxies.items(), desc="proxies"):
         rewards = REWARDS[proxy.kind](proxy, prompts, responses, references)
         if proxy.length_penalty:
             rewards = rewards - proxy.length_penalty * response_lengths(proxy.reference, responses)

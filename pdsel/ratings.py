@@ -20,9 +20,8 @@ from itertools import islice
 from pathlib import Path
 
 from datasets import Features, List, Value
-from tqdm.auto import tqdm
 
-from pdsel.checks import DataError, refuse, refuse_reserved, require_columns
+from pdsel.checks import DataError, refuse, refuse_reserved, require_columns, require_table
 from pdsel.data.cleaning import (
     CONTAMINATION,
     Faults,
@@ -45,7 +44,8 @@ from pdsel.data.layouts import (
     read_prompts,
     read_rating,
 )
-from pdsel.data.sources import SOURCES
+from pdsel.data.sources import find_source
+from pdsel.engine.progress import Progress
 
 __all__ = ["check_ratings", "check_responses", "load_ratings", "prompt_id", "read_rating"]
 
@@ -114,7 +114,7 @@ def load_ratings(path_or_name, *, split="train", revision=None, limit=None, clea
     """
     if limit is not None and limit < 1:
         raise DataError(f"limit={limit}: read at least one prompt, or None for all")
-    source = SOURCES.get(str(path_or_name))
+    source = find_source(path_or_name)
     files = find_files(path_or_name) if source is None else source.fetch(split, revision)
     clean = source is not None if clean is None else clean
     signs = _signs(signs, files)
@@ -179,7 +179,7 @@ def _check_signs(signs, aspects):
 def _parsed(files, name, clean, report, n_read=None):
     """Every prompt as a row of the table, and the problems with its ratings."""
     chore = "reading" if n_read else "checking"
-    stream = tqdm(islice(read_prompts(files), n_read), desc=f"{chore} ratings", total=n_read, leave=False)
+    stream = Progress(islice(read_prompts(files), n_read), desc=f"{chore} ratings", total=n_read)
     for number, raw in enumerate(stream, start=1):
         mended = mend_texts(raw, report) if clean and isinstance(raw, dict) else raw
         yield parse_prompt(mended, number, name)
@@ -268,6 +268,7 @@ def check_ratings(ratings):
     ValueError
         Naming the column, the prompts and the remedy.
     """
+    require_table(ratings, "ratings")
     require_columns(ratings.column_names, COLUMNS[:-1], "ratings table")
     if len(ratings) == 0:
         raise DataError("ratings table is empty. Remedy: check the file or the filter before it")

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from pdsel.checks import DataError, refuse, refuse_repeated
+from pdsel.checks import DataError, refuse, refuse_repeated, require_series
 from pdsel.divergence import aligned
 
 POOLED = "pooled"  # the margin column of the one reward that is trained on all pairs
@@ -55,6 +55,7 @@ def select(scores, share, *, keep="lowest", standard_error=None):
     """
     if keep not in ("lowest", "highest"):
         raise DataError(f"keep={keep!r}: use 'lowest' or 'highest'")
+    require_series(scores, "scores")
     n_kept = _how_many(share, len(scores))
     refuse_repeated(scores.index, "scores: pair_id", "occurs more than once", "drop repeats")
     scores = scores.astype(float)
@@ -73,7 +74,7 @@ def select(scores, share, *, keep="lowest", standard_error=None):
 def _how_many(share, n):
     """The number of n pairs that a share keeps."""
     if isinstance(share, bool | str) or not 0 < share <= 1:
-        raise DataError(f"share={share} is not in (0, 1]: it is the fraction of pairs to keep, such as 0.3")
+        raise DataError(f"share={share!r} is not in (0, 1]: it is the fraction of pairs to keep, such as 0.3")
     n_kept = round(share * n)
     if n_kept == 0:
         raise DataError(f"share={share} of {n} pairs keeps no pair. Remedy: a larger share or more pairs")

@@ -49,7 +49,7 @@ def derive(profile, *, endpoint, wizard, methods=None):
     methods : list of str, optional
         Run only these, at the first conflict level and seed.
     """
-    cut = {name: dict(section or {}) for name, section in profile.items()}
+    cut = {name: section if isinstance(section, list) else dict(section or {}) for name, section in profile.items()}
     for name, values in SIZES.items():
         cut[name] |= {key: value for key, value in values.items() if key in cut[name]}
         for key, less in {"training": TRAINING, "generation": GENERATION}.items():

@@ -445,6 +445,17 @@ def test_a_profile_elsewhere_is_found_by_its_path_and_may_extend_a_committed_one
     assert load_profile(find_profile(path), notebooks=ROOT / "notebooks")["01_data"] == {"n_prompts": 60}
 
 
+def test_a_profile_leaves_out_notebooks_of_the_one_that_it_extends(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: mini\nwithout: [03b_rules, 09_failures]\n")
+    mine, mini = (load_profile(find_profile(name), notebooks=ROOT / "notebooks") for name in (path, "mini"))
+    assert mine.pop("without") == ["03b_rules", "09_failures"]
+    assert mine == {name: section for name, section in mini.items() if name != "03b_rules"}
+    path.write_text("extends: mini\nwithout: [03b_rulez]\n")
+    with pytest.raises(ValueError, match=r"without names no notebook: 1 \(first: 03b_rulez\)\. Remedy"):
+        load_profile(path, notebooks=ROOT / "notebooks")
+
+
 def test_a_profile_elsewhere_with_a_committed_ones_name_is_refused(tmp_path):
     (tmp_path / "mini.yaml").write_text(GRID)
     with pytest.raises(ValueError, match="has the same name, so their results would mix. Remedy: rename the file"):

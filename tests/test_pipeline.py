@@ -15,11 +15,11 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
-from datasets import load_dataset
 
 import pdsel
 from pdsel.artifacts import digest, verify
 from pdsel.pipeline.profiles import declared_parameters, load_profile, notebook_defaults
+from pdsel.pipeline.report import shown_blocks
 from pdsel.pipeline.text import ORDER
 
 ROOT = Path(__file__).parent.parent
@@ -116,14 +116,15 @@ def test_a_base_model_that_a_study_starts_from_is_trained_by_the_graph(tmp_path)
     text = plan.stdout + plan.stderr
     listed = set(re.findall(r"^(\w+) +\d+$", text, re.MULTILINE))
     assert plan.returncode == 0 and listed == {"another_base", "paper_claims", "total"}
-    assert f"base {tmp_path}/local/another_base --seed 1" in text
+    assert f"base {tmp_path}/local/another_base --seed 7" in text
     assert f"another_base: {tmp_path}/local/another_base" in text
 
 
 def test_a_run_by_hand_writes_nothing_that_git_sees():
     for notebook in NOTEBOOKS:
         for name, value in notebook_defaults(notebook).items():
-            if isinstance(value, str) and value.startswith("../results"):
+            read_only = (notebook.stem, name) == ("13_first_benchmark", "first")
+            if isinstance(value, str) and value.startswith("../results") and not read_only:
                 assert value.startswith("../results/local/"), f"{notebook.stem}: {name}"
 
 
@@ -252,7 +253,7 @@ def test_results_are_redone_without_training(results, tmp_path):
 
 def test_your_data_is_what_trl_takes(results):
     folder = results / "local" / "your_data" / "preferences"
-    table = load_dataset(str(folder), split="train", keep_in_memory=True).to_pandas()
+    table = pd.read_parquet(folder / "train.parquet")
     assert list(table.columns) == ["prompt", "chosen", "rejected", "aspect", "pd", "pair_id"]
     assert table["pd"].is_monotonic_increasing
     manifest = verify("07_your_data", results / "local" / "your_data")
@@ -316,7 +317,7 @@ def test_notebooks_are_committed_clean_and_short(path):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in code)
     assert notebook.cells[0].source.startswith("# ")
-    assert "**Exercises**" in notebook.cells[-1].source or "Exercises" in notebook.cells[-1].source
+    assert "Exercises" in "".join(cell.source for cell in notebook.cells[-10:])
     assert declared_parameters(path)
     assert max(len(cell.source.splitlines()) for cell in code) <= 22
 
@@ -364,7 +365,7 @@ def test_notebooks_call_functions_as_they_are(path):
 
 
 def test_committed_results_of_mini_are_what_the_tables_say():
-    """README's tables are generated: the committed Markdown comes from the committed CSVs and manifests."""
+    """The book's tables are generated: the committed Markdown comes from the committed CSVs and manifests."""
     from pdsel.pipeline.report import findings, load_costs, load_nulls, load_outcomes, main_table, work_done
     from pdsel.pipeline.text import aspect_rows, headline, length_note, main_rows, markdown, null_note, null_rows
 
@@ -381,7 +382,7 @@ def test_committed_results_of_mini_are_what_the_tables_say():
         "null_note": null_note(load_nulls(mini)),
         "work": work_done(json.loads((mini / "manifest.json").read_text()), mini),
     }
-    readme = (ROOT / "README.md").read_text()
+    book = shown_blocks(ROOT)
     for name, text in expected.items():
         assert (mini / "tables" / f"{name}.md").read_text() == text + "\n", name
-        assert text in readme or name == "aspects", name  # of the aspects, README shows the grid
+        assert name == "aspects" or book[name] == {text}, name  # of the aspects, the book shows the grid

@@ -14,7 +14,7 @@ from huggingface_hub import DatasetCardData
 
 from pdsel import __version__
 from pdsel.artifacts import digest, writing
-from pdsel.checks import DataError, check_pairs, refuse, require_columns
+from pdsel.checks import DataError, check_pairs, refuse, require_columns, require_table
 from pdsel.data.markdown import markdown
 
 COLUMNS = ["prompt", "chosen", "rejected", "aspect"]
@@ -38,9 +38,10 @@ TEMPLATE = """---
 {n} preference pairs, each labelled on one aspect, best first. {rule}
 
 ```python
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 
-pairs = load_dataset("<this repository or folder>", split="train")  # as `train_dataset` of TRL's DPOTrainer
+pairs = load_dataset("<this repository>", split="train")  # as `train_dataset` of TRL's DPOTrainer
+pairs = Dataset.from_parquet("train.parquet")  # of this folder on a disk
 ```
 
 ## How it was selected
@@ -159,10 +160,11 @@ def export_preferences(pairs, kept, folder, *, divergence=None, **about):
     Returns
     -------
     Path
-        The folder. `DPOTrainer` takes `datasets.load_dataset(str(folder), split="train")` as it is: it needs `prompt, chosen,
-        rejected` and ignores `aspect, pd, pair_id`. To publish the folder with its card, use
-        `huggingface_hub.HfApi().upload_folder(folder_path=folder, repo_id=..., repo_type="dataset")`; to publish the rows
-        alone, `load_dataset(...).push_to_hub(...)`.
+        The folder. `DPOTrainer` takes `datasets.Dataset.from_parquet(f"{folder}/train.parquet")` as it is: it needs `prompt,
+        chosen, rejected` and ignores `aspect, pd, pair_id`. (Not `load_dataset(folder)`: its cache knows a folder by the
+        names in its card, not by what is in it, so a second selection would read the first.) To publish the folder
+        with its card, use `huggingface_hub.HfApi().upload_folder(folder_path=folder, repo_id=..., repo_type="dataset")`;
+        to publish the rows alone, `Dataset.from_parquet(...).push_to_hub(...)`.
 
     Raises
     ------
@@ -205,6 +207,7 @@ def export_preferences(pairs, kept, folder, *, divergence=None, **about):
 
 def _positions(pairs, kept):
     """The positions of the kept pairs in the table."""
+    require_table(pairs, "pairs")
     require_columns(pairs.column_names, ["pair_id", *COLUMNS], "pairs table")
     if not kept:
         raise DataError("kept: no pair is kept. Remedy: a larger share")

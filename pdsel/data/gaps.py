@@ -1,4 +1,4 @@
-"""The rating gaps of pairs: how much better chosen is rated than rejected, on every aspect."""
+"""Numbers by aspect: the rating gaps of pairs, which say how much better chosen is rated than rejected."""
 
 import pandas as pd
 
@@ -34,17 +34,27 @@ def rating_gaps(pairs):
     p        1.0 -2.0
     q        NaN  1.0
     """
-    require_columns(pairs.column_names, ["pair_id", "rating_gaps"], "pairs table")
+    return by_aspect(pairs, "rating_gaps")
+
+
+def by_aspect(pairs, column):
+    """A column of mappings from aspects to numbers as a frame: index `pair_id`, a column per aspect.
+
+    >>> from datasets import Dataset
+    >>> by_aspect(Dataset.from_dict({"pair_id": ["p"], "margins": [{"a": 1.0, "b": -2.0}]}), "margins").loc["p"].to_dict()
+    {'a': 1.0, 'b': -2.0}
+    """
+    require_columns(pairs.column_names, ["pair_id", column], "pairs table")
     ids = pd.Index(list(pairs["pair_id"]), name="pair_id")
-    gaps = list(pairs["rating_gaps"])
-    nameless = [name for name, gap in zip(ids, gaps, strict=True) if not isinstance(gap, dict)]
+    numbers = list(pairs[column])
+    nameless = [name for name, number in zip(ids, numbers, strict=True) if not isinstance(number, dict)]
     refuse(
         nameless,
-        "rating_gaps",
+        column,
         "does not name the aspects",
-        "make the pairs anew with make_pairs, or write {aspect: gap} for each pair",
+        "make the pairs anew with make_pairs, or write {aspect: number} for each pair",
     )
-    return pd.DataFrame(gaps, index=ids, dtype=float)
+    return pd.DataFrame(numbers, index=ids, dtype=float)
 
 
 def mean_gap(gaps):

@@ -134,6 +134,8 @@ def parse_prompt(raw, number, source="unknown"):
     ({'honesty': [nan]}, [])
     """
     require_object(raw, number)
+    if {"chosen", "rejected"} <= set(raw):
+        raise DataError(f"row {number} is a pair, not rated responses. Remedy: read the file with load_preferences")
     require_columns(raw, ["instruction", "completions"], f"row {number}")
     prompt, completions = raw["instruction"], raw["completions"] or []
     if not isinstance(completions, list) or not all(map(_is_completion, completions)):
@@ -198,6 +200,15 @@ def prompt_id(prompt):
     '09ea26793343ba6c'
     """
     return hashlib.sha256(prompt.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+def pair_id(prompt, chosen, rejected, aspect):
+    """The key of a pair everywhere: a digest of its prompt, chosen, rejected and aspect.
+
+    >>> pair_id("p", "good", "bad", "honesty") == pair_id("p", "bad", "good", "honesty")
+    False
+    """
+    return hashlib.sha256(json.dumps([prompt, chosen, rejected, aspect]).encode()).hexdigest()[:16]
 
 
 def read_rating(value):

@@ -66,6 +66,16 @@ class Source:
         return fetch(self.repository, self.files[split], revision, remedy)
 
 
+def find_source(name):
+    """The data set that is known by this name or is in this repository; None for any other name.
+
+    >>> find_source("openbmb/UltraFeedback") is find_source("ultrafeedback") is not None
+    True
+    """
+    repositories = {source.repository: source for source in SOURCES.values()}
+    return SOURCES.get(str(name)) or repositories.get(str(name))
+
+
 SOURCES = {
     "ultrafeedback": Source(
         repository="openbmb/UltraFeedback",

@@ -28,7 +28,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
 
 from pdsel.checks import DataError
 from pdsel.data.scratch import lasting_scratch_folder
@@ -37,6 +36,7 @@ from pdsel.engine.feature_files import LOGPS, Files, PairFeatures, make_files, r
 from pdsel.engine.launch import launch
 from pdsel.engine.models import device, load_causal, resolve
 from pdsel.engine.output_layer import log_probabilities
+from pdsel.engine.progress import Progress
 from pdsel.engine.reference_cache import ReferenceCache, text_key
 from pdsel.engine.scoring import TOKEN, CausalReader, by_text
 
@@ -283,7 +283,7 @@ def features_of_part(pairs, folder, *, model, blocks, max_length, reference_cach
     processes.wait()
     rows = rows_of_process(pairs)
     at_once = max(1, NUMBERS_AT_ONCE // (2 * sum(widths.values())))
-    for first in tqdm(range(0, len(rows), at_once), desc="features", leave=False):
+    for first in Progress(range(0, len(rows), at_once), desc="features"):
         part = rows[first : first + at_once]
         write_rows(folder, part, _read_pairs(reader, pairs.select(part)))
     if reference_cache is not None:

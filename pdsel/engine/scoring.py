@@ -11,13 +11,13 @@ from contextlib import nullcontext
 import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from tqdm.auto import tqdm
 
 from pdsel.checks import DataError, refuse
 from pdsel.data.messages import answer_text
 from pdsel.engine.errors import explained
 from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer
 from pdsel.engine.output_layer import OutputLayer, log_probabilities
+from pdsel.engine.progress import Progress
 
 BATCH_TOKENS = 8192  # padded tokens in a batch
 ON_A_CPU = 2048  # the same for a CPU, whose caches hold no more of a small model
@@ -291,7 +291,7 @@ def each_batch(texts, batch_tokens, *, bar=True):
     """Batches of the distinct texts, the longest first, behind a progress bar unless there is one already."""
     longest_first = sorted(set(texts), key=lambda text: (-len(text[0]), text))
     found = list(batches(longest_first, batch_tokens))
-    return tqdm(found, desc="scoring", leave=False) if bar else found
+    return Progress(found, desc="scoring") if bar else found
 
 
 def advice(max_length, batch_tokens):

@@ -13,7 +13,6 @@ from typing import ClassVar
 import torch
 from datasets import Dataset
 from peft import LoraConfig, PeftModel
-from tqdm.auto import tqdm
 from transformers import AutoConfig, PrinterCallback, TrainerCallback
 from transformers.integrations import unset_hf_deepspeed_config
 from trl import DPOConfig, RewardConfig, SFTConfig
@@ -24,6 +23,7 @@ from pdsel.engine import processes
 from pdsel.engine.errors import check_optimiser, check_weights, explained, memory_advice
 from pdsel.engine.losses import LOSSES
 from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer, resolve
+from pdsel.engine.progress import Progress
 from pdsel.engine.reference_cache import ReferenceCache
 from pdsel.engine.run_folder import RECORD, checkpoints, quiet_libraries, run_folder, run_key, untouched_generators
 from pdsel.engine.trainers import MarginTrainer, OffsetCollator, OffsetTrainer, ResponseTrainer
@@ -357,7 +357,7 @@ class _Bar(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         quiet = {} if state.is_world_process_zero else {"disable": True}  # False overrides TQDM_DISABLE
-        self.bar = tqdm(total=state.max_steps, initial=state.global_step, desc=self.label, leave=False, **quiet)
+        self.bar = Progress(total=state.max_steps, initial=state.global_step, desc=self.label, **quiet)
 
     def on_step_end(self, args, state, control, **kwargs):
         self.bar.update()

@@ -10,12 +10,12 @@ from itertools import product
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
 
 from pdsel.artifacts import model_digest
 from pdsel.data.gaps import rating_gaps
 from pdsel.data.store import Store
 from pdsel.diagnostics import diagnose
+from pdsel.engine.progress import Progress
 from pdsel.experiments.proxy_quality import (
     agreement,
     divergence_of,
@@ -203,7 +203,7 @@ def run_cells(cells, compute, folder):
     1  3       9
     """
     rows = []
-    for cell in tqdm(cells, desc=compute.__name__):
+    for cell in Progress(cells, desc=compute.__name__):
         found = _stored(cell, compute, folder)
         of_cell = found[1] if isinstance(found, tuple) else found
         rows += [cell | row for row in of_cell]

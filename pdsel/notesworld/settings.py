@@ -37,7 +37,21 @@ PROXIES = IMPLICIT | {"length_balance": BALANCE}  # PD's own; without the balanc
 LOSS_TYPE = ["sigmoid", "sft"]
 BATCH = 16  # pairs of a step
 DPO = {"beta": 0.5, "learning_rate": 2e-3}  # the same for all, where methods are not tuned one by one
-TUNED = {}  # by method: what `pdsel.experiments.grid_plan.choose` found on the validation worlds
+TUNED = {  # by method: what `pdsel.experiments.grid_plan.choose` found on the validation worlds
+    "OVA": {"learning_rate": 1e-3, "max_steps": 250, "beta": 0.5},
+    "AVG": {"learning_rate": 2e-3, "max_steps": 250, "beta": 0.1},
+    "ALL": {"learning_rate": 1e-3, "max_steps": 250, "beta": 0.1},
+    "RAND": {"learning_rate": 1e-3, "max_steps": 250, "beta": 0.5},
+    "PD(rati.)": {"learning_rate": 2e-3, "max_steps": 250, "beta": 0.5},
+    "DMPO": {"learning_rate": 2e-3, "max_steps": 250, "beta": 0.5},
+    "RAF": {"learning_rate": 2e-3, "max_steps": 250, "beta": 0.5},
+    "PD": {"learning_rate": 1e-3, "max_steps": 250, "beta": 0.5},
+    "PD(high)": {"learning_rate": 2e-3, "max_steps": 75, "beta": 0.1},
+    "PD(probe)": {"learning_rate": 1e-3, "max_steps": 250, "beta": 0.1},
+    "PD(nl)": {"learning_rate": 1e-3, "max_steps": 250, "beta": 0.1},
+    "PD(shared)": {"learning_rate": 2e-3, "max_steps": 250, "beta": 0.5},
+    "PD(classifier)": {"learning_rate": 1e-3, "max_steps": 250, "beta": 0.5},
+}
 
 PAIRS = 4000  # of a world in the grid and the league
 STUDY_PAIRS = 4000  # of a world in the studies of proxies, whatever the number of its aspects

@@ -10,8 +10,9 @@ from pdsel.checks import DataError, refuse
 PROFILES = Path(__file__).parents[2] / "notebooks" / "profiles"
 GRID = "grid"  # the section that spans the runs: conflict levels, seeds, methods
 GRID_KEYS = {"conflicts", "seeds", "methods"}
-RUNNING = {"hardware", "resources"}  # of the runs, read by `make plan` and by the Snakefile
+RUNNING = {"hardware", "resources", "without"}  # of the runs, read by `make plan` and by the Snakefile
 EXTENDS = "extends"  # another profile, to whose sections these are added, key by key
+WITHOUT = "without"  # a list of notebooks that are not run, whatever the profile that is extended has for them
 
 
 def find_profile(name):
@@ -49,7 +50,7 @@ def load_profile(path, *, notebooks=None):
     Returns
     -------
     dict
-        `{"grid": {...}, "<notebook>": {parameter: value}}`, and `hardware` and `resources` if the file has them.
+        `{"grid": {...}, "<notebook>": {parameter: value}}`, and `hardware`, `resources` and `without` if the file has them.
 
     Raises
     ------
@@ -62,10 +63,18 @@ def load_profile(path, *, notebooks=None):
     grid = profile.get(GRID) or {}
     if set(grid) != GRID_KEYS:
         raise DataError(f"{path}: section {GRID!r} needs exactly {sorted(GRID_KEYS)}, it has {sorted(grid)}")
+    folder = Path(notebooks or path.parent.parent)
+    left_out = profile.get(WITHOUT) or []
+    refuse(
+        [name for name in left_out if not isinstance(name, str) or not (folder / f"{name}.ipynb").exists()],
+        f"{path}: {WITHOUT}",
+        "names no notebook",
+        "write names such as 09_failures",
+    )
     for section, values in profile.items():
         if section == GRID or section in RUNNING:
             continue
-        notebook = Path(notebooks or path.parent.parent, f"{section}.ipynb")
+        notebook = folder / f"{section}.ipynb"
         if not notebook.exists():
             raise DataError(f"{path}: section {section!r} names no notebook; there is no {notebook.name}")
         declared = declared_parameters(notebook)
@@ -88,6 +97,7 @@ def _read(path, above=()):
     except yaml.YAMLError as error:
         raise DataError(f"{path} is not YAML: {error}") from error
     base = profile.pop(EXTENDS, None) if isinstance(profile, dict) else None
+    without = profile.pop(WITHOUT, []) if isinstance(profile, dict) else []
     sections = {"the profile": profile} | (profile if isinstance(profile, dict) else {})
     refuse(
         [name for name, section in sections.items() if not isinstance(section or {}, dict)],
@@ -95,11 +105,13 @@ def _read(path, above=()):
         "is not a mapping of keys to values",
         "write `key: value` lines below it",
     )
-    if base is None:
-        return profile
-    beside = path.with_name(f"{base}.yaml")
-    whole = _read(beside if beside.exists() else PROFILES / beside.name, (*above, path))
-    return whole | {name: (whole.get(name) or {}) | (values or {}) for name, values in profile.items()}
+    if base is not None:
+        beside = path.with_name(f"{base}.yaml")
+        whole = _read(beside if beside.exists() else PROFILES / beside.name, (*above, path))
+        profile = whole | {name: (whole.get(name) or {}) | (values or {}) for name, values in profile.items()}
+    if without:
+        profile = {name: values for name, values in profile.items() if name not in without} | {WITHOUT: without}
+    return profile
 
 
 def declared_parameters(notebook):

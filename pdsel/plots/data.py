@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from pdsel.plots.style import BLUE, GREEN, GREY, KINDS, ORANGE, spaced
+from pdsel.plots.style import BLUE, GREEN, GREY, KINDS, LIGHT, ORANGE, spaced
 
 
 def plot_agreement(agreement):
@@ -172,30 +172,35 @@ def plot_divergence(scores, cut):
         The largest PD that is kept.
     """
     figure, axes = plt.subplots(figsize=(7, 3.4))
-    bins = np.linspace(scores["PD"].min(), scores["PD"].max(), 41)
-    if "gold_wrong" in scores:
-        names = {False: "label right", True: "label wrong"}
-        sns.histplot(
-            scores.assign(label=scores["gold_wrong"].map(names)),
-            x="PD",
-            hue="label",
-            bins=bins,
-            multiple="stack",
-            hue_order=["label wrong", "label right"],
-            palette=[ORANGE, BLUE],
-            ax=axes,
-        )
-        kept = 100 * scores.loc[scores["PD"] <= cut, "gold_wrong"].mean()
-        axes.set_title(f"{kept:.0f} % of the kept labels are wrong, {100 * scores['gold_wrong'].mean():.0f} % of all")
-        axes.get_legend().set_title("")
-    else:
-        axes.hist(scores["PD"], bins=bins, color=BLUE)
-        kept = 100 * (scores["PD"] <= cut).mean()
-        axes.set_title(f"PD keeps the {kept:.0f} % of the pairs with the lowest values")
-    axes.axvline(cut, color="black", lw=1.5)
-    axes.annotate("kept", (cut, axes.get_ylim()[1] * 0.86), xytext=(-8, 0), textcoords="offset points", ha="right")
-    axes.set(xlabel="preference divergence PD  (negative: the other aspects agree with the label)", ylabel="pairs")
+    draw_divergence(axes, scores, cut)
     return figure
+
+
+def draw_divergence(axes, scores, cut, before=""):
+    """`plot_divergence` into axes, with words before the title."""
+    bins = np.linspace(scores["PD"].min(), scores["PD"].max(), 41)
+    right, wrong = scores, scores.iloc[:0]
+    share = 100 * (scores["PD"] <= cut).mean()
+    title = f"PD keeps the {share:.0f} % of the pairs with the lowest values"
+    if "gold_wrong" in scores:
+        is_wrong = scores["gold_wrong"].astype(bool)
+        right, wrong = scores[~is_wrong], scores[is_wrong]
+        kept = 100 * is_wrong[scores["PD"] <= cut].mean()
+        title = f"{kept:.0f} % of the kept labels are wrong, {100 * is_wrong.mean():.0f} % of all"
+    colors, names = [ORANGE, BLUE], ["label wrong", "label right"]
+    axes.hist([wrong["PD"], right["PD"]], bins=bins, stacked=True, color=colors, label=names)
+    if "gold_wrong" in scores:
+        axes.legend()
+    axes.axvspan(axes.get_xlim()[0], cut, color=LIGHT, zorder=0)
+    axes.axvline(cut, color="black", lw=1.5)
+    beside = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "right", "va": "top"}
+    axes.annotate("← kept", (cut, 0.97), xytext=(-6, 0), weight="bold", **beside)
+    axes.set(
+        xlabel="preference divergence PD  (negative: the other aspects agree with the label)",
+        ylabel="pairs",
+        xlim=(bins[0], bins[-1]),
+        title=before + title,
+    )
 
 
 def plot_overlap(kept):

@@ -1,6 +1,11 @@
 """The look of all figures: colours, dots with intervals, names beside points; and how a figure is saved."""
 
+import sys
+
+import matplotlib.pyplot as plt
+import pandas as pd
 import seaborn as sns
+from matplotlib.figure import Figure
 
 from pdsel.artifacts import writing
 
@@ -20,7 +25,9 @@ SIDES = {
 
 
 def use_style():
-    """Give all figures one look."""
+    """Give all figures one look, and let tables show whole texts."""
+    pd.options.display.max_colwidth = None
+    show_with_words()
     sns.set_theme(
         style="whitegrid",
         context="notebook",
@@ -35,6 +42,39 @@ def use_style():
             "figure.constrained_layout.use": True,
         },
     )
+
+
+def words_of(figure):
+    """A figure in words, for those who cannot see it: its titles, and what its axes show.
+
+    >>> import matplotlib.pyplot as plt
+    >>> figure, axes = plt.subplots()
+    >>> _ = axes.set(title="PD wins most", xlabel="win rate (%)", ylabel="method")
+    >>> words_of(figure)
+    'PD wins most. Horizontal: win rate (%). Vertical: method.'
+    """
+    suptitle = figure.get_suptitle()
+    parts = [suptitle] if suptitle else []
+    for axes in figure.axes:
+        labels = {"": axes.get_title(loc="left") or axes.get_title()}
+        labels |= {"Horizontal: ": axes.get_xlabel(), "Vertical: ": axes.get_ylabel()}
+        parts += [name + text for name, text in labels.items() if text]
+    return " ".join(dict.fromkeys(part.replace("\n", " ").rstrip(".") + "." for part in parts))
+
+
+def show_with_words():
+    """In a notebook, give every figure its words as the picture's alternative text."""
+    if "IPython" not in sys.modules or (shell := sys.modules["IPython"].get_ipython()) is None:
+        return
+    plt.switch_backend(
+        plt.get_backend()
+    )  # loads the notebook's, which registers a way to draw figures that ours replaces
+    from IPython.core.pylabtools import print_figure
+
+    def draw(figure):
+        return print_figure(figure, fmt="png", base64=True), {"alt": words_of(figure)}
+
+    shell.display_formatter.formatters["image/png"].for_type(Figure, draw)
 
 
 def save_figure(figure, path):

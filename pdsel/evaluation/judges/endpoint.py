@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import openai
-from tqdm.auto import tqdm
 
 from pdsel.checks import DataError
+from pdsel.engine.progress import Progress
 from pdsel.evaluation.judges.cache import canonical
 from pdsel.evaluation.judges.key import EnvironmentKey
 
@@ -108,7 +108,7 @@ class Endpoint:
         with self._client(stop) as client, ThreadPoolExecutor(self.traffic.concurrency) as pool:
             futures = {pool.submit(self._ask, client, body, key, accept, stop): key for key, body in bodies.items()}
             try:
-                for future in tqdm(as_completed(futures), total=len(futures), desc="judging", leave=False):
+                for future in Progress(as_completed(futures), total=len(futures), desc="judging"):
                     fault = future.result()
                     failed_in_a_row = failed_in_a_row + 1 if fault and fault.cause == "endpoint" else 0
                     if failed_in_a_row == DOWN_AFTER:
