@@ -10,6 +10,7 @@ from trl import DPOTrainer
 from pdsel import fit_proxies, fit_proxy, load_proxy, score_margins, train_dpo
 from pdsel.checks import DataError
 from pdsel.data.gaps import rating_gaps
+from pdsel.engine import probes
 from pdsel.engine.features import Reader, pair_features
 from pdsel.engine.probes import Search, bootstrap_probe, load_probe
 from pdsel.engine.probes import fit_probe as fit
@@ -357,6 +358,19 @@ def test_whitening_does_not_care_how_a_block_is_turned(kernel, monkeypatch):
         assert (turned.choice["loss"] == pytest.approx(probe.choice["loss"], abs=1e-3)) == (axes == 5)
     np.testing.assert_allclose(*margins[5], atol=1e-2)
     assert np.abs(np.subtract(*margins[None])).max() > 0.1
+
+
+@pytest.mark.parametrize("n", [40, 8000])
+def test_columns_that_depend_on_each_other_have_fewer_axes(n, monkeypatch):
+    """Two columns, three times each: six columns with two axes. Four are asked for, and weights stay finite."""
+    monkeypatch.setattr(probes, "KERNEL", 100)  # above, axes are found another way
+    rng = np.random.default_rng(0)
+    gap = np.tile(rng.normal(size=(n, 2)).astype(np.float32), 3)
+    prompts = [str(i // 2) for i in range(n)]
+    probe = fit_probe({"wide": gap}, prompts, candidates=[["wide"]], axes=[4], strengths=[1.0])
+    two = fit_probe({"wide": gap}, prompts, candidates=[["wide"]], axes=[2], strengths=[0.5])
+    assert np.isfinite(probe.weights["wide"]).all()
+    np.testing.assert_allclose(probe.weights["wide"], two.weights["wide"], rtol=1e-3)
 
 
 def test_axes_are_found_without_labels():

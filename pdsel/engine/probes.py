@@ -55,6 +55,7 @@ FOLDS = 5
 LENGTH = ("feature", "nuisance", "none")  # what is done with the block `length`
 FREE = 10.0  # the nuisance's column times this: its penalty is a hundredth of the others'
 KERNEL = 2500  # pairs up to which a regression with more columns than pairs goes through its kernel
+NO_SIZE = 1e-10  # of the largest axis' squared size: what is below is rounding
 JITTER = 1e-10  # of the kernel's mean diagonal, so that pairs that are alike do no harm
 MOST = 2**29  # numbers in the columns of a regression; of more pairs than fit, whole prompts are drawn
 ROUGHLY = 1e-3  # tolerance of a fold's or a replicate's fit: far below its distance from the others
@@ -352,15 +353,21 @@ class Designs:
         return columns
 
     def _principal_axes(self, names, axes):
-        """Unit vectors over the pairs, shape (n, axes), and the squared sizes of the columns along them, largest first."""
+        """Unit vectors over the pairs, and the squared sizes of the columns along them, largest first.
+
+        At most `axes`: columns that depend on each other leave directions without a size, which nothing can be divided by.
+        """
         n, width = len(self.counts), sum(len(self._factor(name)) for name in names)
         if n <= KERNEL:
             kernel = sum(self._kernel(name, alike=True) for name in names)
             sizes, vectors = eigh(kernel, subset_by_index=[n - axes, n - 1])
-            return vectors[:, ::-1], sizes[::-1]
-        columns = self._columns(names, width, alike=True)
-        vectors, roots, _ = randomized_svd(columns, axes, random_state=0)
-        return vectors, roots**2
+            sizes, vectors = sizes[::-1], vectors[:, ::-1]
+        else:
+            columns = self._columns(names, width, alike=True)
+            vectors, roots, _ = randomized_svd(columns, axes, random_state=0)
+            sizes = roots**2
+        sized = sizes > NO_SIZE * sizes[0]
+        return vectors[:, sized], sizes[sized]
 
     def _factor(self, name, *, alike=False):
         """What the columns of a block are multiplied by: each by its own size, or all alike, by that of the block."""
