@@ -72,7 +72,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip
 	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python -m pip install $(PIP_ARGS) $(TORCH_ARGS) '$(TORCH)'
 	@if [ -e $(VENV)/.made-by-make ]; then pins='-c constraints.txt'; else pins=; fi; \
-	  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[notebooks,test]'
+	  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[notebooks,pocket,test]'
 	@echo '$(CURDIR)' > $@
 
 # The stamp names the clone that the environment was last installed for, in case clones share one.
@@ -176,7 +176,7 @@ lock:  ## write constraints.txt anew, from the newest versions that pyproject.to
 	rm -rf .venv-lock
 	$(PYTHON) -m venv .venv-lock
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) $(TORCH_ARGS) '$(TORCH)'
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[notebooks,book,test]'
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[notebooks,book,pocket,test]'
 	grep '^#' constraints.txt > constraints.txt.partial
 	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(torch|triton|pytorch-triton|nvidia|cuda)' \
 	  | LC_ALL=C sort -f >> constraints.txt.partial

@@ -36,7 +36,7 @@ def requirements(lines):
 
 def declared():
     """What a complete environment has: the package, its notebooks, the book and the tests."""
-    extras = [line for name in ("notebooks", "book", "test") for line in PROJECT["optional-dependencies"][name]]
+    extras = [line for name in ("notebooks", "book", "pocket", "test") for line in PROJECT["optional-dependencies"][name]]
     return requirements(PROJECT["dependencies"] + extras)
 
 
@@ -118,8 +118,8 @@ def test_the_package_imports_only_what_it_declares():
             for name in names:
                 imported.setdefault(name.split(".")[0], path.relative_to(ROOT).as_posix())
     distributions = importlib.metadata.packages_distributions()
-    in_notebooks = requirements(PROJECT["optional-dependencies"]["notebooks"])
-    allowed = {*requirements(PROJECT["dependencies"]), *in_notebooks, "pdsel"}
+    of_experiments = [line for name in ("notebooks", "pocket") for line in PROJECT["optional-dependencies"][name]]
+    allowed = {*requirements(PROJECT["dependencies"] + of_experiments), "pdsel"}
     optional = set(PROJECT["optional-dependencies"])  # imported where it is asked for, with its own message
     foreign = {
         module: path

