@@ -1,6 +1,10 @@
 """Frames as Markdown tables, for README, the notebooks and the card of an exported data set."""
 
+import re
+
 from tabulate import DataRow, TableFormat
+
+HTML = re.compile("<(?=[A-Za-z/!?])")  # where an element begins; a response may be one, and Markdown would pass it on
 
 
 def _rule(widths, alignments):
@@ -34,9 +38,9 @@ def markdown(frame):
 
 
 def _escaped(cell):
-    """A cell in which neither a bar nor the end of a line ends the cell.
+    """A cell in which neither a bar nor the end of a line ends the cell, and in which HTML is text.
 
-    >>> _escaped("a|b\\nc")
-    'a\\\\|b c'
+    >>> _escaped("a|b\\nc"), _escaped("<b>p < .01")
+    ('a\\\\|b c', '&lt;b>p < .01')
     """
-    return cell.replace("|", r"\|").replace("\n", " ")
+    return HTML.sub("&lt;", cell.replace("|", r"\|").replace("\n", " "))
