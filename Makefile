@@ -21,11 +21,12 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12; do $$p -c '$(RIGHT_PYT
 TORCH_ARGS ?=
 #: TORCH=torch==... the torch to install where there is none; with a GPU, PyPI's build is the right one
 TORCH ?= torch==2.13.0
-#: PIP_ARGS= SNAKEMAKE_ARGS= PYTEST_ARGS= LAB_ARGS=   more for those programs, e.g. SNAKEMAKE_ARGS=--dry-run
+#: PIP_ARGS= SNAKEMAKE_ARGS= PYTEST_ARGS= LAB_ARGS= ORDEAL_ARGS=   more for those programs, e.g. SNAKEMAKE_ARGS=--dry-run
 PIP_ARGS ?=
 SNAKEMAKE_ARGS ?=
 PYTEST_ARGS ?=
 LAB_ARGS ?=
+ORDEAL_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdsel-installed
@@ -48,7 +49,7 @@ OFFLINE := HF_HUB_OFFLINE=1
 RUN_OFFLINE := $(if $(filter mini smoke class toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab bench bench-gpu calibrate world-check lab reference results exercises lint \
+.PHONY: help env run compare plan dry-run cluster test test-lab bench ordeal bench-gpu calibrate world-check lab reference results exercises lint \
   clean clean-runs notesworld-base lock
 
 help:  ## this text
@@ -105,6 +106,9 @@ test-lab: env  ## open notebooks in JupyterLab, driven by a real browser (needs 
 
 bench: env  ## time and weigh PD at up to ten million pairs, reading 64 000 rated prompts, and scoring (minutes, one core)
 	$(OFFLINE) OMP_NUM_THREADS=1 TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench results/bench
+
+ordeal: env  ## throw kills, faults, rot, bad and hostile input at pdsel, and count (an hour; resumes). PARTS="input rot"
+	$(OFFLINE) OMP_NUM_THREADS=1 TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m ordeal $(PARTS) $(ORDEAL_ARGS)
 
 bench-gpu: env  ## measure scoring and DPO of a 1B-parameter Llama on a CUDA GPU, beside TRL's defaults (minutes)
 	$(OFFLINE) TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench.throughput results/gpu
