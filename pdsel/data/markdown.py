@@ -4,7 +4,7 @@ import re
 
 from tabulate import DataRow, TableFormat
 
-HTML = re.compile("<(?=[A-Za-z/!?])")  # where an element begins; a response may be one, and Markdown would pass it on
+HTML = re.compile("<(?=[A-Za-z/!?])")  # where an element begins, which Markdown would pass on: a response may be one
 
 
 def _rule(widths, alignments):
@@ -38,9 +38,12 @@ def markdown(frame):
 
 
 def _escaped(cell):
-    """A cell in which neither a bar nor the end of a line ends the cell, and in which HTML is text.
+    """A cell in which neither a bar nor the end of a line ends the cell, and in which HTML, links and images are text.
 
-    >>> _escaped("a|b\\nc"), _escaped("<b>p < .01")
-    ('a\\\\|b c', '&lt;b>p < .01')
+    A link may run a script, and an image may put a file of this machine into a report.
+
+    >>> _escaped("a|b\\nc"), _escaped("<b>p < .01 [x](y)")
+    ('a\\\\|b c', '&lt;b>p < .01 [x]\\\\(y)')
     """
-    return HTML.sub("&lt;", cell.replace("|", r"\|").replace("\n", " "))
+    cell = cell.replace("|", r"\|").replace("\n", " ").replace("](", r"]\(")
+    return HTML.sub("&lt;", cell)

@@ -48,6 +48,7 @@ def main(arguments=None):
     """Run the ordeal; returns 1 if anything was lost."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ["NO_PROXY"] = "127.0.0.1"
     given = parse(arguments)
     parts = given.parts or list(PARTS)
     if given.only:

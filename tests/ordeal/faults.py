@@ -8,10 +8,12 @@ import os
 import resource
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from unittest import mock
 
@@ -88,11 +90,18 @@ def _read_preferences(folder):
     return int(pd.read_parquet(folder / "train.parquet")["chosen"][0].split()[0])
 
 
+@cache
+def _notebooks():
+    """A folder with a notebook for each value, made once, so that only the pages meet the fault."""
+    folder = tempfile.TemporaryDirectory(prefix="ordeal-pages-")
+    for value in (1, 2):
+        cells = [nbformat.v4.new_markdown_cell(f"# Page {value}")]
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), Path(folder.name, f"{value}.ipynb"))
+    return folder
+
+
 def _write_page(folder, value):
-    cells = [nbformat.v4.new_markdown_cell(f"# Page {value}")]
-    with scratch() as elsewhere:  # so that only the page meets the fault
-        nbformat.write(nbformat.v4.new_notebook(cells=cells), elsewhere / "n.ipynb")
-        write_page(elsewhere / "n.ipynb", folder / "page.html")
+    write_page(Path(_notebooks().name, f"{value}.ipynb"), folder / "page.html")
 
 
 def _read_page(folder):
@@ -116,6 +125,7 @@ KINDS = [
     Written("exported preferences", _write_preferences, _read_preferences),
 ]
 CELL, PAGE = "a cell", Written("a page", _write_page, _read_page)
+ALSO = {"full": [CELL, PAGE], "denied": [CELL]}  # a page is made of files that belong to the administrator
 
 
 @contextmanager
@@ -158,12 +168,13 @@ def _still(read, folder, allowed):
     require(not left, f"half-written files are left: {left}")
 
 
-def faulty(fault):
+def faulty(fault, also):
     """A trial: something is written, for the first time or over a whole one, and the disk has this fault."""
 
     def trial(draw):
-        kind = draw.choice([*KINDS, CELL])
+        kind = draw.choice([*KINDS, *also])
         old, new = 1, 2
+        _notebooks()
         if kind == CELL:
             write, read = _write_cell, _cell_of(new)
         else:
@@ -407,9 +418,9 @@ def whole_disk(draw):
 
 
 CASES = [
-    Case("faults", "a full disk, at results", faulty(_full), 4),
+    Case("faults", "a full disk, at results", faulty(_full, ALSO["full"]), 4),
     Case("faults", "a full disk, at the cache of tables", whole_disk, 1),
-    Case("faults", "results that may only be read", faulty(_denied), 2),
+    Case("faults", "results that may only be read", faulty(_denied, ALSO["denied"]), 2),
     Case("faults", "files that may not be read", unreadable, 1),
     Case("faults", "a folder that vanishes", vanishing, 1),
     Case("faults", "results behind a symbolic link", through_link, 1),

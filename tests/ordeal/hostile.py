@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import traceback
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from unittest import mock
@@ -185,6 +186,7 @@ HOSTILE_TEXTS = [
     "<iframe src='https://evil.example'></iframe>",
     "[click](javascript:alert(1))",
     "![x](https://evil.example/pixel.png)",
+    "![x](evil.png)",
     "<a href='javascript:alert(1)'>x</a>",
     "</pre><script>alert(1)</script>",
     "<!-- --><script>alert(1)</script>",
@@ -213,7 +215,7 @@ class Elements(HTMLParser):
             for name, value in attributes
             if name.startswith("on") or re.match(r"\s*(javascript|vbscript|data:text)", value or "", re.IGNORECASE)
         ]
-        remote = [v for n, v in attributes if n in ("src", "href", "action", "data") and "evil.example" in (v or "")]
+        remote = [value for name, value in attributes if name in ("src", "action", "data") and "evil" in (value or "")]
         refresh = tag == "meta" and dict(attributes).get("http-equiv", "").lower() == "refresh"
         if tag in FORBIDDEN or dangerous or remote or refresh:
             self.found.append((tag, *dangerous, *remote))
@@ -238,20 +240,26 @@ def show(text, way):
     return nbformat.v4.new_output("stream", text=text)
 
 
+def reported(text, way):
+    """The elements of a report's page in which a text is shown."""
+    with scratch() as folder:
+        cells = [nbformat.v4.new_markdown_cell("# Read aloud")]
+        cells.append(nbformat.v4.new_code_cell("show()", outputs=[show(text, way)]))
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "03_selection.ipynb")
+        write_pages(folder)
+        return elements((folder / "report" / "03_selection.html").read_text())
+
+
+@cache
+def innocent(way):
+    """The elements of a page that shows plain text."""
+    return reported("plain", way)
+
+
 def hostile_response(draw):
     """A trial: a response that is HTML or JavaScript, shown by a notebook, in the page of `pdsel report`."""
     text, way = draw.choice(HOSTILE_TEXTS), draw.choice(["table", "markdown", "printed"])
-    pages = {}
-    for name, shown in {"innocent": "plain", "hostile": text}.items():
-        with scratch() as folder:
-            cells = [
-                nbformat.v4.new_markdown_cell("# Read aloud"),
-                nbformat.v4.new_code_cell("show()", outputs=[show(shown, way)]),
-            ]
-            nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "03_selection.ipynb")
-            write_pages(folder)
-            pages[name] = elements((folder / "report" / "03_selection.html").read_text())
-    new = [element for element in pages["hostile"] if element not in pages["innocent"]]
+    new = [element for element in reported(text, way) if element not in innocent(way)]
     require(not new, f"{way}: {text}: {new}")
     return "escaped"
 

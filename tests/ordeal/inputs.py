@@ -10,18 +10,21 @@ import math
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import nbformat
 import numpy as np
 import pandas as pd
 import yaml
 from datasets import Dataset
+from fake_endpoint import FakeEndpoint, Handler
 
 from ordeal.mutate import damaged, damaged_bytes
 from ordeal.trials import Case, Lost
 from pdsel import load_ratings, make_pairs, preference_divergence, scale_margins, select
 from pdsel.checks import check_pairs
 from pdsel.data.preferences import load_preferences
+from pdsel.evaluation.judges.llm import LLMJudge
 from pdsel.evaluation.judges.prompt import read_answer
 from pdsel.pipeline.profiles import load_profile
 from pdsel.ratings import check_ratings
@@ -436,6 +439,45 @@ def answer(draw):
     return RESULT
 
 
+TOP = [{"token": "m", "logprob": -0.1}, {"token": "M", "logprob": -2.5}]
+REPLY = {
+    "model": "judge",
+    "choices": [
+        {
+            "message": {"role": "assistant", "content": "m"},
+            "finish_reason": "stop",
+            "logprobs": {"content": [{"token": "m", "logprob": -0.1, "top_logprobs": TOP}]},
+        }
+    ],
+    "usage": {"prompt_tokens": 10, "completion_tokens": 1},
+}
+
+
+def reply(draw):
+    """A trial: a reply of an endpoint, over HTTP, with faults in its fields or in its bytes."""
+    data, status = json.dumps(damaged(REPLY, draw)).encode(), draw.choice([200, 200, 200, 200, 200, 301, 400, 500])
+    if draw.random() < 0.3:
+        data = damaged_bytes(data, draw)
+
+    def answered(handler, body):
+        handler.reply(status, data)
+
+    with (
+        scratch() as folder,
+        FakeEndpoint() as server,
+        mock.patch.object(Handler, "fault_damaged", answered, create=True),
+    ):
+        server.fault = lambda text, times: "damaged"
+        options = {"retries": 0, "backoff": 0, "missing": draw.choice(["nan", "nan", "raise"])}
+        judge = LLMJudge("judge", base_url=server.url, cache=folder / "a.sqlite", **options)
+        (preference,) = judge(["Why?"], ["a"], ["b"])
+        require(math.isnan(preference) or 0 <= preference <= 1, "no probability")
+        asked = len(server.bodies)
+        if not math.isnan(preference):
+            require(list(judge(["Why?"], ["a"], ["b"])) == [preference] and len(server.bodies) == asked, "asked again")
+    return RESULT if not math.isnan(preference) else "no answer"
+
+
 CASES = [
     Case("input", "load_ratings, prompts with their responses", rated_file(rated_prompts), 4),
     Case("input", "load_ratings, a response a row", rated_file(rated_responses), 3),
@@ -446,4 +488,5 @@ CASES = [
     Case("input", "preference_divergence", divergences, 2),
     Case("input", "profiles", profile_file, 2),
     Case("input", "answers of a judge", answer, 1),
+    Case("input", "replies of a judge's endpoint", reply, 1),
 ]
