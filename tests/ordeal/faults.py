@@ -100,6 +100,18 @@ def _notebooks():
     return folder
 
 
+@cache
+def _warmed():
+    """Everything is written once without a fault, so that no module is imported while there is one."""
+    _notebooks()
+    with scratch() as folder:
+        for kind in [*KINDS, PAGE]:
+            kind.write(folder / kind.what, 1)
+            require(kind.read(folder / kind.what) == 1, f"{kind.what} is not read")
+        _write_cell(folder, 1)
+        require(_cell_of(1)(folder) == 1, "a cell is not read")
+
+
 def _write_page(folder, value):
     write_page(Path(_notebooks().name, f"{value}.ipynb"), folder / "page.html")
 
@@ -174,7 +186,7 @@ def faulty(fault, also):
     def trial(draw):
         kind = draw.choice([*KINDS, *also])
         old, new = 1, 2
-        _notebooks()
+        _warmed()
         if kind == CELL:
             write, read = _write_cell, _cell_of(new)
         else:
@@ -233,6 +245,8 @@ def unreadable(draw):
         path = home / "rated.jsonl"
         path.write_text("\n".join(map(json.dumps, rated_prompts(draw))))
         _write_stage(home / "results", 1)
+        _warmed()
+        require(load_ratings(path).num_rows and _read_stage(home / "results") == 1, "not read before")
         hidden = draw.choice([path, home / "results" / "table.csv"])
         with read_only(home):
             _as_owner(hidden.chmod, 0o000)
