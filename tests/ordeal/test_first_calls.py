@@ -113,7 +113,7 @@ TABLES = {
     "scores in a frame": (lambda: pdsel.select(MARGINS, 0.5), "scores is a DataFrame.*one of its columns"),
     "scores in words": (
         lambda: pdsel.select(SCORES.map(lambda _: "low"), 0.5),
-        "scores holds str, not numbers. Remedy",
+        "scores holds (str|object), not numbers. Remedy",
     ),
     "scores without ids": (
         lambda: pdsel.select(SCORES.set_axis([None, "q"]), 0.5),
@@ -148,7 +148,7 @@ TABLES = {
     "aspects in an array": (lambda: pdsel.preference_divergence(MARGINS, np.array(["honesty"])), "aspect is a ndarray"),
     "margins in words": (
         lambda: pdsel.scale_margins(MARGINS.map(lambda _: "low"), ASPECT),
-        "margins holds str, not numbers. Remedy",
+        "margins holds (str|object), not numbers. Remedy",
     ),
     "another kind of proxy": (
         lambda: pdsel.fit_proxy(
@@ -220,7 +220,7 @@ def test_the_shipped_models_name_works_everywhere():
 
 
 def test_margins_that_were_not_scaled_get_a_warning():
-    with pytest.warns(UserWarning, match="margins reach 40, so .* pass them through scale_margins first"):
+    with pytest.warns(UserWarning, match="margins reach 20, so .* pass them through scale_margins first"):
         raw = pdsel.preference_divergence(100 * MARGINS, ASPECT)
     assert raw.to_dict() == pytest.approx({"p": -10.0, "q": 20.0}), "the numbers are not touched"
 
