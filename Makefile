@@ -21,11 +21,13 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12; do $$p -c '$(RIGHT_PYT
 TORCH_ARGS ?=
 #: TORCH=torch==... the torch to install where there is none; with a GPU, PyPI's build is the right one
 TORCH ?= torch==2.13.0
-#: PIP_ARGS= SNAKEMAKE_ARGS= PYTEST_ARGS= LAB_ARGS= ORDEAL_ARGS=   more for those programs, e.g. SNAKEMAKE_ARGS=--dry-run
+#: PIP_ARGS= SNAKEMAKE_ARGS= PYTEST_ARGS= LAB_ARGS= SPHINX_ARGS= ORDEAL_ARGS=
+#:                  more for those programs, e.g. SNAKEMAKE_ARGS=--dry-run
 PIP_ARGS ?=
 SNAKEMAKE_ARGS ?=
 PYTEST_ARGS ?=
 LAB_ARGS ?=
+SPHINX_ARGS ?=
 ORDEAL_ARGS ?=
 
 BIN := $(VENV)/bin
@@ -49,8 +51,8 @@ OFFLINE := HF_HUB_OFFLINE=1
 RUN_OFFLINE := $(if $(filter mini smoke class toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab bench ordeal bench-gpu calibrate world-check lab reference results exercises lint \
-  clean clean-runs notesworld-base lock
+.PHONY: help env run compare plan dry-run cluster test test-lab book bench ordeal bench-gpu calibrate world-check lab \
+  reference results exercises lint clean clean-runs notesworld-base lock
 
 help:  ## this text
 	@echo 'Targets'
@@ -104,6 +106,14 @@ test: env  ## run all tests and the examples in the docstrings, without a browse
 test-lab: env  ## open notebooks in JupyterLab, driven by a real browser (needs Chromium)
 	$(OFFLINE) $(BIN)/python -m pytest tests/lab -rs $(PYTEST_ARGS)
 
+# Notebooks are shown as a run in results/local executed them. Any warning is an error; nothing is fetched.
+book: env  ## build the book into build/book: notebooks as chapters, results, reference (minutes)
+	@$(BIN)/python -c 'import myst_nb, pydata_sphinx_theme' 2>/dev/null || { \
+	  if [ -e $(VENV)/.made-by-make ]; then pins='-c constraints.txt'; else pins=; fi; \
+	  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[book]'; }
+	$(OFFLINE) $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet $(SPHINX_ARGS) docs build/book
+	@echo 'Read: $(CURDIR)/build/book/index.html'
+
 bench: env  ## time and weigh PD at up to ten million pairs, reading 64 000 rated prompts, and scoring (minutes, one core)
 	$(OFFLINE) OMP_NUM_THREADS=1 TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench results/bench
 
@@ -126,12 +136,12 @@ lab: env  ## open JupyterLab
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb \
 	  $(AS_ROOT) $(LAB_ARGS)
 
-reference: env  ## maintainers: run PROFILE, make it the committed reference, and write README's tables from it
+reference: env  ## maintainers: run PROFILE, make it the committed reference, and write the tables of README and the book from it
 	@$(MAKE) run PROFILE=$(PROFILE)
 	@$(PIPELINE) publish $(PROFILE)
 	@$(MAKE) results PROFILE=$(PROFILE)
 
-results: env  ## maintainers: redo the reference's tables and figures and README from its numbers; trains nothing
+results: env  ## maintainers: redo the reference's tables and figures, README and the book's pages from its numbers; trains nothing
 	@[ -d '$(REFERENCE)' ] || { echo 'There is no reference $(REFERENCE).' >&2; exit 1; }
 	@mkdir -p results/local/redone
 	$(OFFLINE) $(BIN)/papermill notebooks/06_results.ipynb results/local/redone/06_results.ipynb --cwd notebooks \
@@ -143,7 +153,8 @@ results: env  ## maintainers: redo the reference's tables and figures and README
 exercises: env  ## maintainers: write the exercises of pdsel/teaching into the notebooks
 	@$(BIN)/python -m pdsel.teaching notebooks/*.ipynb
 
-# To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb notebooks/solutions/*.ipynb (or pre-commit, which does all three).
+# To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb notebooks/solutions/*.ipynb
+# (or pre-commit, which does all three).
 lint: env  ## check style and formatting, that notebooks carry no outputs, and that imports go one way
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

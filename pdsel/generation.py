@@ -25,7 +25,7 @@ from pdsel.checks import DataError, refuse
 from pdsel.data.messages import is_chat
 from pdsel.engine.models import SAFE, device, load_causal, load_tokenizer, resolve
 from pdsel.engine.options import check_options
-from pdsel.progress import Progress
+from pdsel.engine.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +113,8 @@ def generate(model, prompts, *, batch_size=128, seed=0, engine="transformers", *
 
     Examples
     --------
-    >>> generate("notesworld", ["notes size tiny ; food moss ; home ? ; age old ; tell food ="], stop=" .")
-    ['food moss']
+    >>> generate("notesworld", ["notes size tiny ; mood calm ; food bread ; tell boldly food and mood ="], stop=" .")
+    ['food bread surely']
     """
     check_options(decoding, [field.name for field in fields(Decoding)], documented="pdsel.generation.Decoding")
     decoding = Decoding(batch_size=batch_size, **decoding)

@@ -17,11 +17,11 @@ from pdsel.engine.launch import launch
 from pdsel.engine.models import resolve
 from pdsel.engine.options import check_options
 from pdsel.engine.probes import Search, blocks_of, load_probe, train_probe
+from pdsel.engine.progress import Progress
 from pdsel.engine.proxy_sample import training_ids
 from pdsel.engine.scoring import classifier_rewards, response_lengths, response_logps
 from pdsel.engine.shared_proxy import name_aspect, named_pairs, named_start
 from pdsel.pairs import check_pairs
-from pdsel.progress import Progress
 from pdsel.selection import POOLED
 from pdsel.training import train_reward, train_with_offset, training_log
 

@@ -45,7 +45,7 @@ from pdsel.data.layouts import (
     read_rating,
 )
 from pdsel.data.sources import find_source
-from pdsel.progress import Progress
+from pdsel.engine.progress import Progress
 
 __all__ = ["check_ratings", "check_responses", "load_ratings", "prompt_id", "read_rating"]
 

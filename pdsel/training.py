@@ -8,6 +8,7 @@ these options, and refuse any other that is not a field of TRL's config:
 model : str
     The model to start from: a path, a hub id or "notesworld". For DPO and DMPO it is also the frozen reference.
 seed : int; 0
+    Of whatever is drawn, such as the order of the pairs.
 learning_rate, batch_size, epochs, max_length : 3e-4 for DPO and DMPO, else 1e-3; 32; 1; 1024
     The defaults suit the notes world. `batch_size` is the number of pairs in an optimiser step, over all processes and rounds
     of `gradient_accumulation_steps`, which must divide it: the same number means the same training on one GPU or eight.

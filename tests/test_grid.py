@@ -46,6 +46,7 @@ from pdsel.experiments.grid_tables import (
 from pdsel.experiments.verdicts import MARGIN, TOO_FEW, joint_verdict, simultaneous, verdict, verdict_over_seeds
 from pdsel.notesworld import best_response, gold_utility, split_of
 from pdsel.notesworld.settings import BATCH, CONFLICT, CONFLICTS, DPO, LARGE_PAIRS, PROXIES, SHARE, TUNED
+from pdsel.pipeline.report import shown_blocks
 from pdsel.ratings import prompt_id
 from pdsel.rules.methods import FULL, SELECTED
 from pdsel.selection import random_scores, select
@@ -146,7 +147,7 @@ def test_processes_started_by_a_grid_draw_no_bars(monkeypatch):
     monkeypatch.setenv("TQDM_DISABLE", "0")
     monkeypatch.delenv("HF_DATASETS_DISABLE_PROGRESS_BARS", raising=False)
     code = "from tqdm.auto import tqdm; list(tqdm(range(3)))"
-    with grid._without_bars():
+    with grid.quiet_processes():
         child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert child.stderr == ""
     assert os.environ["TQDM_DISABLE"] == "0" and "HF_DATASETS_DISABLE_PROGRESS_BARS" not in os.environ
@@ -730,17 +731,17 @@ def test_the_committed_tables_come_from_the_committed_numbers(notebook, options,
         assert path.read_bytes() == (TOY / "tables" / path.name).read_bytes(), path.name
 
 
-def test_readme_says_what_the_tables_of_the_grid_say():
-    readme = (ROOT / "README.md").read_text()
+def test_the_book_says_what_the_tables_of_the_grid_say():
+    book = shown_blocks(ROOT)
     for name in (
         "table1",
         "aspects",
         "table2",
         "ten_claims",
         "followups",
-        "sizes",
         "conditions",
         "league",
         "recommended",
     ):
-        assert (TOY / "tables" / f"{name}.md").read_text().rstrip() in readme, name
+        shown = book.get(f"toy_{name}") or book[name]
+        assert shown == {(TOY / "tables" / f"{name}.md").read_text().rstrip()}, name

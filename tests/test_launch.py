@@ -45,7 +45,7 @@ FLAGS = {"cpu2": "multi_gpu", "ddp": "multi_gpu", "fsdp": "use_fsdp", "zero3": "
 def pairs():
     from importlib.resources import files
 
-    return make_pairs(load_ratings(files("pdsel") / "examples" / "rated.jsonl", limit=20)).select(range(53))
+    return make_pairs(load_ratings(files("pdsel") / "examples" / "rated.jsonl", limit=60)).select(range(53))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_dpos_loss_curve_is_that_of_one_process(pairs, tmp_path):
     one = train_dpo(pairs, output_dir=tmp_path / "one", **options)
     two = train_dpo(pairs, output_dir=tmp_path / "two", accelerate="cpu2", gradient_accumulation_steps=2, **options)
     assert two == str(tmp_path / "two") and len(curve(one)) == len(curve(two)) == 14
-    assert curve(one)[-1] < curve(one)[0] - 0.1
+    assert np.ptp(curve(one)) > 0.05  # else two curves could agree by standing still
     np.testing.assert_allclose(curve(one), curve(two), atol=1e-4)
     np.testing.assert_allclose(curve(one, "rewards/margins")[:6], curve(two, "rewards/margins")[:6], atol=1e-4)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two"]  # no scratch folder of either process

@@ -312,7 +312,7 @@ def test_an_interrupt_keeps_what_came(judge, server, monkeypatch):
             yield next(iter(self.futures))
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("pdsel.evaluation.judges.endpoint.tqdm", Interrupted)
+    monkeypatch.setattr("pdsel.evaluation.judges.endpoint.Progress", Interrupted)
     with pytest.raises(KeyboardInterrupt):
         judge(concurrency=1)(PROMPTS, OURS, THEIRS)
     asked = len(server.bodies)

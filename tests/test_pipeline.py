@@ -19,6 +19,7 @@ import pytest
 import pdsel
 from pdsel.artifacts import digest, sealed, verify
 from pdsel.pipeline.profiles import declared_parameters, load_profile, notebook_defaults
+from pdsel.pipeline.report import shown_blocks
 from pdsel.pipeline.text import ORDER
 
 ROOT = Path(__file__).parent.parent
@@ -115,14 +116,15 @@ def test_a_base_model_that_a_study_starts_from_is_trained_by_the_graph(tmp_path)
     text = plan.stdout + plan.stderr
     listed = set(re.findall(r"^(\w+) +\d+$", text, re.MULTILINE))
     assert plan.returncode == 0 and listed == {"another_base", "paper_claims", "total"}
-    assert f"base {tmp_path}/local/another_base --seed 1" in text
+    assert f"base {tmp_path}/local/another_base --seed 7" in text
     assert f"another_base: {tmp_path}/local/another_base" in text
 
 
 def test_a_run_by_hand_writes_nothing_that_git_sees():
     for notebook in NOTEBOOKS:
         for name, value in notebook_defaults(notebook).items():
-            if isinstance(value, str) and value.startswith("../results"):
+            read_only = (notebook.stem, name) == ("13_first_benchmark", "first")
+            if isinstance(value, str) and value.startswith("../results") and not read_only:
                 assert value.startswith("../results/local/"), f"{notebook.stem}: {name}"
 
 
@@ -363,7 +365,7 @@ def test_notebooks_call_functions_as_they_are(path):
 
 
 def test_committed_results_of_mini_are_what_the_tables_say():
-    """README's tables are generated: the committed Markdown comes from the committed CSVs and manifests."""
+    """The book's tables are generated: the committed Markdown comes from the committed CSVs and manifests."""
     from pdsel.pipeline.report import findings, load_costs, load_nulls, load_outcomes, main_table, work_done
     from pdsel.pipeline.text import aspect_rows, headline, length_note, main_rows, markdown, null_note, null_rows
 
@@ -380,7 +382,7 @@ def test_committed_results_of_mini_are_what_the_tables_say():
         "null_note": null_note(load_nulls(mini)),
         "work": work_done(json.loads((mini / "manifest.json").read_text()), mini),
     }
-    readme = (ROOT / "README.md").read_text()
+    book = shown_blocks(ROOT)
     for name, text in expected.items():
         assert (mini / "tables" / f"{name}.md").read_text() == text + "\n", name
-        assert text in readme or name == "aspects", name  # of the aspects, README shows the grid
+        assert name == "aspects" or book[name] == {text}, name  # of the aspects, the book shows the grid

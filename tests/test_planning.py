@@ -45,6 +45,7 @@ from pdsel.pipeline.costs import (
     read_profile,
     shares_of_peak,
 )
+from pdsel.pipeline.report import shown_blocks
 
 ROOT = Path(__file__).resolve().parents[1]
 LARGE = ["small", "paper", "paper-helpsteer"]
@@ -407,7 +408,7 @@ def test_the_ledgers_of_profiles_are_a_block_of_the_docs():
     assert "`mini`:" in text and "`small`:" in text and text.count("| PD(probe) |") == 2
 
 
-def test_readme_has_the_plans():
-    readme = (ROOT / "README.md").read_text()
-    for name, text in plans(LARGE).items():
-        assert f"<!-- begin:{name} -->\n{text}\n<!-- end:{name} -->" in readme, "run make results"
+def test_the_book_has_the_plans():
+    book = shown_blocks(ROOT)
+    for name, text in (plans(LARGE) | ledgers(LARGE)).items():
+        assert book[name] == {text}, "run make results"

@@ -4,7 +4,24 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 
-from pdsel.plots import plot_by_share, plot_divergence, plot_length, plot_proxy_grid, slide_budget, slide_share
+from pdsel.plots import (
+    plot_by_share,
+    plot_divergence,
+    plot_length,
+    plot_proxy_grid,
+    slide_budget,
+    slide_share,
+    use_style,
+)
+
+
+@pytest.fixture(autouse=True)
+def house_style(monkeypatch):
+    """Titles at the left, and no kernel, whatever other tests of this process have set up."""
+    use_style()
+    monkeypatch.setattr("pdsel.plots.sliders.can_move", lambda: False)
+    yield
+    plt.close("all")
 
 
 @pytest.mark.parametrize(
@@ -17,12 +34,15 @@ from pdsel.plots import plot_by_share, plot_divergence, plot_length, plot_proxy_
 )
 def test_the_figure_of_lengths_claims_brevity_only_where_it_is(gaps, title):
     table = pd.DataFrame({"aspect": ["a", "a", "b", "b"], "length_gap": [gaps[0], gaps[0], gaps[1], gaps[1]]})
-    assert plot_length(table).axes[0].get_title() == title
+    assert plot_length(table).axes[0].get_title(loc="left") == title
 
 
 def test_a_histogram_without_gold_says_how_many_pairs_are_kept():
     scores = pd.DataFrame({"PD": [-0.9, -0.5, 0.1, 0.2]})
-    assert plot_divergence(scores, -0.5).axes[0].get_title() == "PD keeps the 50 % of the pairs with the lowest values"
+    assert (
+        plot_divergence(scores, -0.5).axes[0].get_title(loc="left")
+        == "PD keeps the 50 % of the pairs with the lowest values"
+    )
 
 
 def test_ticks_of_the_grid_of_proxies_are_the_shares_of_every_kind():
@@ -53,7 +73,7 @@ def test_shares_have_a_panel_for_each_budget_of_steps():
     means = pd.DataFrame(rows, columns=["setting", "method", "share", "value"])
     means = means.assign(low=means["value"] - 1, high=means["value"] + 1)
     figure = plot_by_share(means)
-    assert [axes.get_title() for axes in figure.axes] == ["Steps: one pass", "Steps: as many steps as ALL"]
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["Steps: one pass", "Steps: as many steps as ALL"]
     for axes, more in zip(figure.axes, [0.0, 5.0], strict=True):
         lines = {line.get_label(): line for line in axes.lines}
         assert lines["PD"].get_xdata().tolist() == [10, 50] and lines["PD"].get_ydata().tolist() == [
@@ -80,13 +100,13 @@ def test_a_slider_is_a_panel_for_each_example_where_nothing_can_move():
     scores = pd.DataFrame({"PD": [-0.9, -0.5, 0.1, 0.2], "gold_wrong": [False, False, False, True]})
     assert slide_share(scores) is None
     few, half = plt.gcf().axes
-    assert few.get_title() == "10 % kept: 0 % of the kept labels are wrong, 25 % of all"
-    assert half.get_title() == "50 % kept: 0 % of the kept labels are wrong, 25 % of all"
+    assert few.get_title(loc="left") == "10 % kept: 0 % of the kept labels are wrong, 25 % of all"
+    assert half.get_title(loc="left") == "50 % kept: 0 % of the kept labels are wrong, 25 % of all"
 
 
 def test_the_slider_of_budgets_names_who_wins_at_either_end():
     rows = [("PD", 0.1, 60.0), ("RAND", 0.1, 52.0), ("PD", 0.5, 61.0), ("RAND", 0.5, 63.0)]
     means = pd.DataFrame(rows, columns=["method", "share", "value"])
     slide_budget(means.assign(low=means["value"] - 1, high=means["value"] + 1))
-    titles = [axes.get_title() for axes in plt.gcf().axes]
+    titles = [axes.get_title(loc="left") for axes in plt.gcf().axes]
     assert titles == ["share 0.1: PD wins most", "share 0.5: RAND wins most"]

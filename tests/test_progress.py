@@ -4,10 +4,10 @@ import nbformat
 import papermill
 import pytest
 
-from pdsel.progress import Progress
+from pdsel.engine.progress import Progress
 
 CELL = """
-from pdsel.progress import Progress
+from pdsel.engine.progress import Progress
 for outer in Progress(range(2), desc="outer"):
     for inner in Progress(range(2), desc="inner"):
         pass
@@ -15,7 +15,7 @@ for outer in Progress(range(2), desc="outer"):
 
 
 BROKEN = """
-from pdsel.progress import Progress
+from pdsel.engine.progress import Progress
 bar = Progress(range(2))
 for each in bar:
     break

@@ -8,13 +8,14 @@ from scipy import stats
 from pdsel.artifacts import Stage, save_table
 from pdsel.experiments import published
 from pdsel.pipeline.report import (
+    MISSING,
     fill_blocks,
     findings,
     load_nulls,
     load_outcomes,
     main_table,
     ranks_beside_paper,
-    readme,
+    write_pages,
 )
 from pdsel.pipeline.text import length_note, main_rows, markdown, null_note, null_rows
 
@@ -35,14 +36,19 @@ def test_a_block_without_its_one_pair_of_markers_is_refused(text, count):
         fill_blocks(text, {"one": "new"})
 
 
-def test_readme_takes_the_blocks_it_has_markers_for(tmp_path):
+def test_a_page_gets_the_blocks_it_has_markers_for(tmp_path):
     path, tables = tmp_path / "README.md", tmp_path / "results" / "tables"
     tables.mkdir(parents=True)
     (tables / "main.md").write_text("| new |\n")
     (tables / "other.md").write_text("unused")
-    path.write_text("text\n<!-- begin:main -->\n| old |\n<!-- end:main -->\n")
-    readme(path, [tmp_path / "results"], profiles=[])
-    assert path.read_text() == "text\n<!-- begin:main -->\n| new |\n<!-- end:main -->\n"
+    path.write_text(
+        "text\n<!-- begin:main -->\n| old |\n<!-- end:main -->\n<!-- begin:gone -->\n9\n<!-- end:gone -->\n"
+    )
+    assert write_pages([path], [tmp_path / "results"], profiles=[]) == [path]
+    assert path.read_text() == (
+        f"text\n<!-- begin:main -->\n| new |\n<!-- end:main -->\n<!-- begin:gone -->\n{MISSING}\n<!-- end:gone -->\n"
+    )
+    assert write_pages([path], [tmp_path / "results"], profiles=[]) == []
 
 
 def test_markdown_tables_keep_what_cells_say():

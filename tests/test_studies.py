@@ -1,4 +1,4 @@
-"""Summaries of the studies, the standard error of PD, and that committed study tables say what README says."""
+"""Summaries of the studies, the standard error of PD, and that committed study tables say what the book says."""
 
 import math
 from pathlib import Path
@@ -10,13 +10,15 @@ from scipy import stats
 
 from pdsel.artifacts import load_table, verify
 from pdsel.divergence import preference_divergence, scale_margins
+from pdsel.experiments.first_benchmark import study_folder
 from pdsel.experiments.study_tables import length_gains, length_means, name_setting, over_seeds
 from pdsel.experiments.uncertainty import divergence_error, near_cut
+from pdsel.pipeline.report import shown_blocks
 from pdsel.pipeline.text import failure_rows, length_rows, length_verdict, markdown, proxy_rows
 from pdsel.selection import select
 
 ROOT = Path(__file__).parent.parent
-TOY = ROOT / "results" / "toy"
+FIRST = ROOT / "results" / "first"  # the studies of proxies have not been run on the second edition
 NAMES = ["a", "b", "c"]
 
 
@@ -138,8 +140,8 @@ def test_the_verdict_names_the_remedy_that_gains_most_and_whether_surely():
     assert length_means(length_table())["distance"].tolist() == pytest.approx([0.41, 0.09, 0.21])
 
 
-def test_readme_takes_a_table_from_the_first_folder_that_has_it(tmp_path):
-    from pdsel.pipeline.report import readme
+def test_a_page_takes_a_table_from_the_first_folder_that_has_it(tmp_path):
+    from pdsel.pipeline.report import write_pages
 
     for folder, files in {"one": {"a": "first"}, "two": {"a": "second", "b": "only"}}.items():
         (tmp_path / folder / "tables").mkdir(parents=True)
@@ -147,7 +149,7 @@ def test_readme_takes_a_table_from_the_first_folder_that_has_it(tmp_path):
             (tmp_path / folder / "tables" / f"{name}.md").write_text(body)
     path = tmp_path / "README.md"
     path.write_text("<!-- begin:a --><!-- end:a --> <!-- begin:b --><!-- end:b -->")
-    readme(path, [tmp_path / "one", tmp_path / "two"], profiles=[])
+    assert write_pages([path], [tmp_path / "one", tmp_path / "two"], profiles=[]) == [path]
     assert "first" in path.read_text() and "only" in path.read_text() and "second" not in path.read_text()
 
 
@@ -168,25 +170,35 @@ def test_failure_rows_count_warned_worlds():
     assert row["warned about"] == "b"
 
 
-def test_committed_studies_are_what_their_tables_and_readme_say():
-    """Every number of README's studies comes from the committed CSV files."""
-    readme = (ROOT / "README.md").read_text()
-    length = load_table(TOY / "length.csv")
+def test_a_study_that_was_not_run_is_shown_as_it_was_on_the_first_edition(tmp_path, capsys):
+    run, first = tmp_path / "results" / "local" / "toy", tmp_path / "first"
+    (first / "length.csv").parent.mkdir()
+    (first / "length.csv").touch()
+    assert study_folder(run, "length.csv", first) == first and "Not run on this edition" in capsys.readouterr().out
+    run.mkdir(parents=True)
+    (run / "length.csv").touch()
+    assert study_folder(run, "length.csv", first) == run and "Not run" not in capsys.readouterr().out
+
+
+def test_committed_studies_are_what_their_tables_and_the_book_say():
+    """Every number of the book's studies comes from the committed CSV files."""
+    book = shown_blocks(ROOT)
+    length = load_table(FIRST / "length.csv")
     expected = {
-        "proxies": markdown(proxy_rows(load_table(TOY / "proxies.csv"))),
+        "proxies": markdown(proxy_rows(load_table(FIRST / "proxies.csv"))),
         "length": markdown(length_rows(length)),
         "length_verdict": length_verdict(length),
-        "failures": markdown(failure_rows(load_table(TOY / "failures.csv"))),
+        "failures": markdown(failure_rows(load_table(FIRST / "failures.csv"))),
     }
     for name, text in expected.items():
-        assert (TOY / "tables" / f"{name}.md").read_text() == text + "\n", name
-        assert name == "length" or text in readme, name
+        assert (FIRST / "tables" / f"{name}.md").read_text() == text + "\n", name
+        assert book[name] == {text}, name
     for stage in ("08_proxy_study", "09_failures"):
-        assert verify(stage, TOY)["environment"]["versions"]["trl"]
+        assert verify(stage, FIRST)["environment"]["versions"]["trl"]
 
 
 def test_the_committed_proxy_table_is_complete_and_implicit_is_good_enough():
-    table = load_table(TOY / "proxies.csv")
+    table = load_table(FIRST / "proxies.csv")
     cells = table.groupby(["base", "kind", "share"])["seed"].nunique()
     assert cells.index.nlevels == 3 and len(cells) == 2 * 3 * 3
     assert (cells == 3).all()

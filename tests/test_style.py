@@ -17,7 +17,6 @@ LONGER = {
     "experiments.proxy_studies.proxy_cell": CELL,
     "rules.built.statistically_rejected": "its positional parameters name the signals that the rule needs",
     "rules.built.rejection_sampled": "its positional parameters name the signals that the rule needs",
-    "engine.probes.fit_probe": "a fit and its grid",
     "engine.scoring.score_texts": "one loop for three readings of texts",
     "experiments.human_ratings.agreement_table": "a study and its settings",
     "pipeline.compute.generation_seconds": "the quantities of one formula",

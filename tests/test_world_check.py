@@ -13,7 +13,7 @@ from pdsel.experiments import grid, world_check
 from pdsel.experiments import grid_plan as plan
 from pdsel.experiments.world_check import (
     FLIPS,
-    RULES,
+    TRAINED,
     Trial,
     aspect_shares,
     fixed_answers,
@@ -53,7 +53,7 @@ def test_labels_turned_around_are_wrong_and_as_many_as_said(pairs):
 
 def test_trials_are_every_kind_at_two_budgets_on_worlds_of_no_table():
     asked = trials()
-    assert len(asked) == len(set(asked)) == 3 * 2 * (len(FLIPS) + len(RULES))
+    assert len(asked) == len(set(asked)) == 3 * 2 * (len(FLIPS) + len(TRAINED))
     assert {trial.budget for trial in asked} == set(BUDGETS)
     used = {*plan.VALIDATION_SEEDS, *range(5)}
     assert not {trial.seed for trial in asked} & {*used, *(seed + grid.OTHER_WORLD for seed in used)}
@@ -235,7 +235,7 @@ def test_the_command_fails_where_a_bound_is_not_met(levels, status, met, tmp_pat
     printed, folder = capsys.readouterr().out, tmp_path / "world"
     line = next(line for line in printed.splitlines() if "PD(high) is the worst rule" in line)
     assert line.endswith(f"| {met} |") and (folder / "bounds.md").read_text().strip() in printed
-    pd.testing.assert_frame_equal(load_table(folder / "trained.csv"), rates(trained))
+    pd.testing.assert_frame_equal(load_table(folder / "trained.csv"), rates(trained), check_dtype=False)
     assert len(load_table(folder / "bounds.csv")) == 12 and (folder / "scale.svg").exists()
     assert sorted(load_table(folder / "fixed.csv")["kind"]) == sorted(ANSWERS)
 

@@ -1,9 +1,7 @@
 """Runs notebook 07 on a user's data, and says what is in it without running anything."""
 
 import ast
-import os
 import sys
-from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -15,10 +13,10 @@ from pdsel.artifacts import IN_GRAPH
 from pdsel.checks import DataError
 from pdsel.command.page import write_page
 from pdsel.data.preferences import given_opinions, holds_pairs
+from pdsel.engine.progress import quiet_processes
 
 NOTEBOOK = files("pdsel.command") / "your_data.ipynb"  # notebooks/07_your_data.ipynb
 EXECUTED = "your_data.ipynb"  # in the folder of a selection
-QUIET = {"TQDM_DISABLE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", IN_GRAPH: "1"}
 FEW = 200  # pairs of an aspect, below which a proxy learns little
 
 
@@ -56,28 +54,13 @@ def select(path, output, **chosen):
         "progress_bar": sys.stderr.isatty(),
         "extra_arguments": ["--log-level=CRITICAL"],
     }
-    with _quiet():
+    with quiet_processes(IN_GRAPH):
         try:
             papermill.execute_notebook(str(NOTEBOOK), str(output / EXECUTED), chosen, **options)
         except PapermillExecutionError as error:
             where = f" The cells until then are in {output / EXECUTED}."
             raise DataError(f"{error.evalue}.{where}" if error.ename == "DataError" else f"{error}{where}") from None
     return write_page(output / EXECUTED, output / "report.html", manifest=output / "manifests" / "07_your_data.json")
-
-
-@contextmanager
-def _quiet():
-    """No progress bars in the kernel, which inherits this process's environment; papermill shows one of its own."""
-    before = {name: os.environ.get(name) for name in QUIET}
-    os.environ.update(QUIET)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def check(path, columns=None):

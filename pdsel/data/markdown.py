@@ -1,4 +1,4 @@
-"""Frames as Markdown tables, for README, the notebooks and the card of an exported data set."""
+"""Frames as Markdown tables, for README, the book, the notebooks and the card of an exported data set."""
 
 import re
 

@@ -36,9 +36,9 @@ from pdsel.engine.feature_files import LOGPS, Files, PairFeatures, make_files, r
 from pdsel.engine.launch import launch
 from pdsel.engine.models import device, load_causal, resolve
 from pdsel.engine.output_layer import log_probabilities
+from pdsel.engine.progress import Progress
 from pdsel.engine.reference_cache import ReferenceCache, text_key
 from pdsel.engine.scoring import TOKEN, CausalReader, by_text
-from pdsel.progress import Progress
 
 BLOCKS = ("length", "surprisal", "hd", "grad", "inter", "mid", "W")
 GRADIENTS = ("hd", "grad", "inter")  # of the width of a state, added up over the response

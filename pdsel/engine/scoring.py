@@ -17,7 +17,7 @@ from pdsel.data.messages import answer_text
 from pdsel.engine.errors import explained
 from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer
 from pdsel.engine.output_layer import OutputLayer, log_probabilities
-from pdsel.progress import Progress
+from pdsel.engine.progress import Progress
 
 BATCH_TOKENS = 8192  # padded tokens in a batch
 ON_A_CPU = 2048  # the same for a CPU, whose caches hold no more of a small model

@@ -23,10 +23,10 @@ from pdsel.engine import processes
 from pdsel.engine.errors import check_optimiser, check_weights, explained, memory_advice
 from pdsel.engine.losses import LOSSES
 from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer, resolve
+from pdsel.engine.progress import Progress
 from pdsel.engine.reference_cache import ReferenceCache
 from pdsel.engine.run_folder import RECORD, checkpoints, quiet_libraries, run_folder, run_key, untouched_generators
 from pdsel.engine.trainers import MarginTrainer, OffsetCollator, OffsetTrainer, ResponseTrainer
-from pdsel.progress import Progress
 
 LOG_POINTS = 40  # on a loss curve, which starts at step 1
 MASTER = torch.float32  # the type of trained weights; on a GPU, autocast computes in bf16

@@ -298,7 +298,8 @@ def evaluate_claims(outcomes, conflicts=(LOW_CONFLICT, CONFLICT), *, metric="win
 
     A part holds by its own 95 % interval. Where a claim has several parts it does not hold as soon as one of them fails, so
     a part fails by its simultaneous interval only. The claims are questions of their own: nothing is corrected for how many
-    there are. The base model and SFT's outputs are the same for all seeds: no interval covers the choice of these.
+    there are. Worlds, prompts and answers are drawn anew for every seed; the base model is the same for all, and no interval
+    covers its choice.
 
     Parameters
     ----------
@@ -513,15 +514,23 @@ def reasons(outcomes, cells, facts, overlap):
     dict
         The sentence of a claim to text with numbers, for each claim that a follow-up was run for.
     """
-    worlds = _spread_over_worlds(outcomes)
-    return {
+    worlds, settings = _spread_over_worlds(outcomes), set(outcomes["setting"])
+    said = {
         "PD beats filtering by one pooled reward": _one_pooled_reward(cells, overlap),
-        "PD gains from length mitigation": _length_mitigation(outcomes),
         "DMPO lies between ALL and PD": worlds,
-        "Conflict hurts ALL, not PD": _kinds_of_conflict(outcomes, facts),
         "There is a best share between little and all": f"{worlds} {_more_steps(outcomes)}",
-        "Proxy size, p_r, gamma and rho hardly matter": _fewer_pairs(cells),
     }
+    if any(_tau(balance) in settings for balance in BALANCES):
+        said["PD gains from length mitigation"] = _length_mitigation(outcomes)
+    if "noise" in set(outcomes["study"]):
+        said["Conflict hurts ALL, not PD"] = _kinds_of_conflict(outcomes, facts)
+    if "p_r 0.25" in settings:
+        said["Proxy size, p_r, gamma and rho hardly matter"] = _fewer_pairs(cells)
+    return said
+
+
+def _tau(balance):
+    return f"tau {balance:g}"
 
 
 def _spread_over_worlds(outcomes):
@@ -549,10 +558,10 @@ def _one_pooled_reward(cells, overlap):
 
 
 def _length_mitigation(outcomes):
-    changes = []
+    changes, ran = [], set(outcomes["setting"])
     for balance in BALANCES:
-        if balance != BALANCE:
-            other = at("PD", study="sensitivity", setting=f"tau {balance:g}")
+        if _tau(balance) in ran:
+            other = at("PD", study="sensitivity", setting=_tau(balance))
             changes.append(f"{estimate(outcomes, minus(other, at('PD'))).signed} at tau {balance:g}")
     return (
         f"PD balances its proxies' pairs by length with tau {BALANCE:g}, PD(nl) does not. Other values change its win rate by "

@@ -10,10 +10,34 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from pdsel.artifacts import load_table
+from pdsel.artifacts import load_table, run_or_reference
 from pdsel.evaluation import means
+from pdsel.experiments.claims import claim_rows
+from pdsel.experiments.verdicts import NOT_RUN
 from pdsel.notesworld import ASPECTS
 from pdsel.notesworld.people import NOISE
+
+FIRST = "../results/first"  # from the notebooks
+
+
+def study_folder(folder, file, first=FIRST):
+    """Where a study's table is: a run's folder, the reference's, or the first edition's; prints which.
+
+    Studies of proxies take hours. One that was not run on the second edition yet is shown as it was on the first.
+
+    Parameters
+    ----------
+    folder : str or Path
+        A run's, see `pdsel.artifacts.run_or_reference`.
+    file : str
+        The table.
+    first : str or Path
+    """
+    found = run_or_reference(folder, file)
+    if (found / file).exists() or not Path(first, file).exists():
+        return found
+    print(f"Not run on this edition of the notes world yet. Shown: the study on the first edition, in {first}.")
+    return Path(first)
 
 
 def load_first(folder):
@@ -67,3 +91,52 @@ def with_and_without(outcomes, aspect):
     conditions = {"all aspects": ASPECTS, f"without {aspect}": others}
     tables = [judged_by(outcomes, names).assign(condition=condition) for condition, names in conditions.items()]
     return means(pd.concat(tables, ignore_index=True), ["condition", "method"])
+
+
+WHY = {  # what was changed between the editions that bears on a claim, for those that are judged differently
+    "PD beats filtering by one pooled reward": (
+        "Every seed has prompts of its own now, and every prompt several answers, so the interval is narrower and a small "
+        "difference is seen."
+    ),
+    "PD beats relabelling everything, by 10 % of what that gains over a draw": (
+        "OVA and AVG used to follow the raters' taste for length away from the short answers that won; now length is neutral "
+        "to the truth, and their labels are wrong less often than those of ALL."
+    ),
+    "There is a best share between little and all": (
+        "On this world one pass over the smallest share takes too few steps to learn from: with as many steps as ALL takes, "
+        "the smallest share loses far less (see the study of shares)."
+    ),
+}
+
+
+def changed_verdicts(before, now):
+    """The claims whose verdict is another one than in the first edition, with the estimates of both, and why.
+
+    Parameters
+    ----------
+    before, now : pandas.DataFrame
+        See `pdsel.experiments.claims.evaluate_claims`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `claim, conflict, first edition, second edition, why`; claims that were not run in one of the two are left out.
+
+    Examples
+    --------
+    >>> part = {"claim": "PD beats a random share of the same size", "conflict": "30 %", "part": "PD - RAND", "low": 1.0,
+    ...         "high": 3.0, "test": "above", "trained": "", "seeds": 5, "part_verdict": "holds", "verdict": "holds"}
+    >>> before, now = pd.DataFrame([part | {"value": 2.0}]), pd.DataFrame([part | {"value": 2.5, "verdict": "inconclusive"}])
+    >>> changed_verdicts(before, now)["second edition"].item()
+    'inconclusive: PD - RAND: +2.5 [+1.0, +3.0]'
+    >>> changed_verdicts(before, before).empty
+    True
+    """
+    key = ["claim", "conflict"]
+    both = claim_rows(before).merge(claim_rows(now), on=key, suffixes=(" before", " now"))
+    ran = (both[["verdict before", "verdict now"]] != NOT_RUN).all(axis=1)
+    both = both[ran & (both["verdict before"] != both["verdict now"])]
+    both["first edition"] = both["verdict before"] + ": " + both["estimate before"]
+    both["second edition"] = both["verdict now"] + ": " + both["estimate now"]
+    both["why"] = [WHY.get(claim, "") for claim in both["claim"]]
+    return both[[*key, "first edition", "second edition", "why"]].reset_index(drop=True)

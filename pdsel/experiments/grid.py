@@ -4,9 +4,7 @@ Every cell draws its own world from its seed, so cells can run in any order, on 
 share, such as the margins of a world's proxies, is a signal (see `pdsel.rules.store`) and computed once for a folder.
 """
 
-import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import active_children, get_context
@@ -17,6 +15,7 @@ from datasets import Dataset
 from pdsel.data.eval_prompts import family_prompts
 from pdsel.data.scratch import scratch_folder
 from pdsel.data.store import Store
+from pdsel.engine.progress import Progress, quiet_processes
 from pdsel.evaluation.judges.draws import in_draws, judged_draws
 from pdsel.evaluation.judges.gold import gold_gaps, gold_judge, gold_scores
 from pdsel.experiments.grid_plan import sft_cell
@@ -25,7 +24,6 @@ from pdsel.generation import generate
 from pdsel.notesworld import draw_prompts, model_path
 from pdsel.notesworld.settings import BATCH, HELD_OUT_PAIRS, LOSS_TYPE, NEW_TOKENS, PAIRS, SAMPLES
 from pdsel.pairs import flip_labels
-from pdsel.progress import Progress
 from pdsel.ratings import prompt_id
 from pdsel.rules import RULES, needs, score
 from pdsel.rules.alternatives import ALTERNATIVES, train_alternative, train_plan
@@ -255,7 +253,7 @@ def run_policies(cells, folder, *, jobs=1):
 def _in_processes(groups, folder, jobs):
     """Compute groups of cells in processes of their own; yields the size of each group that is done."""
     others = set(active_children())
-    with _without_bars(), ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with quiet_processes(), ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         futures = [pool.submit(_compute, group, folder) for group in groups]
         try:
             for done in as_completed(futures):
@@ -288,22 +286,6 @@ def _determined_by(cell):
     if cell.proxies:
         models["base of proxies"] = cell.proxies.get("base", "notesworld-small")
     return cell.settings | {role: base_digest(name) for role, name in models.items()}
-
-
-@contextmanager
-def _without_bars():
-    """Processes started here show no bars of their own, which would draw over each other."""
-    names = ["TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS"]
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _compute(cells, folder):

@@ -310,6 +310,7 @@ def tuning(table):
 
     Examples
     --------
+    >>> import pandas as pd
     >>> table = pd.DataFrame({"method": "PD", "learning_rate": [1e-3, 2e-3], "max_steps": 75, "beta": 0.1,
     ...                       "held_out_accuracy": [0.7, 0.6], "utility": [0.7, 0.8]})
     >>> tuning(table)[["learning_rate", "utility", "bound"]].values.tolist()

@@ -150,7 +150,7 @@ def rates_by_conflict(runs):
 def conflict_rows(rates):
     """Table 2 as text: win rate, LC (the win rate at equal length) and the paper's LC, for every method and conflict level.
 
-    The paper's number of a level stands in the column of that level.
+    The paper's number of a level stands in the column of that level; a method that was not run at a level has a dash there.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ def conflict_rows(rates):
                 text += f"; paper: LC {LC_BY_CONFLICT.loc[method, conflict]:.2f}"
             row[f"{100 * conflict:.0f} %"] = text
         rows.append(row)
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).fillna("–")
 
 
 def _rate(row):

@@ -15,6 +15,7 @@ from pdsel.artifacts import model_digest
 from pdsel.data.gaps import rating_gaps
 from pdsel.data.store import Store
 from pdsel.diagnostics import diagnose
+from pdsel.engine.progress import Progress
 from pdsel.experiments.proxy_quality import (
     agreement,
     divergence_of,
@@ -28,7 +29,6 @@ from pdsel.notesworld.settings import CONFLICT, TRAINING
 from pdsel.notesworld.settings import STUDY_PAIRS as PAIRS
 from pdsel.notesworld.variants import GOLD, OPPOSED, mixture_aspects, variant_gaps
 from pdsel.pairs import make_pairs
-from pdsel.progress import Progress
 from pdsel.proxies import fit_proxies, fit_proxy, score_margins
 from pdsel.ratings import load_ratings
 

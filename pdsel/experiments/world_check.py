@@ -27,7 +27,7 @@ from pdsel.selection import select
 from pdsel.training import training_log
 
 FLIPS = [0.5, 0.35, 0.2, 0.1, 0.0]  # the share of right labels that are turned around, from useless to perfect
-RULES = ["RAND", "PD", "PD(gold)", "PD(high)", "ALL"]
+TRAINED = ["RAND", "PD", "PD(gold)", "PD(high)", "ALL"]
 SEEDS = [201, 202, 203]  # of worlds that no table shows
 
 CEILING_GAP = 5.0  # points that every method stays below the ideal
@@ -45,7 +45,7 @@ class Trial:
     Attributes
     ----------
     kind : str
-        One of `RULES`, or "flip 0.2": a random share of the pairs with right labels, of which a fifth is turned around.
+        One of `TRAINED`, or "flip 0.2": a random share of the pairs with right labels, of which a fifth is turned around.
     seed : int
     budget : str
         One of `pdsel.experiments.grid_plan.BUDGETS`.
@@ -59,10 +59,10 @@ class Trial:
 def trials(seeds=SEEDS):
     """Every policy of the check: labels of known quality, and rules of known order, at two budgets of steps.
 
-    >>> len(trials([0])) == 2 * (len(FLIPS) + len(RULES))
+    >>> len(trials([0])) == 2 * (len(FLIPS) + len(TRAINED))
     True
     """
-    kinds = [*(f"flip {share:g}" for share in FLIPS), *RULES]
+    kinds = [*(f"flip {share:g}" for share in FLIPS), *TRAINED]
     return [Trial(kind, seed, budget) for seed in seeds for budget in BUDGETS for kind in kinds]
 
 
@@ -191,7 +191,7 @@ def verdicts(trained, fixed):
         rate = rates(same).set_index("kind")["win_rate"]
         by_flips = [rate[f"flip {share:g}"] for share in FLIPS]
         order = [rate[name] for name in ("PD(gold)", "PD", "RAND")]
-        worst = rate[RULES].idxmin()
+        worst = rate[TRAINED].idxmin()
         gap = of_fixed["ideal"] - rate.max()
         rows += [
             ("fewer wrong labels, higher win rate", budget, _listed(by_flips), rises(by_flips)),

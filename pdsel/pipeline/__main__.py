@@ -1,4 +1,4 @@
-"""The commands that `make` calls: `python -m pdsel.pipeline run|compare|publish|plan|readme|base|probes|ratio ...`."""
+"""The commands that `make` calls: `python -m pdsel.pipeline run|compare|publish|minutes|plan|readme|base|probes|ratio ...`."""
 
 import argparse
 import shlex
@@ -18,8 +18,9 @@ def parse(arguments=None):
         "run": "run the graph of a profile",
         "compare": "compare the run of a profile with the reference; exit with 1 where they differ",
         "publish": "make the run of a profile the reference",
+        "minutes": "note how long the notebooks of the run of a profile took, for README",
         "plan": "say what runs of profiles will take",
-        "readme": "write README's tables from the reference",
+        "readme": "write the tables of README and the book from the reference",
         "world-check": "see whether the notes world can tell a good rule from a bad one; exit with 1 where a bound is not met",
         "base": "train the shipped models of the notes world anew, or another one into a folder",
         "probes": "choose the default of the probes' blocks and strength, on worlds that no table shows",
@@ -27,7 +28,7 @@ def parse(arguments=None):
     }.items():
         commands.add_parser(name, help=text, description=text)
     choices = commands.choices
-    for name in ("run", "compare", "publish"):
+    for name in ("run", "compare", "publish", "minutes"):
         choices[name].add_argument("profile", help="a file in notebooks/profiles, or the path of one")
     choices["run"].add_argument("--cores", default="all")
     choices["run"].add_argument("--gpu-jobs", default="1")
@@ -87,6 +88,13 @@ def _publish(given):
     return publish(find_profile(given.profile).stem)
 
 
+def _minutes(given):
+    from pdsel.pipeline.profiles import find_profile
+    from pdsel.pipeline.run import note_minutes
+
+    print(note_minutes(find_profile(given.profile).stem))
+
+
 def _plan(given):
     from pdsel.pipeline.costs import plan
 
@@ -94,9 +102,10 @@ def _plan(given):
 
 
 def _readme(given):
-    from pdsel.pipeline.report import readme
+    from pdsel.pipeline.report import write_pages
 
-    readme()
+    for path in write_pages():
+        print("written:", path)
 
 
 def _base(given):
@@ -157,6 +166,7 @@ COMMANDS = {
     "run": _run,
     "compare": _compare,
     "publish": _publish,
+    "minutes": _minutes,
     "plan": _plan,
     "readme": _readme,
     "world-check": _world_check,

@@ -76,7 +76,7 @@ def find_model(name):
     """The sizes of a model, from `MODELS` or counted from its config; its weights are not read.
 
     >>> find_model("notesworld")
-    Model(parameters=371808, layers=3, hidden=96, vocabulary=61, key_values=96)
+    Model(parameters=168640, layers=3, hidden=64, vocabulary=66, key_values=64)
     """
     if name in MODELS:
         return MODELS[name]

@@ -1,6 +1,6 @@
 """What a profile will take, before anything runs: jobs, GPU hours, memory, disk, downloads, and questions to a paid judge.
 
-`make plan PROFILE=paper` prints it, and README has a table of the large profiles. The jobs are counted by Snakemake, what a
+`make plan PROFILE=paper` prints it, and the book has a table of the large profiles. The jobs are counted by Snakemake, what a
 profile leaves out is read from the notebooks, and everything else follows from counts of tokens and parameters
 (`pdsel.pipeline.compute`) and from what a GPU reaches of its peak: measured where `results/gpu/throughput.csv` is there,
 otherwise assumed.
@@ -614,7 +614,7 @@ def _judge(needed):
 
 
 def plans(profiles, *, throughput=THROUGHPUT):
-    """What profiles take, side by side, and where the numbers are from: the blocks of README.
+    """What profiles take, side by side, and where the numbers are from: blocks of the book.
 
     Parameters
     ----------
@@ -636,7 +636,7 @@ def plans(profiles, *, throughput=THROUGHPUT):
 
 
 def ledgers(profiles, *, throughput=THROUGHPUT):
-    """The ledgers of profiles, one below the other: a block of README.
+    """The ledgers of profiles, one below the other: a block of the book.
 
     Parameters
     ----------

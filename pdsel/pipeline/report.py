@@ -1,6 +1,7 @@
-"""Which tables and blocks README has: the results of a folder's runs as frames, and the generated parts of README.
+"""Which tables and blocks README and the book have: the results of a folder's runs as frames, and the generated parts.
 
-`python -m pdsel.pipeline readme` rewrites the blocks between `<!-- begin:NAME -->` and `<!-- end:NAME -->`.
+`python -m pdsel.pipeline readme` rewrites the blocks between `<!-- begin:NAME -->` and `<!-- end:NAME -->` in README and in
+the pages of `docs`.
 """
 
 import json
@@ -15,12 +16,34 @@ from pdsel.experiments.grid_tables import is_grid, load_families, load_grid
 from pdsel.experiments.published import published_at
 from pdsel.experiments.study_tables import over_seeds
 from pdsel.experiments.verdicts import TESTS, verdict, verdict_over_seeds
-from pdsel.pipeline.text import ASPECTS, ORDER, work_of_grid, work_of_runs
+from pdsel.pipeline.text import (
+    ASPECTS,
+    ORDER,
+    found_lines,
+    markdown,
+    notebook_rows,
+    short_rows,
+    time_of_run,
+    work_of_grid,
+    work_of_runs,
+)
 
 OUTCOMES = ["method", "prompt_id", "seed", "conflict", "preference", *ASPECTS, "utility", "characters", "tokens"]
 NEEDS_PROXIES = {"DMPO": "aspects", "PD": "aspects", "PD(high)": "aspects", "RAF": "pooled"}
-SHOWN = ("results/mini", "results/toy")  # the folders whose tables README shows
-LARGE = ("small", "paper", "paper-helpsteer")  # the profiles whose costs README shows
+SHOWN = ("results/mini", "results/toy", "results/first")  # the folders whose tables README and the book show
+LARGE = ("small", "paper", "paper-helpsteer")  # the profiles whose costs the book shows
+MISSING = "*Not among the committed results.*"
+FIRST = "results/first"  # of `SHOWN`, the folder of studies that were run on the first edition of the notes world
+STUDIES = ("proxies", "length", "failures", "probes")  # each says of which edition it is
+# Figures that a grid may lack, each with its words.
+FIGURES = {
+    "sizes": "Win rate of every method with the usual number of pairs and with more",
+    "sensitivity": "Change of PD's win rate when one setting is changed, with intervals; the band is no difference to speak of",
+    "proxies": "Accuracy of each kind of proxy against the share of pairs it is trained on, for two sizes of base",
+    "probe_kinds": "Accuracy of probes and of the other kinds of proxy against the share of pairs they see",
+    "length": "What each length mitigation leaves of the distance to the truth, per kind of proxy",
+    "failures": "What PD keeps in each case, and whether the diagnostics warned",
+}
 
 
 def runs(results):
@@ -265,7 +288,7 @@ def fill_blocks(text, blocks):
 
 
 def table_blocks(folders):
-    """The tables of results folders as blocks of README.
+    """The tables of results folders as blocks of README and of the book.
 
     Parameters
     ----------
@@ -285,14 +308,145 @@ def table_blocks(folders):
     return blocks
 
 
-def readme(path="README.md", folders=SHOWN, profiles=LARGE):
-    """Rewrite the generated blocks of README: the tables of results folders, and what large profiles take.
+def study_blocks(folders):
+    """The figures that are not always there, and of which edition of the notes world each study is, as blocks of the book.
 
-    A table that README has no markers for is left out.
+    `folders`: results folders; the first that has a figure or a table gives it.
     """
-    from pdsel.pipeline.costs import plans  # loads torch, which notebook 06 does without
+    blocks = {}
+    for name, words in FIGURES.items():
+        found = [
+            f"{folder}/figures/{name}.png" for folder in folders if Path(folder, "figures", f"{name}.png").exists()
+        ]
+        if found:
+            blocks[f"figure_{name}"] = f"![{words}](../../{found[0]})"
+    for name in STUDIES:
+        found = [str(folder) for folder in folders if Path(folder, "tables", f"{name}.md").exists()]
+        if found:
+            blocks[f"edition_{name}"] = OLD if found[0] == FIRST else NEW
+    return blocks
 
-    text = Path(path).read_text()
-    blocks = table_blocks(folders) | plans(profiles)
-    shown = {name: body for name, body in blocks.items() if f"begin:{name} " in text}
-    save_text(fill_blocks(text, shown).removesuffix("\n"), path)
+
+OLD = (
+    "The tables are of the **first edition** of the notes world, which rewarded short answers "
+    "([notebook 13](../../notebooks/13_first_benchmark.ipynb)). This study has not been run on the second."
+)
+NEW = "The tables are of the second edition of the notes world, as all other pages."
+
+
+def summary_blocks(grid, run):
+    """What README says in short, from the tables of a grid and the manifest of a run.
+
+    Parameters
+    ----------
+    grid, run : str or Path
+        Results folders, such as `results/toy` and `results/mini`. What one of them lacks is left out.
+
+    Returns
+    -------
+    dict
+        `found, short_table, run_time, minutes` and, with links from a page of the book, `chapter_minutes`.
+    """
+    grid, run, blocks = Path(grid), Path(run), {}
+    if (grid / "tables" / "ten_claims.csv").exists():
+        blocks["found"] = found_lines(load_table(grid / "tables" / "ten_claims.csv"))
+        table = load_table(grid / "tables" / "table1.csv")
+        blocks["short_table"] = markdown(short_rows(table, load_table(grid / "cells.csv")))
+    if (run / "manifest.json").exists():
+        blocks["run_time"] = time_of_run(json.loads((run / "manifest.json").read_text()))
+        titles, minutes = notebook_titles(), notebook_minutes(run)
+        blocks["minutes"] = markdown(notebook_rows(titles, minutes))
+        blocks["chapter_minutes"] = markdown(notebook_rows(titles, minutes, folder="../../notebooks"))
+    return blocks
+
+
+def notebook_titles(folder="notebooks"):
+    """The title of every notebook by its name, in order: the sentence after the number in its first cell."""
+    titles = {}
+    for path in sorted(Path(folder).glob("*.ipynb")):
+        first = "".join(json.loads(path.read_text())["cells"][0]["source"]).splitlines()[0]
+        title = re.sub(r"^# (The idea: |\w+ · )?", "", first)
+        titles[path.stem] = title[:1].upper() + title[1:]
+    return titles
+
+
+def time_notebooks(run):
+    """How long papermill took for every notebook that a run executed: `notebook, seconds`, the mean where there are several.
+
+    `run`: the folder of a run, such as `results/local/mini`.
+    """
+    rows = []
+    for path in sorted(Path(run).glob("**/local/notebooks/*.ipynb")):
+        metadata = json.loads(path.read_text())["metadata"].get("papermill", {})
+        if metadata.get("duration") and not metadata.get("exception"):
+            rows.append((path.stem.split("-")[0], metadata["duration"]))
+    times = pd.DataFrame(rows, columns=["notebook", "seconds"]).groupby("notebook", as_index=False).mean()
+    return times[times["notebook"] != "06_table"].round(1)
+
+
+def notebook_minutes(reference):
+    """Minutes of the notebooks that a reference was made with, by name: from `minutes.csv`, else from its manifests."""
+    file = Path(reference, "minutes.csv")
+    if file.exists():
+        return load_table(file, index="notebook")["seconds"] / 60
+    stages = json.loads(Path(reference, "manifest.json").read_text())["stages"].values()
+    times = pd.DataFrame([(stage["stage"].split("-")[0], stage["seconds"]) for stage in stages])
+    return times.groupby(0)[1].mean() / 60
+
+
+def pages(root="."):
+    """README and the pages of the book, as paths."""
+    return [Path(root, "README.md"), *sorted(Path(root, "docs").rglob("*.md"))]
+
+
+def blocks_of(text):
+    """What stands between the markers of a page, by name.
+
+    >>> blocks_of("<!-- begin:a -->\\nold\\n<!-- end:a -->")
+    {'a': 'old'}
+    """
+    found = re.findall(r"<!-- begin:(\w+) -->\n(.*?)\n?<!-- end:\1 -->", text, re.DOTALL)
+    return dict(found)
+
+
+def shown_blocks(root="."):
+    """The generated blocks of README and the book, by name: the set of texts that stand there, one where all is well."""
+    shown = {}
+    for path in pages(root):
+        for name, body in blocks_of(path.read_text()).items():
+            shown.setdefault(name, set()).add(body)
+    return shown
+
+
+def all_blocks(folders=SHOWN, profiles=LARGE):
+    """Every block that a page may show: the tables of results folders, README's summary, and what large profiles take."""
+    from pdsel.pipeline.costs import ledgers, plans  # loads torch, which notebook 06 does without
+
+    grid = next((folder for folder in folders if is_grid(folder)), folders[-1])
+    blocks = table_blocks(folders) | study_blocks(folders) | summary_blocks(grid, run=folders[0])
+    return blocks | plans(profiles) | ledgers(profiles) if profiles else blocks
+
+
+def write_pages(paths=None, folders=SHOWN, profiles=LARGE):
+    """Rewrite the generated blocks of README and of the book's pages; returns the paths that changed.
+
+    A block that the committed results do not have is said to be missing, so that no old number stays.
+
+    Parameters
+    ----------
+    paths : sequence of path, optional
+        The pages; by default `pages()`.
+    folders : sequence of str or Path
+        Results folders: first the run whose time README tells.
+    profiles : sequence of str
+        The profiles whose costs are shown.
+    """
+    blocks, changed = all_blocks(folders, profiles), []
+    for path in map(Path, pages() if paths is None else paths):
+        text = path.read_text()
+        names = re.findall(r"<!-- begin:(\w+) -->", text)
+        filled = fill_blocks(text, {name: blocks.get(name, MISSING) for name in names})
+        if filled != text:
+            save_text(filled.removesuffix("\n"), path)
+            changed.append(path)
+    return changed

@@ -9,7 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
-from pdsel.artifacts import seal_notebooks
+from pdsel.artifacts import save_table, seal_notebooks
 from pdsel.checks import DataError
 from pdsel.pipeline.compare import compare
 from pdsel.pipeline.profiles import find_profile, load_profile
@@ -83,7 +83,15 @@ def publish(name):
         if "local" not in name_within.parts and not (run_folder / name_within).exists():
             path.unlink()  # the new run has no such file
     shutil.copytree(run_folder, reference, dirs_exist_ok=True, ignore=shutil.ignore_patterns("local", "*.partial"))
+    note_minutes(name)
     print(f"The run in {run_folder} is the reference now: git diff --stat {reference} shows what changed.")
+
+
+def note_minutes(name):
+    """Write how long each notebook of the run of a profile took into the reference, for README; return the path."""
+    from pdsel.pipeline.report import time_notebooks
+
+    return save_table(time_notebooks(Path("results", "local", name)), Path("results", name, "minutes.csv"))
 
 
 def _lock():

@@ -1,4 +1,4 @@
-"""Frames of results as text: Markdown tables, and the sentences of README and the notebooks."""
+"""Frames of results as text: Markdown tables, and the sentences of README, the book and the notebooks."""
 
 import pandas as pd
 
@@ -6,6 +6,8 @@ from pdsel.data.markdown import markdown as markdown  # beside the other texts f
 from pdsel.evaluation import blank, interval
 from pdsel.experiments.published import published_at, published_text
 from pdsel.experiments.study_tables import length_gains, length_means, over_seeds
+from pdsel.experiments.verdicts import TESTS
+from pdsel.notesworld.settings import CONFLICT
 
 ORDER = ["SFT", "OVA", "AVG", "ALL", "DMPO", "RAND", "RAF", "PD(rati.)", "PD", "PD(high)"]
 ASPECTS = ["instruction_following", "honesty", "truthfulness", "helpfulness"]
@@ -190,6 +192,99 @@ def work_of_grid(policies, manifests):
         f"not counting worlds, outputs and judging. torch {versions['torch']}, transformers {versions['transformers']}, "
         f"trl {versions['trl']}."
     )
+
+
+# The methods that README compares PD with; SFT is compared with PD(high).
+TOLD = ["RAND", "ALL", "RAF", "SFT"]
+
+
+def found_lines(claims):
+    """What was found, in Markdown: how it was measured, four claims on PD with their estimates, the verdicts on all claims.
+
+    Parameters
+    ----------
+    claims : pandas.DataFrame
+        See `pdsel.experiments.claims.evaluate_claims`, with the conflict level as text.
+    """
+    here = claims[claims["conflict"].str.endswith(f"{100 * CONFLICT:.0f} %")]
+    told = here[here["part"].isin([part for other in TOLD for part in (f"PD - {other}", f"{other} - PD(high)")])]
+    lines = [
+        f"With {100 * CONFLICT:.0f} % of the labels against the overall rating, over {told['seeds'].min()} worlds, in points "
+        "of win rate against the start (SFT), with 95 % intervals:",
+        "",
+    ]
+    for row in told.to_dict("records"):
+        number = interval(row["value"], row["low"], row["high"], signed=True)
+        test = "" if row["test"] == TESTS["above"] else f", {row['test']}"
+        lines.append(f"- {row['claim']}: **{row['verdict']}** ({row['part']}: {number}{test}).")
+    verdicts = here.groupby("claim", sort=False)["verdict"].first().value_counts()
+    tally = ", ".join(f"*{said}* {count}" for said, count in verdicts.items())
+    lines.append(f"- All {verdicts.sum()} claims of the paper that were tested: {tally}.")
+    return "\n".join(lines)
+
+
+SHORT = ["ALL", "RAND", "RAF", "DMPO", "PD", "PD(high)"]
+
+
+def short_rows(table, cells):
+    """README's one table, a row for each of six methods, at the conflict level of the figures.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `pdsel.pipeline.report.main_table`, over the worlds of a grid.
+    cells : pandas.DataFrame
+        `cells.csv`: a row per policy and study.
+    """
+    here = table[table["conflict"] == CONFLICT].set_index(["method", "metric"])
+    policies = cells[(cells["study"] == "methods") & (cells["conflict"] == CONFLICT)].groupby("method")
+    wrong, share = 100 * policies["wrong_labels"].mean(), 100 * policies["share"].mean()
+    rows = []
+    for method in SHORT:
+        if method in share.index:
+            rows.append(
+                {
+                    "method": method,
+                    "pairs trained on (%)": f"{share[method]:.0f}",
+                    "wrong labels among them (%)": f"{wrong[method]:.0f}",
+                    "win rate (%)": estimate(here.loc[method, "win_rate"]),
+                    "at equal length (%)": estimate(here.loc[method, "length_controlled_win_rate"]),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def time_of_run(manifests):
+    """How long `make run` takes, as a sentence; `manifests`: from `gather_manifests`."""
+    stages = manifests["stages"].values()
+    table = sum(stage["seconds"] for stage in stages if stage["stage"].startswith(BEHIND_THE_TABLE))
+    return (
+        f"The reference run took {table / 60:.0f} minutes of one core's work until the main table, and "
+        f"{manifests['job_seconds'] / 60:.0f} in all."
+    )
+
+
+def notebook_rows(titles, minutes, folder="notebooks"):
+    """The notebooks, a row each: name, title and minutes.
+
+    Parameters
+    ----------
+    titles : dict
+        Name of a notebook to its title.
+    minutes : pandas.Series
+        By the name of a notebook; one that is not in it was not timed.
+    folder : str
+        Where links lead, from the page that shows the table.
+
+    >>> notebook_rows({"00_idea": "Keep consensus"}, pd.Series({"00_idea": 0.3})).loc[0].tolist()
+    ['[`00_idea`](notebooks/00_idea.ipynb)', 'Keep consensus', 'under 1']
+    """
+    rows = []
+    for name, title in titles.items():
+        known = minutes.get(name)
+        text = "" if known is None else "under 1" if known < 1 else f"{known:.0f}"
+        rows.append({"notebook": f"[`{name}`]({folder}/{name}.ipynb)", "what it says": title, "minutes": text})
+    return pd.DataFrame(rows)
 
 
 def proxy_rows(proxies):

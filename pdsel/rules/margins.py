@@ -28,7 +28,7 @@ def implicit(logps, reference_logps, *, beta=BETA):
     >>> index = ["p"]
     >>> after = pd.DataFrame({"chosen": [-10.0], "rejected": [-30.0]}, index=index)
     >>> before = pd.DataFrame({"chosen": [-12.0], "rejected": [-25.0]}, index=index)
-    >>> float(implicit(after, before)["p"].round(9))  # .1 * ((-10 + 12) - (-30 + 25))
+    >>> float(implicit(after, before, beta=0.1)["p"].round(9))  # .1 * ((-10 + 12) - (-30 + 25))
     0.7
     """
     rewards = beta * (logps - reference_logps)

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 import openai
 
 from pdsel.checks import DataError
+from pdsel.engine.progress import Progress
 from pdsel.evaluation.judges.cache import canonical
 from pdsel.evaluation.judges.key import EnvironmentKey
-from pdsel.progress import Progress
 
 DOWN_AFTER = 10  # questions that fail in a row, after all retries: the endpoint is down, and no other question is asked
 LONGEST_WAIT = 60  # seconds before a question with an unusable reply is asked again
