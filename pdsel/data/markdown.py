@@ -2,6 +2,7 @@
 
 import re
 
+import pandas as pd
 from tabulate import DataRow, TableFormat
 
 HTML = re.compile("<(?=[A-Za-z/!?])")  # where an element begins, which Markdown would pass on: a response may be one
@@ -24,8 +25,10 @@ UNPADDED = TableFormat(
 )
 
 
-def markdown(frame):
+def markdown(frame, *, linked=()):
     """A frame as a Markdown table without the index; numbers are written as by `str`.
+
+    Links in its texts are not links in the table, but for the columns `linked`, whose text is of our own making.
 
     >>> import pandas as pd
     >>> print(markdown(pd.DataFrame({"a": ["1"], "b": ["2 | 3"]})))
@@ -33,17 +36,25 @@ def markdown(frame):
     | --- | --- |
     | 1 | 2 \\| 3 |
     """
-    text = frame.astype(str).map(_escaped).rename(columns=lambda name: _escaped(str(name)))
+    cells = {name: frame[name].astype(str).map(_in_a_row) for name in frame.columns}
+    text = pd.DataFrame({name: column if name in linked else column.map(_as_text) for name, column in cells.items()})
+    text = text.rename(columns=lambda name: _as_text(_in_a_row(str(name))))
     return text.to_markdown(index=False, tablefmt=UNPADDED, disable_numparse=True, stralign=None)
 
 
-def _escaped(cell):
-    """A cell in which neither a bar nor the end of a line ends the cell, and in which HTML, links and images are text.
+def _in_a_row(cell):
+    """A cell in which neither a bar nor the end of a line ends the cell.
 
-    A link may run a script, and an image may put a file of this machine into a report.
-
-    >>> _escaped("a|b\\nc"), _escaped("<b>p < .01 [x](y)")
-    ('a\\\\|b c', '&lt;b>p < .01 [x]\\\\(y)')
+    >>> _in_a_row("a|b\\nc")
+    'a\\\\|b c'
     """
-    cell = cell.replace("|", r"\|").replace("\n", " ").replace("](", r"]\(")
-    return HTML.sub("&lt;", cell)
+    return cell.replace("|", r"\|").replace("\n", " ")
+
+
+def _as_text(cell):
+    """A cell in which HTML, links and images are text: a link may run a script, an image may show a file of this machine.
+
+    >>> _as_text("<b>p < .01 [x](y)")
+    '&lt;b>p < .01 [x]\\\\(y)'
+    """
+    return HTML.sub("&lt;", cell.replace("](", r"]\("))

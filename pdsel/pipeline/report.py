@@ -355,8 +355,10 @@ def summary_blocks(grid, run):
     if (run / "manifest.json").exists():
         blocks["run_time"] = time_of_run(json.loads((run / "manifest.json").read_text()))
         titles, minutes = notebook_titles(), notebook_minutes(run)
-        blocks["minutes"] = markdown(notebook_rows(titles, minutes))
-        blocks["chapter_minutes"] = markdown(notebook_rows(titles, minutes, folder="../../notebooks"))
+        blocks["minutes"] = markdown(notebook_rows(titles, minutes), linked=["notebook"])
+        blocks["chapter_minutes"] = markdown(
+            notebook_rows(titles, minutes, folder="../../notebooks"), linked=["notebook"]
+        )
     return blocks
 
 

@@ -293,7 +293,7 @@ def key_kept(draw):
             try:
                 judge(["Why?"], ["x" * 9], ["y"])
             except DataError as error:
-                shown.append("".join(traceback.TracebackException.from_exception(error, capture_locals=True).format()))
+                shown.append(_verbose_traceback(error))
         shown += [repr(judge), json.dumps(judge.usage()), repr(vars(judge.endpoint))]
         require(any(KEY in (sent or "") for sent in server.authorizations), "the key was not sent")
         held = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
@@ -301,6 +301,12 @@ def key_kept(draw):
     require(not any(form in text for form in forms for text in shown), f"{fault}: the key was shown")
     require(not any(form.encode() in data for form in forms for data in held), f"{fault}: the key was stored")
     return HELD
+
+
+def _verbose_traceback(error):
+    """A traceback with the variables of every frame, but for those of the trial itself, which knows the key."""
+    below = error.with_traceback(error.__traceback__.tb_next)
+    return "".join(traceback.TracebackException.from_exception(below, capture_locals=True).format())
 
 
 # ---- a response that orders the judge about
