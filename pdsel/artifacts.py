@@ -65,19 +65,24 @@ CANNOT_WRITE = {  # what to do about errors of the disk
 }
 
 
+MORE_MEMORY = "end other programs, take fewer rows at once, or use a machine with more of it; nothing half-written was kept"
+
+
 class ArtifactError(DataError):
     """A stage's files are unfinished, changed, or made from other inputs."""
 
 
 @contextmanager
 def disk_errors(path):
-    """Turn an error of the disk on the way to `path` into an `ArtifactError` that says what to do."""
+    """Turn an error of the disk, or of the memory, on the way to `path` into an `ArtifactError` that says what to do."""
     try:
         yield
     except OSError as error:
         if error.errno not in CANNOT_WRITE or (error.errno == errno.ENOENT and Path(path).parent.exists()):
             raise  # of something else
         raise ArtifactError(f"{path} was not written: {error.strerror}. Remedy: {CANNOT_WRITE[error.errno]}") from error
+    except MemoryError as error:
+        raise ArtifactError(f"{path} was not written: out of memory. Remedy: {MORE_MEMORY}") from error
 
 
 @contextmanager

@@ -5,6 +5,9 @@ from numbers import Integral, Real
 import pandas as pd
 
 
+OUT_OF_MEMORY = "Out of memory. Remedy: end other programs, take fewer rows (limit=...), or use a machine with more of it"
+
+
 class DataError(ValueError):
     """Input that cannot be used, with what to do about it.
 

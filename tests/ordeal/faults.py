@@ -7,6 +7,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -421,6 +422,55 @@ def two_runs(draw):
     return "refused"
 
 
+# ---- no memory left
+
+
+def _room(n):
+    """Leave this process about `n` megabytes: what it may still get is taken, but for so much."""
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + n * 2**20, resource.RLIM_INFINITY))
+    taken = []
+    try:
+        while True:
+            taken.append(bytearray(2**20))
+    except MemoryError:
+        del taken[:n]
+    return taken
+
+
+def _write_large_stage(folder, value):
+    rows = 1_000_000
+    table = pd.DataFrame({"x": np.arange(rows) + value, "name": [f"row {n} of {value}" for n in range(rows)]})
+    Stage("01_data", folder, value=value).finish(save_table(table, folder / "table.csv"))
+
+
+def out_of_memory(draw):
+    """A trial: a process whose memory ends while it makes a large table and writes it over a whole one.
+
+    Python itself says that the memory has ended where pdsel has no hand in it; the file is what counts.
+    """
+    room = draw.choice([16, 64, 256, 1000])
+    _warmed()
+    with scratch() as home:
+        folder, said = home / "results", home / "said.txt"
+        folder.mkdir()
+        _write_stage(folder, 1)
+
+        def child(_):
+            signal.alarm(60)  # a thread of a library that cannot start is waited for in vain
+            taken = _room(room)
+            try:
+                _write_large_stage(folder, 2)
+            except (DataError, MemoryError) as error:
+                taken.clear()
+                said.write_text("refused" if isinstance(error, DataError) else "stopped by Python")
+
+        (status,) = _in_children(child, 1)
+        require(status == 0, f"with {room} MB: exit status {status}")
+        _still(_read_stage, folder, [None, 1, 2])
+        return said.read_text() if said.exists() else "written"
+
+
 def whole_disk(draw):
     """A trial: a ratings table while the disk of the cache is full; tables beside results are tried by `faulty`."""
     with scratch() as folder:
@@ -437,6 +487,7 @@ CASES = [
     Case("faults", "results that may only be read", faulty(_denied, ALSO["denied"]), 2),
     Case("faults", "files that may not be read", unreadable, 1),
     Case("faults", "a folder that vanishes", vanishing, 1),
+    Case("faults", "a process without memory", out_of_memory, 1),
     Case("faults", "results behind a symbolic link", through_link, 1),
     Case("faults", "a clock that jumps", jumping_clock, 1),
     Case("faults", "a hub that fails after some files", hub_that_fails, 1),
