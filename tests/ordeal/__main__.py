@@ -10,11 +10,11 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from ordeal.kills import SIGNALS, Ground, kill_runs
+from ordeal.kills import SIGNALS, Ground, Plan, kill_runs
 from ordeal.report import PARTS, write_report
 from ordeal.trials import Journal, run_cases
 
-COUNTS = {"input": 20_000, "rot": 300, "hostile": 300, "faults": 300, "kills": 60}
+COUNTS = {"input": 20_000, "rot": 300, "hostile": 300, "faults": 300, "load": 3, "kills": 60}
 
 
 def parse(arguments=None):
@@ -28,7 +28,10 @@ def parse(arguments=None):
     )
     parser.add_argument("--results", default="results/ordeal", help="where the report goes")
     parser.add_argument("--profile", default="smoke", help="what is run and killed")
-    parser.add_argument("--seconds", type=float, nargs=2, default=(30, 115), help="after which a run is killed")
+    parser.add_argument(
+        "--seconds", type=float, nargs=2, help="after which a run is killed; default: some times during each notebook"
+    )
+    parser.add_argument("--each", type=int, default=4, help="how often each notebook is hit")
     parser.add_argument("--signals", nargs="+", choices=SIGNALS, default=["SIGKILL"])
     parser.add_argument("--only", help="repeat one kind of trial, by what it is called")
     parser.add_argument("--number", type=int, default=0, help="which trial of `--only`; what is raised is not caught")
@@ -58,8 +61,9 @@ def main(arguments=None):
         count = COUNTS[part] if given.count is None else given.count
         if part == "kills":
             ground = Ground(Path(given.local, "ground"), given.profile)
-            options = {"seconds": tuple(given.seconds), "signals": given.signals, "seed": given.seed}
-            kill_runs(ground, count, journal, **options, say=_say)
+            seconds = tuple(given.seconds) if given.seconds else None
+            plan = Plan(seconds=seconds, each=given.each, signals=tuple(given.signals), seed=given.seed)
+            kill_runs(ground, count, journal, plan, say=_say)
         else:
             run_cases(cases_of(part), count, journal, seed=given.seed, say=_say)
     table = write_report(journal, Path(given.results))

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MARK = "PDSEL_ORDEAL"  # a variable that every process of a run inherits
 PATIENCE = 20  # seconds for orphans to notice that they are alone
 SETTLED = 3  # seconds after which a job that wrote its last file is known to be done
+BETWEEN = "between notebooks"
 ENDED = "a run after kills gives the same tables"
 SIGNALS = {"SIGKILL": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "Ctrl-C": signal.SIGINT}
 VARIABLES = {
@@ -118,12 +120,23 @@ class Ground:
         return found
 
     def stage(self):
-        """The notebooks that are being executed, by the command lines of papermill."""
-        commands = [command.split() for command in self.processes().values() if "papermill" in command]
-        outputs = {
-            Path(word).stem for words in commands for word in words if "local" in word and word.endswith(".ipynb")
-        }
-        return "+".join(sorted(outputs)) or "between notebooks"
+        """The notebook that is being executed, or `BETWEEN`, by the command line of papermill."""
+        commands = [command.split() for command in self.processes().values() if "papermill notebooks/" in command]
+        names = {Path(word).stem for words in commands for word in words[:4] if word.startswith("notebooks/")}
+        return "+".join(sorted(names)) or BETWEEN
+
+    def spans(self):
+        """How many seconds every notebook took in the undisturbed run, by name; the longest where there are several."""
+        found = {}
+        for path in self.undisturbed.rglob("*.ipynb"):
+            about = json.loads(path.read_text())["metadata"].get("papermill", {})
+            name = Path(about.get("input_path", "")).stem
+            found[name] = max(found.get(name, 0), about.get("duration") or 0)
+        return found
+
+    def is_writing(self):
+        """Whether a file of the run has its scratch name just now."""
+        return any(name.endswith(".partial") for _, _, names in os.walk(self.results) for name in names)
 
     def finished(self):
         """The executed notebooks of jobs that are done, path to time of writing."""
@@ -162,8 +175,30 @@ class Ground:
         return same, total
 
 
-def kill_runs(ground, count, journal, *, seconds=(30, 115), signals=("SIGKILL",), seed=0, say=print):
-    """Kill the run `count` times, each `seconds` after it was started or resumed, and let it finish in between.
+@dataclass(frozen=True)
+class Plan:
+    """When a run is killed, and how.
+
+    Parameters
+    ----------
+    seconds : (float, float), optional
+        A kill comes at a moment drawn evenly from these, after the run was started or resumed. Default: at a random moment of
+        a notebook that was hit less than `each` times, or in every fourth kill as soon as one of its files is being written.
+    each : int
+        How often every notebook is hit before the run may finish.
+    signals : sequence of str
+        Drawn from, see `SIGNALS`.
+    seed : int
+    """
+
+    seconds: tuple | None = None
+    each: int = 4
+    signals: tuple = ("SIGKILL",)
+    seed: int = 0
+
+
+def kill_runs(ground, count, journal, plan=Plan(), *, say=print):
+    """Kill the run until it was killed `count` times and has finished, resuming it in between.
 
     Parameters
     ----------
@@ -172,37 +207,77 @@ def kill_runs(ground, count, journal, *, seconds=(30, 115), signals=("SIGKILL",)
     journal : ordeal.trials.Journal
         Gets an entry for every kill, named after the notebook that was hit, and one for every run that finished. Kills that
         it holds are not repeated, but a run that was under way begins anew.
-    seconds : (float, float)
-        A kill comes at a moment drawn evenly from these.
-    signals : sequence of str
-        Drawn from, see `SIGNALS`.
-    seed : int
+    plan : Plan
     say : callable
         Is told about every kill.
     """
     ground.prepare()
     ground.wipe()
-    done, kills = {}, sum(part == "kills" and what != ENDED for part, what, _ in journal.entries)
-    while kills < count:
-        draw = random.Random(f"{seed} kills {kills}")
-        name = draw.choice(list(signals))
-        run, wait = ground.start(), draw.uniform(*seconds)
-        try:
-            status = run.wait(timeout=wait)
-        except subprocess.TimeoutExpired:
+    hits = Counter(
+        what.rpartition(" during ")[2] for part, what, _ in journal.entries if part == "kills" and what != ENDED
+    )
+    done, runs = {}, 0
+    while True:
+        kills = hits.total()
+        draw = random.Random(f"{plan.seed} kills {kills}")
+        name, heard = draw.choice(list(plan.signals)), ground.log.stat().st_size if ground.log.exists() else 0
+        run = ground.start()
+        if plan.seconds and kills >= count:
+            _note_end(ground, run.wait(), done, kills, journal, say)
+            return
+        if _wait(ground, run, draw, plan, {stage: plan.each + runs - hits[stage] for stage in ground.spans()}):
             stage, done = ground.stage(), done | ground.finished()
+            how = "resumed, a file was being written" if ground.is_writing() else "resumed"
             os.killpg(run.pid, SIGNALS[name])
             run.wait()
-            left = ground.orphans()
-            outcome = (LOST, f"orphans: {list(left.values())}"[:300]) if left else (SURVIVED, "resumed")
-            journal.add(("kills", f"{name} during {stage}", kills), outcome)
-            kills += 1
-            say(f"kill {kills} of {count}: {name} after {wait:.0f} s during {stage}: {outcome[1]}")
+            problems = _what_is_left(ground) + (_what_was_said(ground, heard) if name != "SIGKILL" else [])
+            journal.add(
+                ("kills", f"{name} during {stage}", kills), (LOST, problems[0]) if problems else (SURVIVED, how)
+            )
+            hits[stage] += 1
+            say(f"kill {kills + 1} of {count}: {name} during {stage}: {problems or how}")
         else:
-            _note_end(ground, status, done, kills, journal, say)
+            _note_end(ground, run.wait(), done, kills, journal, say)
             ground.wipe()
-            done = {}
-    _note_end(ground, ground.start().wait(), done, kills, journal, say)
+            done, runs = {}, runs + 1
+            if not plan.seconds and kills >= count:
+                return
+
+
+def _wait(ground, run, draw, plan, wanted):
+    """Wait for the moment of a kill; returns False if the run ends before it.
+
+    `wanted`: how many more hits every notebook shall get.
+    """
+    start = time.monotonic()
+    due = None if plan.seconds is None else start + draw.uniform(*plan.seconds)
+    at_writing, share = draw.random() < 0.25, draw.random()
+    spans = ground.spans()
+    while run.poll() is None:
+        stage = BETWEEN if due else ground.stage()
+        if due is None and wanted.get(stage, 0) > 0:
+            due = time.monotonic() + share * spans[stage]
+        if due is not None and (
+            time.monotonic() >= due or (at_writing and plan.seconds is None and ground.is_writing())
+        ):
+            return True
+        time.sleep(0.01 if due and at_writing else 0.1)
+    return False
+
+
+def _what_is_left(ground):
+    """Complaints about processes that outlive a kill."""
+    left = ground.orphans()
+    return [f"orphans: {list(left.values())}"[:300]] if left else []
+
+
+def _what_was_said(ground, heard):
+    """Complaints about the words of a run that was asked to stop, from this place in its log."""
+    with open(ground.log, encoding="utf-8", errors="replace") as log:
+        log.seek(heard)
+        text = log.read()
+    problems = [] if text.count("Stopped.") == 1 else ["it did not say that it stopped"]
+    return problems + (["a traceback"] if "Traceback" in text else [])
 
 
 def _note_end(ground, status, done, kills, journal, say):

@@ -15,6 +15,7 @@ PARTS = {
     "rot": "Rot: files that changed after they were written",
     "hostile": "Hostile content",
     "faults": "Faults of the machine",
+    "load": "Load",
     "kills": "Kills of `make run`",
 }
 TEXT = """# The ordeal

@@ -4,8 +4,9 @@ import json
 
 import pandas as pd
 import pytest
+from bench.measure import here
 
-from ordeal import faults, hostile, inputs, rot
+from ordeal import faults, hostile, inputs, load, rot
 from ordeal.__main__ import main, parse
 from ordeal.kills import Ground
 from ordeal.mutate import damaged, flipped, places
@@ -95,6 +96,15 @@ def test_the_command_repeats_one_trial(tmp_path, capsys):
         parse(["nope"])
 
 
+def test_load_in_small():
+    assert load.rated_prompts(40, here).split()[1] == "pairs"
+    assert load.margins(1000, here).startswith("1000 pairs")
+
+
+def test_questions_are_asked_once_although_the_asker_was_killed():
+    assert " questions in " in load.questions(240)
+
+
 def test_faults_are_where_they_should_be():
     import random
 
@@ -116,7 +126,7 @@ def test_a_killed_run_is_compared_with_an_undisturbed_one(tmp_path):
     found = []
     ground.differences = lambda: [] if (ground.results / "3").exists() else ["unfinished"]
     journal = Journal(tmp_path / "journal.jsonl", "code")
-    kills.kill_runs(ground, 2, journal, seconds=(0.2, 0.4), say=found.append)
+    kills.kill_runs(ground, 2, journal, kills.Plan(seconds=(0.2, 0.4)), say=found.append)
     assert [entry["outcome"] for entry in journal.entries.values()] == [SURVIVED] * 3, json.dumps(found)
     assert not ground.processes() and len(found) == 3
 
