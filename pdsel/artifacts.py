@@ -65,7 +65,9 @@ CANNOT_WRITE = {  # what to do about errors of the disk
 }
 
 
-MORE_MEMORY = "end other programs, take fewer rows at once, or use a machine with more of it; nothing half-written was kept"
+MORE_MEMORY = (
+    "end other programs, take fewer rows at once, or use a machine with more of it; nothing half-written was kept"
+)
 
 
 class ArtifactError(DataError):

@@ -4,8 +4,9 @@ from numbers import Integral, Real
 
 import pandas as pd
 
-
-OUT_OF_MEMORY = "Out of memory. Remedy: end other programs, take fewer rows (limit=...), or use a machine with more of it"
+OUT_OF_MEMORY = (
+    "Out of memory. Remedy: end other programs, take fewer rows (limit=...), or use a machine with more of it"
+)
 
 
 class DataError(ValueError):

@@ -69,7 +69,7 @@ def main(arguments=None):
     table = write_report(journal, Path(given.results))
     for entry in journal.lost():
         _say(f"lost: {entry['part']}: {entry['what']}, number {entry['number']}: {entry['how']}")
-    _say(f"{table['how_many'].sum()} trials, {table['lost'].sum()} lost: {given.results}/ordeal.md")
+    _say(f"{table['how_many'].sum()} trials, {table['lost'].sum()} lost: {given.results}/tables/ordeal.md")
     return int(table["lost"].sum() > 0)
 
 

@@ -18,23 +18,16 @@ PARTS = {
     "load": "Load",
     "kills": "Kills of `make run`",
 }
-TEXT = """# The ordeal
+TEXT = """{tables}
 
-What was thrown at pdsel, how often, and what became of it. *Survived* means: a result that satisfies what must hold of every
-result, or an error that says what to do; after a kill or a fault, what was there before is still whole. *Lost* means anything
-else: another exception, another number, a file that is half-written and read.
-
-{tables}
-
-{n} trials, {lost} lost. Python {python}, {machine}, {cores} cores. Made by `make ordeal`; every trial is drawn from a seed of
-its own, so that it can be repeated alone: `python -m ordeal PART --only WHAT --number N`.
+{n} trials, {lost} lost. Python {python}, {machine}, {cores} cores, {system}. Command: `make ordeal`. {codes}
 """
 
 
 def table_of(journal):
     """A row for each kind of trial: `part, what, how_many, survived, lost, how`."""
     rows = {}
-    for (part, what, _), entry in sorted(journal.entries.items()):
+    for (part, what, _), entry in sorted(journal.reported().items()):
         rows.setdefault((part, what), []).append(entry)
     found = []
     for (part, what), entries in rows.items():
@@ -49,7 +42,7 @@ def table_of(journal):
 
 
 def write_report(journal, folder):
-    """Write `ordeal.csv` and `ordeal.md` into a folder; returns the table."""
+    """Write `ordeal.csv` and, for the book, `tables/ordeal.md` into a folder; returns the table."""
     table = table_of(journal)
     parts = []
     for part, rows in table.groupby("part", sort=False):
@@ -57,6 +50,18 @@ def write_report(journal, folder):
         parts.append(f"## {PARTS[part]}\n\n{markdown(shown)}")
     facts = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
     facts |= {"n": f"{table['how_many'].sum():,}".replace(",", " "), "lost": int(table["lost"].sum())}
+    facts |= {"system": platform.system(), "codes": _codes(journal)}
     save_table(table, folder / "ordeal.csv")
-    save_text(TEXT.format(tables="\n\n".join(parts), **facts).rstrip(), folder / "ordeal.md")
+    save_text(TEXT.format(tables="\n\n".join(parts), **facts).rstrip(), folder / "tables" / "ordeal.md")
     return table
+
+
+def _codes(journal):
+    """Which code was tried, where it is not the same for all parts."""
+    codes = {}
+    for (part, _, _), entry in journal.reported().items():
+        codes.setdefault(entry["code"], set()).add(part)
+    if len(codes) < 2:
+        return "All of one version of the code."
+    told = "; ".join(f"`{code[:8]}`: {', '.join(sorted(parts))}" for code, parts in sorted(codes.items()))
+    return f"A mend in between changed the code: {told}."

@@ -67,6 +67,16 @@ def test_an_ordeal_resumes(tmp_path):
     assert again == [tried[3]], "a trial has a seed of its own"
 
 
+def test_a_part_that_was_not_tried_again_is_reported_with_its_code(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    for code, part in [("old", "rot"), ("old", "input"), ("new", "input")]:
+        Journal(path, code).add((part, "x", 0), (SURVIVED, code))
+    journal = Journal(path, "new")
+    assert {key[0]: entry["how"] for key, entry in journal.reported().items()} == {"rot": "old", "input": "new"}
+    write_report(journal, tmp_path)
+    assert "`new`: input; `old`: rot" in (tmp_path / "tables" / "ordeal.md").read_text()
+
+
 def test_the_report_counts(tmp_path):
     journal = Journal(tmp_path / "journal.jsonl", "code")
     for number, outcome in enumerate([(SURVIVED, "refused"), (SURVIVED, "result"), (SURVIVED, "refused"), (LOST, "x")]):
@@ -76,7 +86,7 @@ def test_the_report_counts(tmp_path):
     table = pd.read_csv(tmp_path / "results" / "ordeal.csv")
     pd.testing.assert_frame_equal(table, table_of(journal), check_dtype=False)
     assert list(table["lost"]) == [1, 0]
-    text = (tmp_path / "results" / "ordeal.md").read_text()
+    text = (tmp_path / "results" / "tables" / "ordeal.md").read_text()
     assert "| select | 4 | 3 | 1 | 2 refused, 1 result |" in text and "5 trials, 1 lost." in text
 
 

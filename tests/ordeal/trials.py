@@ -68,13 +68,14 @@ def checked_message(error):
 class Journal:
     """Outcomes of trials in a file of JSON lines, one added as soon as it is known.
 
-    A line that a kill cut off does not count. Trials of other code than today's do not count either.
+    A line that a kill cut off does not count. `entries` are the trials of today's code; those of other code are repeated, and
+    stand in the report of a part until then, see `reported`.
     """
 
     def __init__(self, path, code=None):
         self.path = Path(path)
         self.code = code or code_digest()
-        self.entries = {}
+        self.entries, self.earlier = {}, {}
         if self.path.exists():
             text = self.path.read_text()
             for line in text.splitlines():
@@ -90,6 +91,8 @@ class Journal:
             return
         if entry.get("code") == self.code:
             self.entries[key] = entry
+        else:
+            self.earlier.setdefault(entry["part"], {}).setdefault(entry.get("code"), {})[key] = entry
 
     def add(self, key, outcome):
         """Note the outcome of the trial `(part, what, number)`."""
@@ -99,6 +102,14 @@ class Journal:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.path, "a") as file:
             file.write(json.dumps(entry) + "\n")
+
+    def reported(self):
+        """The entries of every part: those of today's code, or else of the last code that the part was tried on."""
+        found = dict(self.entries)
+        for part, by_code in self.earlier.items():
+            if part not in {key[0] for key in self.entries}:
+                found |= list(by_code.values())[-1]
+        return found
 
     def lost(self):
         """The entries that were lost."""
