@@ -27,7 +27,23 @@ def some(ids):
     '7 (first: a, b, c, d, e)'
     """
     ids = list(ids)
-    return f"{len(ids)} (first: {', '.join(map(str, ids[:5]))})"
+    return f"{len(ids)} (first: {', '.join(_cut(str(name)) for name in ids[:5])})"
+
+
+def listed(names, most=20):
+    """Names for a message: sorted, and no longer than a person reads.
+
+    >>> listed(["prompt", "chosen" * 20, "aspect"], most=2)
+    "['aspect', 'chosenchosenchosenchosenchosenchosenchosenchosenchosenchosen...'] and 1 more"
+    """
+    names = sorted(names, key=str)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{[_cut(name) for name in names[:most]]}{more}"
+
+
+def _cut(name):
+    """A name without what is beyond 60 characters."""
+    return f"{name[:60]}..." if isinstance(name, str) and len(name) > 60 else name
 
 
 def refuse(ids, column, problem, remedy):
@@ -73,7 +89,7 @@ def refuse_reserved(aspects):
 def require_columns(table_columns, needed, table):
     """Raise `DataError` naming the columns of `table` that are missing."""
     missing = [column for column in needed if column not in table_columns]
-    refuse(missing, f"{table}: column", "missing", f"rename or add it; present are {sorted(table_columns)}")
+    refuse(missing, f"{table}: column", "missing", f"rename or add it; present are {listed(table_columns)}")
 
 
 def require_table(value, name):

@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 from datasets import Dataset, load_dataset
 
-from pdsel.checks import DataError, check_pairs, refuse, require_columns, require_table, require_whole
+from pdsel.checks import DataError, check_pairs, listed, refuse, require_columns, require_table, require_whole
 from pdsel.data.gaps import by_aspect, mean_gap, rating_gaps
 from pdsel.data.layouts import (
     RATING_REMEDY,
@@ -204,7 +204,7 @@ def _checked_names(columns, row, aspect):
     missing = [name for name in NEEDED if name not in names and name not in given]
     if missing:
         raise DataError(
-            f"preferences: column missing: {', '.join(missing)}; present are {sorted(row)}. Remedy: {_remedy(missing, row)}"
+            f"preferences: column missing: {', '.join(missing)}; present are {listed(row)}. Remedy: {_remedy(missing, row)}"
         )
     return names
 

@@ -86,6 +86,15 @@ def test_limits_of_other_kinds_were_not_noticed(tmp_path):
             pdsel.load_ratings(tmp_path / "r.jsonl", limit=limit)
 
 
+def test_names_of_columns_are_cut_in_a_message(tmp_path):
+    long = {"prompt": "p", "resp" + "[" * 5000 + "onse": "x", "helpfulness": 1} | {f"c{n}": 0 for n in range(500)}
+    for load in (pdsel.load_ratings, pdsel.load_preferences):
+        (tmp_path / "r.jsonl").write_text(json.dumps(long))
+        with pytest.raises(DataError) as raised:
+            load(tmp_path / "r.jsonl")
+        assert len(str(raised.value)) < 2000
+
+
 PAIRS = {
     "a column that a later row lacks": (
         [PAIR | {"margins": {"a": 1.0}}, OTHER],
