@@ -21,13 +21,17 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12; do $$p -c '$(RIGHT_PYT
 TORCH_ARGS ?=
 #: TORCH=torch==... the torch to install where there is none; with a GPU, PyPI's build is the right one
 TORCH ?= torch==2.13.0
-#: PIP_ARGS= SNAKEMAKE_ARGS= PYTEST_ARGS= LAB_ARGS= SPHINX_ARGS=   more for those programs, e.g. SNAKEMAKE_ARGS=--dry-run
+#: PIP_ARGS= SNAKEMAKE_ARGS= PYTEST_ARGS= LAB_ARGS= SPHINX_ARGS= ORDEAL_ARGS= MUTANTS_ARGS=
+#:                  more for those programs, e.g. SNAKEMAKE_ARGS=--dry-run
 PIP_ARGS ?=
 SNAKEMAKE_ARGS ?=
 PYTEST_ARGS ?=
 LAB_ARGS ?=
 SPHINX_ARGS ?=
+ORDEAL_ARGS ?=
+MUTANTS_ARGS ?=
 
+MUTMUT := mutmut==3.8.1
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdsel-installed
 NAME := $(basename $(notdir $(PROFILE)))
@@ -49,7 +53,7 @@ OFFLINE := HF_HUB_OFFLINE=1
 RUN_OFFLINE := $(if $(filter mini smoke class toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab book bench bench-gpu calibrate world-check lab \
+.PHONY: help env run compare plan dry-run cluster test test-lab book bench ordeal mutants bench-gpu calibrate world-check lab \
   reference results exercises lint clean clean-runs notesworld-base pocket-model lock
 
 help:  ## this text
@@ -114,6 +118,14 @@ book: env  ## build the book into build/book: notebooks as chapters, results, re
 
 bench: env  ## time and weigh PD at up to ten million pairs, reading 64 000 rated prompts, and scoring (minutes, one core)
 	$(OFFLINE) OMP_NUM_THREADS=1 TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench results/bench
+
+ordeal: env  ## throw kills, faults, rot, bad and hostile input at pdsel, and count (an hour; resumes). PARTS="input rot"
+	$(OFFLINE) OMP_NUM_THREADS=1 TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m ordeal $(PARTS) $(ORDEAL_ARGS)
+
+# mutmut lies in a folder of its own: what it requires is not what the environment holds.
+mutants: env  ## put small faults into the lesson, the evaluation and the rules, and count those that no test notices (hours; resumes)
+	@[ -d build/mutmut ] || $(BIN)/python -m pip install --quiet $(PIP_ARGS) --target build/mutmut '$(MUTMUT)'
+	$(OFFLINE) OMP_NUM_THREADS=1 TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m mutants $(MUTANTS_ARGS)
 
 bench-gpu: env  ## measure scoring and DPO of a 1B-parameter Llama on a CUDA GPU, beside TRL's defaults (minutes)
 	$(OFFLINE) TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench.throughput results/gpu

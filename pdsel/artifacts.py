@@ -8,6 +8,7 @@ manifest lists is unfinished; a file with another digest is not the one that the
 that is run by hand with other parameters writes to `results/local/mine`.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -17,7 +18,7 @@ import shutil
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -42,13 +43,48 @@ LIBRARIES = [  # whose versions may change a number
     "scikit-learn",
     "statsmodels",
 ]
+SEAL = "seal"  # of a record: a digest of everything else in it
+EXECUTED = "local/executed.json"  # the digests of a finished run's executed notebooks
 TIMED = {"training.json", "proxy.json"}  # they hold seconds, so they differ between equal runs
 LOCAL = ("results", "local")  # the folders that runs write below
 IN_GRAPH = "PDSEL_RUN"  # the Snakefile sets it, since a job of the graph writes where it is told
 
 
+ROOM = "make room on this disk, then run it again; nothing half-written was kept"
+ALLOWED = "write to a folder that you may write to, or change its permissions, then run it again"
+CANNOT_WRITE = {  # what to do about errors of the disk
+    errno.ENOSPC: ROOM,
+    errno.EDQUOT: ROOM,
+    errno.EFBIG: ROOM,
+    errno.EACCES: ALLOWED,
+    errno.EPERM: ALLOWED,
+    errno.EROFS: ALLOWED,
+    errno.ENOENT: "the folder vanished while it was written to: make it anew, and run it again",
+    errno.ENOTDIR: "a file is where a folder should be: move it, then run it again",
+    errno.EIO: "the disk failed: look at it before you run it again",
+}
+
+
+MORE_MEMORY = (
+    "end other programs, take fewer rows at once, or use a machine with more of it; nothing half-written was kept"
+)
+
+
 class ArtifactError(DataError):
     """A stage's files are unfinished, changed, or made from other inputs."""
+
+
+@contextmanager
+def disk_errors(path):
+    """Turn an error of the disk, or of the memory, on the way to `path` into an `ArtifactError` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in CANNOT_WRITE or (error.errno == errno.ENOENT and Path(path).parent.exists()):
+            raise  # of something else
+        raise ArtifactError(f"{path} was not written: {error.strerror}. Remedy: {CANNOT_WRITE[error.errno]}") from error
+    except MemoryError as error:
+        raise ArtifactError(f"{path} was not written: out of memory. Remedy: {MORE_MEMORY}") from error
 
 
 @contextmanager
@@ -63,15 +99,18 @@ def writing(path):
     'whole'
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(
         f".{path.name}.{os.getpid()}.partial"
     )  # of this process: the orphan of a killed run may still write to its own
     try:
-        yield scratch
-        os.replace(scratch, path)
+        with disk_errors(path):
+            yield scratch
+            os.replace(scratch, path)
     finally:
-        scratch.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may be gone, or not ours
+            scratch.unlink()
 
 
 def save_table(table, path):
@@ -125,6 +164,75 @@ def digest(path, *, without=TIMED):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sealed(record):
+    """A record with a digest of itself, so that a changed bit is noticed when it is read.
+
+    >>> sealed({"share": 0.3})
+    {'share': 0.3, 'seal': '780edab844125763'}
+    """
+    plain = {key: value for key, value in record.items() if key != SEAL}
+    text = json.dumps(json.loads(json.dumps(plain)), sort_keys=True)  # as it will be read: keys are text then
+    return plain | {SEAL: hashlib.sha256(text.encode()).hexdigest()[:16]}
+
+
+def read_sealed(path, remedy):
+    """Read a record that was written with a seal; one of an older version, without a seal, is taken as it is.
+
+    Parameters
+    ----------
+    path : Path
+    remedy : str
+        What to do about a damaged record.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is no JSON object, or not the one that was sealed.
+    """
+    try:
+        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        whole = isinstance(record, dict) and record.get(SEAL) in (None, sealed(record)[SEAL])
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is damaged ({str(error).splitlines()[0]}). Remedy: {remedy}") from error
+    if not whole:
+        raise ArtifactError(f"{path} is damaged: it is not what was written. Remedy: {remedy}")
+    return record
+
+
+def seal_notebooks(folder):
+    """Note the digests of all executed notebooks below a folder, when its run is finished.
+
+    Of a notebook that was not written since they were noted last, the digest stays what it was.
+    """
+    listing, found = Path(folder, EXECUTED), {}
+    known = read_sealed(listing, f"delete {listing}")["notebooks"] if listing.exists() else {}
+    for path in sorted(Path(folder).rglob("*.ipynb")):
+        name = path.relative_to(folder).as_posix()
+        found[name] = digest(path) if name not in known or _is_newer(path, listing) else known[name]
+    save_text(json.dumps(sealed({"notebooks": found}), indent=1), listing)
+
+
+def _is_newer(path, other):
+    return path.stat().st_mtime > other.stat().st_mtime
+
+
+def check_notebook(path, folder):
+    """Refuse an executed notebook below a folder that has changed since its run, although nobody has written it.
+
+    Raises
+    ------
+    ArtifactError
+        Naming the notebook.
+    """
+    listing = Path(folder, EXECUTED)
+    if not listing.exists() or _is_newer(path, listing):
+        return
+    remedy = f"run it again: delete {path} and then `make run`; or delete {listing}, to show it as it is"
+    expected = read_sealed(listing, remedy).get("notebooks", {}).get(Path(path).relative_to(folder).as_posix())
+    if expected not in (None, digest(path)):
+        raise ArtifactError(f"{path} is not what the run wrote. Remedy: {remedy}")
+
+
 class Stage:
     """A running stage: its clock and its inputs; `finish` writes the manifest.
 
@@ -174,7 +282,7 @@ class Stage:
         }
         path = manifest_path(self.name, self.folder)
         with writing(path) as scratch:
-            scratch.write_text(json.dumps(record, indent=1) + "\n")
+            scratch.write_text(json.dumps(sealed(record), indent=1) + "\n")
         return path
 
     def _name(self, path):
@@ -267,7 +375,7 @@ def _copy_before(stage, folder, target):
     for path in sorted(Path(folder, "manifests").glob("*.json")):
         if path.name.split("_")[0] >= number:
             continue
-        for name in json.loads(path.read_text())["outputs"]:
+        for name in read_manifest(path.stem, folder)["outputs"]:
             source, copy = Path(folder, name), Path(target, name)
             copy.parent.mkdir(parents=True, exist_ok=True)
             if source.is_dir():
@@ -295,7 +403,13 @@ def read_manifest(stage, folder):
     path = manifest_path(stage, folder)
     if not path.exists():
         raise ArtifactError(f"{stage} is not finished in {folder}: no {path}. Remedy: run its notebook, or `make run`")
-    return json.loads(path.read_text())
+    manifest = read_sealed(path, f"run {stage} again, or restore this file")
+    missing = [
+        name for name in ("parameters", "inputs", "outputs", "facts") if not isinstance(manifest.get(name), dict)
+    ]
+    if missing:
+        raise ArtifactError(f"{path} lacks {', '.join(missing)}, as in another version. Remedy: run {stage} again")
+    return manifest
 
 
 def verify(stage, folder, *, digest=digest):
@@ -319,7 +433,10 @@ def verify(stage, folder, *, digest=digest):
                 if kind == "outputs":
                     raise ArtifactError(f"{stage}: {path} is missing. Remedy: run {stage} again")
                 continue  # inputs may be left out of a published results folder
-            found = digest(path.resolve())
+            try:
+                found = digest(path.resolve())
+            except OSError as error:
+                raise ArtifactError(f"{stage}: {path} cannot be read: {error.strerror}. Remedy: {ALLOWED}") from error
             if found != expected:
                 raise ArtifactError(
                     f"{stage}: {path} {problem}: digest {found[:12]} now, {expected[:12]} then. Remedy: run {stage} again "

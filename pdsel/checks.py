@@ -1,6 +1,12 @@
 """One way to refuse bad input: name the column, the ids and the remedy."""
 
+from numbers import Integral, Real
+
 import pandas as pd
+
+OUT_OF_MEMORY = (
+    "Out of memory. Remedy: end other programs, take fewer rows (limit=...), or use a machine with more of it"
+)
 
 
 class DataError(ValueError):
@@ -21,7 +27,23 @@ def some(ids):
     '7 (first: a, b, c, d, e)'
     """
     ids = list(ids)
-    return f"{len(ids)} (first: {', '.join(map(str, ids[:5]))})"
+    return f"{len(ids)} (first: {', '.join(_cut(str(name)) for name in ids[:5])})"
+
+
+def listed(names, most=20):
+    """Names for a message: sorted, and no longer than a person reads.
+
+    >>> listed(["prompt", "chosen" * 20, "aspect"], most=2)
+    "['aspect', 'chosenchosenchosenchosenchosenchosenchosenchosenchosenchosen...'] and 1 more"
+    """
+    names = sorted(names, key=str)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{[_cut(name) for name in names[:most]]}{more}"
+
+
+def _cut(name):
+    """A name without what is beyond 60 characters."""
+    return f"{name[:60]}..." if isinstance(name, str) and len(name) > 60 else name
 
 
 def refuse(ids, column, problem, remedy):
@@ -67,7 +89,7 @@ def refuse_reserved(aspects):
 def require_columns(table_columns, needed, table):
     """Raise `DataError` naming the columns of `table` that are missing."""
     missing = [column for column in needed if column not in table_columns]
-    refuse(missing, f"{table}: column", "missing", f"rename or add it; present are {sorted(table_columns)}")
+    refuse(missing, f"{table}: column", "missing", f"rename or add it; present are {listed(table_columns)}")
 
 
 def require_table(value, name):
@@ -115,6 +137,57 @@ def require_frame(value, name):
     if not isinstance(value, pd.DataFrame):
         remedy = f'pandas.DataFrame({name}, index=list(pairs["pair_id"]), columns=aspects)'
         raise DataError(f"{name} is a {type(value).__name__}, not a pandas.DataFrame. Remedy: {remedy}")
+
+
+def is_number(value, kind=Real):
+    """Whether a value is a number of this kind; True and False are none here.
+
+    >>> is_number(0.5), is_number("0.5"), is_number(True), is_number(0.5, Integral)
+    (True, False, False, False)
+    """
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def require_whole(value, name):
+    """Refuse what is not a whole number from 1 on.
+
+    >>> require_whole("2", "limit")
+    Traceback (most recent call last):
+    pdsel.checks.DataError: limit='2' is not a whole number from 1 on. Remedy: such as limit=100, or None for all
+    """
+    if not is_number(value, Integral) or value < 1:
+        remedy = f"such as {name}=100, or None for all"
+        raise DataError(f"{name}={value!r} is not a whole number from 1 on. Remedy: {remedy}")
+
+
+def require_numbers(values, name):
+    """A Series or frame as floating-point numbers; refuse what holds anything else.
+
+    >>> require_numbers(pd.Series(["low"], index=["p"]), "scores")
+    Traceback (most recent call last):
+    pdsel.checks.DataError: scores holds str, not numbers. Remedy: give a number for each pair_id
+    """
+    kinds = [values.dtype] if isinstance(values, pd.Series) else values.dtypes
+    try:
+        if any(getattr(kind, "kind", "f") in "cmM" for kind in kinds):  # complex numbers, times
+            raise TypeError
+        return values.astype(float)
+    except (TypeError, ValueError):
+        held = ", ".join(dict.fromkeys(map(str, kinds)))
+        raise DataError(f"{name} holds {held}, not numbers. Remedy: give a number for each pair_id") from None
+
+
+def require_ids(index, name):
+    """Refuse an index that is not of one id for each row, none of them null.
+
+    >>> require_ids(pd.Index(["p", None]), "scores")
+    Traceback (most recent call last):
+    pdsel.checks.DataError: scores: the index is not of pair_ids: an id is null. Remedy: scores.set_axis(pairs["pair_id"])
+    """
+    problem = "it has several levels" if index.nlevels > 1 else "an id is null" if index.hasnans else None
+    if problem:
+        remedy = f'{name}.set_axis(pairs["pair_id"])'
+        raise DataError(f"{name}: the index is not of pair_ids: {problem}. Remedy: {remedy}")
 
 
 def check_pairs(pairs, columns=("pair_id", "prompt", "chosen", "rejected", "aspect")):

@@ -7,10 +7,13 @@ import pandas as pd
 
 from pdsel.checks import (
     DataError,
+    is_number,
     refuse,
     refuse_repeated,
     require_columns,
     require_frame,
+    require_ids,
+    require_numbers,
     require_series,
     require_table,
 )
@@ -50,8 +53,8 @@ def scale_margins(margins, aspect, *, quantile=0.9):
     q  0.5  1.0
     r -1.0  1.0
     """
-    if not 0 < quantile <= 1:
-        raise DataError(f"quantile={quantile} is not in (0, 1]; the paper's gamma is a share such as 0.9")
+    if not is_number(quantile) or not 0 < quantile <= 1:
+        raise DataError(f"quantile={quantile!r} is not in (0, 1]; the paper's gamma is a share such as 0.9")
     values, own = _checked(margins, aspect)
     scaled = np.zeros_like(values)
     for k, name in enumerate(margins.columns):
@@ -93,7 +96,7 @@ def preference_divergence(margins, aspect, *, weights=None):
     Returns
     -------
     pandas.Series, shape (n,)
-        PD by `pair_id`, in the margins' unit.
+        PD by `pair_id`, in the margins' unit. Margins beyond 1, which `scale_margins` has not seen, get a warning.
 
     Raises
     ------
@@ -130,6 +133,12 @@ def preference_divergence(margins, aspect, *, weights=None):
     """
     values, own = _checked(margins, aspect)
     weight = _weights(weights, margins.columns)
+    largest = max(np.abs(values[own != k, k]).max(initial=0.0) for k in range(values.shape[1]))
+    if largest > 1:
+        warnings.warn(
+            f"margins reach {largest:.3g}, so the aspect of the largest unit decides: pass them through scale_margins first",
+            stacklevel=2,
+        )
     total = np.zeros(len(values))
     # Added in the order of the names, so that the order of the columns changes no bit of the sum.
     for k in np.argsort(np.asarray(margins.columns, dtype=str)):
@@ -182,6 +191,7 @@ def _checked(margins, aspect):
             f"margins: {margins.shape[1]} aspect (kappa = {margins.shape[1]}); PD is about the other aspects, so at least "
             "two columns are needed"
         )
+    require_ids(margins.index, "margins")
     refuse_repeated(margins.index, "margins: pair_id", "occurs more than once", "drop repeats")
     refuse_repeated(margins.columns, "margins: column", "occurs more than once", "keep one per aspect")
     require_series(aspect, "aspect")
@@ -189,7 +199,7 @@ def _checked(margins, aspect):
     own = margins.columns.get_indexer(aspect)
     unknown = sorted(aspect[own < 0].astype(str).unique())
     refuse(unknown, "margins: column", "missing for an aspect", "score with every proxy")
-    values = margins.to_numpy(dtype=float)
+    values = require_numbers(margins, "margins").to_numpy()
     usable = np.isfinite(values)
     # The margin of a pair's own aspect is never read, so it may be anything.
     usable[np.arange(len(values)), own] = True
@@ -231,10 +241,17 @@ def _weights(weights, columns):
     """The weight of each aspect, in the order of the columns; equal weights by default."""
     if weights is None:
         return np.ones(len(columns))
+    if not isinstance(weights, dict):
+        raise DataError(
+            f"weights is a {type(weights).__name__}, not a dict. Remedy: {{aspect: weight}} for every aspect"
+        )
     unknown = [name for name in weights if name not in columns]
     remedy = f"give every aspect a weight; {unknown} name none of {list(columns)}" if unknown else "give each one"
     refuse([c for c in columns if c not in weights], "weights: aspect", "has no weight", remedy)
     refuse(
-        [c for c in columns if not 0 < weights[c] < np.inf], "weights", "is not positive and finite", "use weights > 0"
+        [c for c in columns if not is_number(weights[c]) or not 0 < weights[c] < np.inf],
+        "weights",
+        "is not positive and finite",
+        "use weights > 0",
     )
     return np.array([float(weights[c]) for c in columns])

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -116,7 +117,10 @@ def _features(aspects):
 
 def _aspects(ratings, aspects):
     present = list(ratings[0]["ratings"])
+    if isinstance(aspects, str) or not isinstance(aspects, Iterable | None):
+        raise DataError(f"aspects={aspects!r} is not a list. Remedy: some of {present}")
     aspects = present if aspects is None else list(aspects)
+    refuse_repeated(pd.Index(aspects), "aspects: name", "occurs more than once", "name each one once")
     refuse([a for a in aspects if a not in present], "ratings: aspect", "present in no row", f"use some of {present}")
     refuse_reserved(aspects)
     return aspects

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pdsel.artifacts import slug
+from pdsel.artifacts import SEAL, digest, read_sealed, sealed, slug
 from pdsel.checks import DataError, refuse
 from pdsel.data.scratch import lasting_scratch_folder
 from pdsel.engine.features import Reader, pair_features, rows_of_process
@@ -52,7 +52,8 @@ class Proxy:
 
     def save(self):
         """Write `proxy.json` beside the weights, so that `load_proxy(path)` gives this proxy again."""
-        Path(self.path, "proxy.json").write_text(json.dumps(asdict(self), indent=1))
+        record = sealed(asdict(self) | {"files": digest(self.path)})
+        Path(self.path, "proxy.json").write_text(json.dumps(record, indent=1))
 
     @property
     def trained_on(self):
@@ -65,7 +66,14 @@ def load_proxy(path, aspect=None):
 
     A proxy of kind "shared" is given for any `aspect`; the default is the one that it was saved for.
     """
-    proxy = Proxy(**json.loads(Path(path, "proxy.json").read_text()) | {"path": str(path)})
+    remedy = "fit the proxy again, as notebook 02 does"
+    record = read_sealed(Path(path, "proxy.json"), remedy)
+    names = {each.name for each in fields(Proxy)}
+    if set(record) - {SEAL, "files"} != names:
+        raise DataError(f"{path}/proxy.json is not of this version. Remedy: {remedy}")
+    if record.get("files") not in (None, digest(path)):
+        raise DataError(f"{path} does not hold the files that its proxy.json was written for. Remedy: {remedy}")
+    proxy = Proxy(**{name: record[name] for name in names} | {"path": str(path)})
     if aspect not in (None, proxy.aspect) and proxy.kind != "shared":
         raise DataError(
             f"aspect={aspect!r}: the proxy at {path} judges {proxy.aspect!r} only. Remedy: load another folder"

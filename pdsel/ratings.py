@@ -21,7 +21,7 @@ from pathlib import Path
 
 from datasets import Features, List, Value
 
-from pdsel.checks import DataError, refuse, refuse_reserved, require_columns, require_table
+from pdsel.checks import DataError, refuse, refuse_reserved, require_columns, require_table, require_whole
 from pdsel.data.cleaning import (
     CONTAMINATION,
     Faults,
@@ -50,6 +50,7 @@ from pdsel.engine.progress import Progress
 __all__ = ["check_ratings", "check_responses", "load_ratings", "prompt_id", "read_rating"]
 
 COLUMNS = ["prompt_id", "prompt", "responses", "models", "ratings", "overall", "source"]
+KINDS = {"prompt_id": str, "responses": list, "models": list, "ratings": dict, "overall": list | None}
 HELPSTEER_SIGNS = {"complexity": 0, "verbosity": 0}
 
 
@@ -112,8 +113,8 @@ def load_ratings(path_or_name, *, split="train", revision=None, limit=None, clea
     >>> ratings.info.description
     'rated.jsonl: 2 prompts read, 2 kept'
     """
-    if limit is not None and limit < 1:
-        raise DataError(f"limit={limit}: read at least one prompt, or None for all")
+    if limit is not None:
+        require_whole(limit, "limit")
     source = find_source(path_or_name)
     files = find_files(path_or_name) if source is None else source.fetch(split, revision)
     clean = source is not None if clean is None else clean
@@ -159,6 +160,8 @@ def _description(name, made, n_read, n_kept, report):
 
 def _signs(signs, files):
     """The signs of aspects: as given, otherwise those of the layout."""
+    if not isinstance(signs, dict | None):
+        raise DataError(f"signs={signs!r} is not a dict. Remedy: such as {{'verbosity': -1}}: aspect to 1, -1 or 0")
     signs = dict(signs or {})
     refuse(
         [a for a, sign in signs.items() if sign not in (1, 0, -1)],
@@ -272,22 +275,33 @@ def check_ratings(ratings):
     require_columns(ratings.column_names, COLUMNS[:-1], "ratings table")
     if len(ratings) == 0:
         raise DataError("ratings table is empty. Remedy: check the file or the filter before it")
-    faults, bad_ratings = Faults(), []
+    faults, bad_ratings, bad_models = Faults(), [], []
     for row in ratings:
+        _check_shape(row)
+        if len(row["models"]) != len(row["responses"]):
+            bad_models.append(row["prompt_id"])
         faults.add(row)
-        columns = {f"ratings[{aspect!r}]": values for aspect, values in (row["ratings"] or {}).items()}
+        columns = {f"ratings[{aspect!r}]": values for aspect, values in row["ratings"].items()}
         columns["overall"] = row["overall"]
         for column, values in columns.items():
             for problem in _bad_ratings(column, values, len(row["responses"])):
                 bad_ratings.append((row["prompt_id"], *problem))
     faults.refuse()
+    refuse(bad_models, "models", "is not one for each response", "use 'unknown' where a model is not known")
     _raise_first(bad_ratings)
+
+
+def _check_shape(row):
+    """Refuse a row of a ratings table whose columns hold other kinds of values than `load_ratings` gives."""
+    bad = [name for name, kind in KINDS.items() if not isinstance(row[name], kind)]
+    remedy = "read the file with load_ratings, which gives text, lists, and a mapping from aspects to lists"
+    refuse(bad, f"ratings table: prompt {row['prompt_id']!r}: column", "holds another kind of value", remedy)
 
 
 def _bad_ratings(column, values, n_responses):
     if values is None:  # absent for the whole prompt
         return []
-    if len(values) != n_responses:
+    if not isinstance(values, list) or len(values) != n_responses:
         return [(column, "is not one rating per response", "use NaN where a rating is absent")]
     for value in values:
         if isinstance(value, str):

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from pdsel.checks import DataError, refuse, refuse_repeated, require_series
+from pdsel.checks import DataError, is_number, refuse, refuse_repeated, require_ids, require_numbers, require_series
 from pdsel.divergence import aligned
 
 POOLED = "pooled"  # the margin column of the one reward that is trained on all pairs
@@ -56,9 +56,10 @@ def select(scores, share, *, keep="lowest", standard_error=None):
     if keep not in ("lowest", "highest"):
         raise DataError(f"keep={keep!r}: use 'lowest' or 'highest'")
     require_series(scores, "scores")
+    require_ids(scores.index, "scores")
     n_kept = _how_many(share, len(scores))
     refuse_repeated(scores.index, "scores: pair_id", "occurs more than once", "drop repeats")
-    scores = scores.astype(float)
+    scores = require_numbers(scores, "scores")
     unknown = scores.index[scores.isna()]
     refuse(unknown, f"scores ({scores.name or 'unnamed'})", "is NaN", "score or drop these pairs")
 
@@ -67,13 +68,18 @@ def select(scores, share, *, keep="lowest", standard_error=None):
         cost = cost + _checked_errors(standard_error, scores.index)
     # A stable sort leaves ties in the order of their ids. It takes three seconds for a million pairs; a partition at the cut
     # that compares ids only where scores tie would take one.
-    ranked = cost.sort_index().sort_values(kind="stable")
+    try:
+        ranked = cost.sort_index().sort_values(kind="stable")
+    except TypeError:
+        raise DataError(
+            "scores: the ids are of several types, so ties have no order. Remedy: make all of them text"
+        ) from None
     return ranked.index[:n_kept]
 
 
 def _how_many(share, n):
     """The number of n pairs that a share keeps."""
-    if isinstance(share, bool | str) or not 0 < share <= 1:
+    if not is_number(share) or not 0 < share <= 1:
         raise DataError(f"share={share!r} is not in (0, 1]: it is the fraction of pairs to keep, such as 0.3")
     n_kept = round(share * n)
     if n_kept == 0:
@@ -83,7 +89,7 @@ def _how_many(share, n):
 
 def _checked_errors(standard_error, index):
     """The standard errors in the order of `index`."""
-    errors = aligned(standard_error, index, "standard_error").astype(float)
+    errors = require_numbers(aligned(standard_error, index, "standard_error"), "standard_error")
     usable = (errors >= 0) & (errors < np.inf)
     refuse(index[~usable], "standard_error", "is negative, NaN or infinite", "estimate it, or drop these pairs")
     return errors

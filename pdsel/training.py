@@ -23,7 +23,10 @@ lora_rank : int, optional
     before saving, so the result is a plain model.
 save_steps : int, optional
     Keep a checkpoint every so many steps in `<output_dir>.checkpoints`. After a kill the same call resumes from it, and on
-    a CPU ends with the same bytes; with other settings, data or start it begins again. Success removes the checkpoints.
+    a CPU ends with the same bytes; with other settings, data, start or code it begins again. Success removes the checkpoints.
+resume : bool; False
+    Leave a finished run in `output_dir` as it is if it has these settings, data, start and code. Otherwise the training is
+    repeated.
 accelerate : str or Path, optional
     Run under `accelerate launch` with this config, a path or one of those shipped: "ddp", "fsdp", "zero3", "cpu2". See
     `pdsel.engine.launch`.

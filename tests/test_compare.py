@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pdsel.artifacts import digest, load_table, read_manifest, save_table
+from pdsel.artifacts import digest, load_table, read_manifest, save_table, sealed
 from pdsel.checks import DataError
 from pdsel.evaluation import interval
 from pdsel.pipeline import run
@@ -29,7 +29,7 @@ def change_manifest(folder, stage, change):
     path = folder / CELL / "manifests" / f"{stage}.json"
     manifest = json.loads(path.read_text())
     change(manifest)
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(sealed(manifest)))
 
 
 @pytest.mark.parametrize("name", ["mini", "toy"])

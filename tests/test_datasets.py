@@ -565,6 +565,8 @@ def test_what_the_data_can_supply_is_what_make_pairs_grants(ratings, pairs):
     assert list(table.index) == [*ASPECTS, "all"]
     assert table["pairs"].iloc[:-1].sum() == table.loc["all", "pairs"] == len(pairs)
     assert table.loc["all", "conflicting"] == sum(pairs["conflict"])
+    of_levels = [f"{name} at {level}" for level in (0.1, 0.2, 0.3) for name in ("size", "share")]
+    assert list(table.columns) == ["pairs", "conflicting", "conflict", *of_levels]
     for level in (0.1, 0.2, 0.3):
         size = len(make_pairs(ratings, conflict=level))
         assert table.loc["all", f"size at {level}"] == size

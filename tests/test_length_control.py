@@ -15,6 +15,7 @@ from pdsel.evaluation import (
     preferences_at_equal_length,
     win_rate,
 )
+from pdsel.evaluation.length_control import _at_equal_length
 
 
 def lengths(n=200):
@@ -141,6 +142,20 @@ def test_the_standard_error_is_the_bootstraps():
         values.append(length_controlled_win_rate(*again, difficulty=difficulty[drawn]).value)
     found = length_controlled_win_rate(*judged, difficulty=difficulty)
     assert found.standard_error == pytest.approx(np.std(values), rel=0.15)
+
+
+def test_the_contribution_of_a_prompt_is_what_leaving_it_out_takes():
+    """The jackknife's pseudo-values, by refitting without each prompt; a wrong sign of a term shows in single prompts."""
+    rng = np.random.default_rng(3)
+    n = 80
+    gap, difficulty = np.tanh(rng.normal(size=n)), rng.normal(size=n)
+    y = (rng.random(n) < expit(1.5 * gap - difficulty + 0.5)).astype(float)
+    design = np.column_stack([gap, difficulty, np.ones(n)])
+    contributions = _at_equal_length(y, design)
+    without = np.array([_at_equal_length(np.delete(y, i), np.delete(design, i, axis=0)).mean() for i in range(n)])
+    pseudo_values = n * contributions.mean() - (n - 1) * without
+    assert np.corrcoef(contributions, pseudo_values)[0, 1] > 0.99
+    assert contributions.std() == pytest.approx(pseudo_values.std(), rel=0.15)
 
 
 def test_equal_lengths_throughout_leave_the_win_rate():

@@ -17,7 +17,7 @@ import papermill
 import pytest
 
 import pdsel
-from pdsel.artifacts import digest, verify
+from pdsel.artifacts import digest, sealed, verify
 from pdsel.pipeline.profiles import declared_parameters, load_profile, notebook_defaults
 from pdsel.pipeline.report import shown_blocks
 from pdsel.pipeline.text import ORDER
@@ -95,7 +95,7 @@ def test_report_of_fewer_methods_and_of_natural_conflict(results, tmp_path):
     few.to_parquet(cell / "outcomes.parquet", index=False)
     manifest = json.loads((cell / "manifests" / "05_evaluation.json").read_text())
     manifest["parameters"]["conflict"] = None
-    (cell / "manifests" / "05_evaluation.json").write_text(json.dumps(manifest))
+    (cell / "manifests" / "05_evaluation.json").write_text(json.dumps(sealed(manifest)))
     table = main_table(load_outcomes(tmp_path))
     level = max(table["conflict"])
     assert level == pytest.approx(0.3, abs=0.02)

@@ -262,6 +262,17 @@ def test_a_rule_by_hand(name):
     assert "".join(select(found, 1.0, keep=RULES[name].keeps)) == order
 
 
+def test_outside_the_region_of_high_means_the_higher_mean_comes_first(monkeypatch):
+    """Five pairs labelled on a; b's and c's scaled margins are their opinions. The means are .9, .8, .7, .4 and -.3."""
+    opinions = pd.DataFrame(
+        {"a": 0.0, "b": [0.9, 1.0, 0.7, 0.6, -0.3], "c": [0.9, 0.6, 0.7, 0.2, -0.3]}, index=list("vwxyz")
+    )
+    pairs = {"pair_id": list("vwxyz"), "aspect": ["a"] * 5}
+    monkeypatch.setattr(aspects, "opinions", lambda *_, **__: opinions[["b", "c"]])
+    scores = aspects.high_mean_low_variance(pairs, opinions)
+    np.testing.assert_allclose(scores, [0, 0.04, 0, 2.6, 3.3], atol=1e-12)
+
+
 def test_every_source_is_an_arxiv_number_or_a_baseline():
     """A number alone names the published rule, "after" it what we made of it."""
     for name, rule in {**RULES, **BUILT, **ALTERNATIVES}.items():

@@ -102,6 +102,34 @@ def test_checkpoints_change_nothing_in_the_weights(pairs, uninterrupted, tmp_pat
     assert weights(train_dpo(pairs, output_dir=tmp_path / "p", **plain)) == weights(uninterrupted)
 
 
+def test_a_finished_run_is_not_repeated(pairs, tmp_path, monkeypatch):
+    path = Path(train_dpo(pairs, output_dir=tmp_path / "p", resume=True, **TINY))
+    first, written = training_log(path), (path / "model.safetensors").stat().st_mtime_ns
+    (path / "proxy.json").write_text("{}")  # what others put beside the weights does not matter
+    path.rename(f"{path}.999999999.replaced")  # a kill between the two renames of a run
+    train_dpo(pairs, output_dir=path, resume=True, **TINY)
+    assert training_log(path) == first and (path / "model.safetensors").stat().st_mtime_ns == written
+    for changed in ({"seed": 1}, {"learning_rate": 5e-4}):
+        assert train_dpo(pairs, output_dir=path, resume=True, **TINY | changed) and training_log(path) != first
+    train_dpo(pairs, output_dir=path, resume=True, **TINY)
+    monkeypatch.setattr("pdsel.engine.training_run.code_digest", lambda *_: "other code")
+    train_dpo(pairs, output_dir=path, resume=True, **TINY)
+    assert training_log(path)["key"] != first["key"]
+
+
+def test_a_finished_run_whose_files_have_changed_is_repeated(pairs, tmp_path):
+    path = Path(train_dpo(pairs, output_dir=tmp_path / "p", resume=True, **TINY))
+    whole = weights(path)
+    data = bytearray((path / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (path / "model.safetensors").write_bytes(data)
+    train_dpo(pairs, output_dir=path, resume=True, **TINY)
+    assert weights(path) == whole
+    (path / "training.json").write_text("{}")
+    train_dpo(pairs, output_dir=path, resume=True, **TINY)
+    assert training_log(path)["steps"] > 0
+
+
 def test_other_settings_begin_anew(pairs, tmp_path):
     kill_after_a_checkpoint(pairs, tmp_path / "p", tmp_path)
     path = train_dpo(pairs, output_dir=tmp_path / "p", **LONGER | {"learning_rate": 5e-4, "epochs": 1})

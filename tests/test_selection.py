@@ -77,6 +77,7 @@ REFUSED = {
     "duplicates": (pd.Series(0.0, index=SEVEN * 2), 0.5, f"scores: pair_id occurs more than once{NAMES}"),
     "share 0": (pd.Series(0.0, index=SEVEN), 0, r"share=0 is not in \(0, 1\]"),
     "share below 0": (pd.Series(0.0, index=SEVEN), -0.3, r"share=-0\.3 is not in \(0, 1\]"),
+    "share a little above 1": (pd.Series(0.0, index=SEVEN), 1.2, r"share=1\.2 is not in \(0, 1\]"),
     "share above 1": (
         pd.Series(0.0, index=SEVEN),
         30,

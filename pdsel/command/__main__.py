@@ -6,7 +6,7 @@ import os
 import sys
 
 from pdsel import __version__
-from pdsel.checks import DataError
+from pdsel.checks import OUT_OF_MEMORY, DataError
 
 FEW_WORDS = {
     "select": "keep the consensus pairs of a file; writes them, a card, a manifest and report.html into a folder",
@@ -94,6 +94,9 @@ def main(arguments=None):
         return COMMANDS[given.pop("command")](**given) or 0
     except (DataError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except MemoryError:
+        print(OUT_OF_MEMORY, file=sys.stderr)
         return 1
 
 

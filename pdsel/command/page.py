@@ -7,17 +7,22 @@ from pathlib import Path
 import nbformat
 from nbconvert import HTMLExporter
 
-from pdsel.artifacts import writing
+from pdsel.artifacts import check_notebook, writing
 from pdsel.checks import DataError
 
 # JupyterLab's look without what it would fetch: scripts for formulas, diagrams and widgets.
 TEMPLATE = """{% extends 'lab/index.html.j2' %}
-{% block html_head_js %}{% endblock %}
+{% block html_head_js %}<meta http-equiv="Content-Security-Policy" content="{{ policy }}">{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_js_mermaidjs %}{% endblock %}
 {% block jupyter_widgets %}{% endblock %}
 {% block html_head_css %}<style>main { max-width: 60em; margin: 0 auto; padding: 0 1em }</style>{% endblock %}
 """
+# A response that is shown may hold HTML: in these pages no script runs, nothing is fetched, and no form is sent.
+POLICY = (
+    "default-src 'none'; img-src data:; font-src data:; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'"
+)
+TEMPLATE = TEMPLATE.replace("{{ policy }}", POLICY)
 INDEX = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -40,7 +45,7 @@ def write_page(executed, path, *, manifest=None, code=False):
     code : bool
         Show the code cells, too.
     """
-    notebook = nbformat.read(executed, as_version=4)
+    notebook = read_notebook(executed)
     notebook.metadata["title"] = title_of(notebook) or executed.stem
     if manifest is not None and manifest.exists():
         text = json.dumps(json.loads(manifest.read_text()), indent=1)
@@ -64,7 +69,8 @@ def write_pages(folder, *, code=False):
     folder = Path(folder)
     pages = []
     for executed in sorted(folder.rglob("*.ipynb")):
-        notebook = nbformat.read(executed, as_version=4)
+        check_notebook(executed, folder)
+        notebook = read_notebook(executed)
         if any(cell.get("outputs") for cell in notebook.cells):
             name = "-".join(executed.relative_to(folder).with_suffix(".html").parts)
             write_page(executed, folder / "report" / name, code=code)
@@ -76,6 +82,31 @@ def write_pages(folder, *, code=False):
     with writing(index) as scratch:
         scratch.write_text(INDEX.format(title=escape(folder.resolve().name), items=items), encoding="utf-8")
     return index
+
+
+def read_notebook(path):
+    """An executed notebook, of any version of the format.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a notebook, or only a part of one.
+    """
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+        nbformat.ValidationError,
+    ) as error:
+        what = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise DataError(f"{path} is not a whole notebook ({what}). Remedy: delete it, and run it again") from error
+    return notebook
 
 
 def title_of(notebook):

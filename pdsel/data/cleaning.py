@@ -5,7 +5,7 @@ import math
 import pandas as pd
 
 from pdsel.checks import refuse, refuse_repeated
-from pdsel.data.layouts import prompt_id
+from pdsel.data.layouts import is_unicode, prompt_id
 
 CONTAMINATION = "truthful_qa"  # the source whose prompts are a benchmark's own questions
 REMOVED = "removed: "
@@ -97,15 +97,6 @@ def _mended(text, report):
         count(report, "mended: texts with broken Unicode")
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return text
-
-
-def is_unicode(text):
-    """Whether a text can be written to a file: JSON may hold half of a surrogate pair, which a text file cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def count(report, what, n=1):

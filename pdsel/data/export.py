@@ -15,6 +15,7 @@ from huggingface_hub import DatasetCardData
 from pdsel import __version__
 from pdsel.artifacts import digest, writing
 from pdsel.checks import DataError, check_pairs, refuse, require_columns, require_table
+from pdsel.data.layouts import is_unicode
 from pdsel.data.markdown import markdown
 
 COLUMNS = ["prompt", "chosen", "rejected", "aspect"]
@@ -192,6 +193,8 @@ def export_preferences(pairs, kept, folder, *, divergence=None, **about):
     (folder / "README.md").unlink(missing_ok=True)  # a folder without its card is unfinished
     files = [folder / "train.parquet", folder / "train.jsonl"]
     _write(pairs, positions, divergence, *files)
+    broken = [name for name, value in about.items() if not is_unicode(str(value))]
+    refuse(broken, "card: text", "is broken Unicode (half a surrogate pair)", "mend it")
     own = {option.name for option in fields(Card)} - {"facts"}
     facts = {"pairs to choose from": len(pairs), "pairs kept": len(kept)}
     facts |= {key: value for key, value in about.items() if key not in own}

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pdsel.checks import refuse, require_columns
+from pdsel.checks import DataError, refuse, require_columns
 
 
 def rating_gaps(pairs):
@@ -54,7 +54,12 @@ def by_aspect(pairs, column):
         "does not name the aspects",
         "make the pairs anew with make_pairs, or write {aspect: number} for each pair",
     )
-    return pd.DataFrame(numbers, index=ids, dtype=float)
+    try:
+        return pd.DataFrame(numbers, index=ids, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"{column} holds what is not a number ({error}). Remedy: write {{aspect: number}} for each pair"
+        ) from error
 
 
 def mean_gap(gaps):

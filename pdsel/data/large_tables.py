@@ -8,6 +8,7 @@ from tempfile import mkdtemp
 from datasets import Dataset
 from datasets.arrow_writer import ArrowWriter
 
+from pdsel.artifacts import disk_errors
 from pdsel.data.scratch import lasting_scratch_folder
 
 IN_MEMORY = 64 << 20  # bytes of a table that is read back into memory
@@ -40,7 +41,7 @@ def write_table(rows, features):
     """
     folder = mkdtemp(dir=_folder_of_tables())
     path = Path(folder, "table.arrow")
-    with ArrowWriter(path=str(path), features=features, writer_batch_size=BATCH) as writer:
+    with disk_errors(path), ArrowWriter(path=str(path), features=features, writer_batch_size=BATCH) as writer:
         for row in rows:
             writer.write(row)
         writer.finalize()

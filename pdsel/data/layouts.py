@@ -4,32 +4,52 @@ import gzip
 import hashlib
 import json
 import math
+import zlib
+from contextlib import contextmanager
+from difflib import get_close_matches
 from itertools import chain, groupby, islice
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from pdsel.checks import DataError, require_columns
+from pdsel.checks import DataError, refuse, require_columns
 
 ABSENT = {"n/a", "na", "none", "null", "nan", ""}
 RATING_REMEDY = "give a finite number, a numeric string, or 'N/A' where the rating is absent"
 ATTRIBUTES = ["helpfulness", "correctness", "coherence", "complexity", "verbosity"]  # of HelpSteer and HelpSteer2
 
 
+@contextmanager
+def _readable(path):
+    """Turn what readers of files raise into a `DataError`."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (OSError, EOFError, ValueError, OverflowError, MemoryError, zlib.error, pa.ArrowException) as error:
+        what = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise DataError(
+            f"{path} cannot be read ({what}). Remedy: check that the file is whole, such as by its size, that text is UTF-8, "
+            "and that you may read it"
+        ) from error
+
+
 def _jsonl(path):
-    with (gzip.open if path.name.endswith(".gz") else open)(path, "rt", encoding="utf-8") as file:
+    opened = gzip.open if path.name.endswith(".gz") else open
+    with _readable(path), opened(path, "rt", encoding="utf-8") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
                 try:
                     yield json.loads(line)
-                except json.JSONDecodeError as error:
+                except (ValueError, RecursionError) as error:  # also a number of thousands of digits, and deep nesting
                     raise DataError(
                         f"{path}, line {number}, is not a JSON object ({error}); write one prompt a line"
                     ) from error
 
 
 def _parquet(path):
-    with parquet.ParquetFile(path) as file:
+    with _readable(path), parquet.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=100):
             yield from batch.to_pylist()
 
@@ -45,14 +65,25 @@ def find_files(path_or_name):
         raise DataError(f"path_or_name: folder {path} holds no {', '.join(READERS)} file; check the path")
     if not all(map(reader_of, files)):
         raise DataError(
-            f"path_or_name={str(path_or_name)!r}: give ultrafeedback, helpsteer or helpsteer2, or the path of a local "
-            ".jsonl, .jsonl.gz or .parquet file in the layout of one of these data sets, or of a folder of such files"
+            f"path_or_name={str(path_or_name)!r}: {_meant(path.name)}give ultrafeedback, helpsteer or helpsteer2, or the "
+            "path of a local .jsonl, .jsonl.gz or .parquet file in the layout of one of these data sets, or of a folder "
+            "of such files"
         )
     if not path.exists():
         raise DataError(
             f"path_or_name: there is no file at {path}; check the path (relative ones start at {Path.cwd()})"
         )
     return files
+
+
+def _meant(name):
+    """A question after the data set that a name resembles; empty where it resembles none.
+
+    >>> _meant("UltraFeedbak")
+    'did you mean ultrafeedback? Otherwise '
+    """
+    nearest = get_close_matches(name.lower(), ["ultrafeedback", "helpsteer", "helpsteer2"], n=1, cutoff=0.8)
+    return f"did you mean {nearest[0]}? Otherwise " if nearest else ""
 
 
 def reader_of(path):
@@ -145,6 +176,10 @@ def parse_prompt(raw, number, source="unknown"):
         )
     name = _name(raw.get("prompt_id"), "prompt_id", number) or prompt_id(str(prompt))
     aspects = sorted({aspect for completion in completions for aspect in (completion.get("annotations") or {})})
+    unnamed = [ascii(aspect) for aspect in aspects if not aspect.strip() or not is_unicode(aspect)]
+    refuse(
+        unnamed, f"row {number}: annotations: the name of an aspect", "is blank or broken Unicode", "name it in text"
+    )
     given = {f"ratings[{aspect!r}]": [_rating(completion, aspect) for completion in completions] for aspect in aspects}
     given["overall"] = [completion.get("overall_score") for completion in completions]
     numbers, problems = _numbers(given, name)
@@ -162,11 +197,22 @@ def parse_prompt(raw, number, source="unknown"):
 
 def _name(value, column, number):
     """A name as text, with integers written out; None for an absent name."""
-    if value is None or isinstance(value, str):
+    if value is None or (isinstance(value, str) and is_unicode(value)):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
+    if isinstance(value, str):
+        raise DataError(f"{column}: row {number} holds {value!a}, which is broken Unicode. Remedy: mend it")
     raise DataError(f"{column}: row {number} holds {value!r}, which is neither text nor an integer. Remedy: write text")
+
+
+def is_unicode(text):
+    """Whether a text can be written to a file: JSON may hold half of a surrogate pair, which a text file cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _rating(completion, aspect):
@@ -208,7 +254,7 @@ def pair_id(prompt, chosen, rejected, aspect):
     >>> pair_id("p", "good", "bad", "honesty") == pair_id("p", "bad", "good", "honesty")
     False
     """
-    return hashlib.sha256(json.dumps([prompt, chosen, rejected, aspect]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([prompt, chosen, rejected, aspect], default=str).encode()).hexdigest()[:16]
 
 
 def read_rating(value):

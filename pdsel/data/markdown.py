@@ -1,6 +1,11 @@
 """Frames as Markdown tables, for README, the book, the notebooks and the card of an exported data set."""
 
+import re
+
+import pandas as pd
 from tabulate import DataRow, TableFormat
+
+HTML = re.compile("<(?=[A-Za-z/!?])")  # where an element begins, which Markdown would pass on: a response may be one
 
 
 def _rule(widths, alignments):
@@ -20,8 +25,10 @@ UNPADDED = TableFormat(
 )
 
 
-def markdown(frame):
+def markdown(frame, *, linked=()):
     """A frame as a Markdown table without the index; numbers are written as by `str`.
+
+    Links in its texts are not links in the table, but for the columns `linked`, whose text is of our own making.
 
     >>> import pandas as pd
     >>> print(markdown(pd.DataFrame({"a": ["1"], "b": ["2 | 3"]})))
@@ -29,14 +36,25 @@ def markdown(frame):
     | --- | --- |
     | 1 | 2 \\| 3 |
     """
-    text = frame.astype(str).map(_escaped).rename(columns=lambda name: _escaped(str(name)))
+    cells = {name: frame[name].astype(str).map(_in_a_row) for name in frame.columns}
+    text = pd.DataFrame({name: column if name in linked else column.map(_as_text) for name, column in cells.items()})
+    text = text.rename(columns=lambda name: _as_text(_in_a_row(str(name))))
     return text.to_markdown(index=False, tablefmt=UNPADDED, disable_numparse=True, stralign=None)
 
 
-def _escaped(cell):
+def _in_a_row(cell):
     """A cell in which neither a bar nor the end of a line ends the cell.
 
-    >>> _escaped("a|b\\nc")
+    >>> _in_a_row("a|b\\nc")
     'a\\\\|b c'
     """
     return cell.replace("|", r"\|").replace("\n", " ")
+
+
+def _as_text(cell):
+    """A cell in which HTML, links and images are text: a link may run a script, an image may show a file of this machine.
+
+    >>> _as_text("<b>p < .01 [x](y)")
+    '&lt;b>p < .01 [x]\\\\(y)'
+    """
+    return HTML.sub("&lt;", cell.replace("](", r"]\("))

@@ -14,11 +14,21 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from datasets import Dataset, load_dataset
 
-from pdsel.checks import DataError, check_pairs, refuse, require_columns, require_table
+from pdsel.checks import DataError, check_pairs, listed, refuse, require_columns, require_table, require_whole
 from pdsel.data.gaps import by_aspect, mean_gap, rating_gaps
-from pdsel.data.layouts import find_files, first_row, pair_id, prompt_id, read_rating, reader_of
+from pdsel.data.layouts import (
+    RATING_REMEDY,
+    find_files,
+    first_row,
+    pair_id,
+    prompt_id,
+    read_rating,
+    reader_of,
+    require_object,
+)
 from pdsel.data.messages import is_chat
 
 NEEDED = ["prompt", "chosen", "rejected", "aspect"]
@@ -70,12 +80,22 @@ def load_preferences(path_or_name, *, columns=None, aspect=None, split="train", 
     >>> pairs[0]["prompt"], pairs[0]["aspect"], given_margins(pairs).iloc[0].to_dict()
     ('Why?', 'honesty', {'honesty': 0.2, 'tone': -1.0})
     """
+    if limit is not None:
+        require_whole(limit, "limit")
+    if aspect is not None and not (isinstance(aspect, str) and aspect.strip()):
+        raise DataError(f"aspect={aspect!r} is no name. Remedy: name the aspect of all labels in text, or leave it out")
     rows = list(islice(_rows(path_or_name, split, revision), limit))
     if not rows:
         raise DataError(f"{path_or_name} is empty: no pairs to read. Remedy: write one pair a line")
     names = _checked_names(columns or {}, rows[0], aspect)
-    pairs = [_pair(row, names, aspect) for row in rows]
-    table = Dataset.from_list(sorted(pairs, key=lambda pair: pair["pair_id"]))
+    pairs = [_pair(row, names, aspect, number) for number, row in enumerate(rows, start=1)]
+    try:
+        table = Dataset.from_list(sorted(pairs, key=lambda pair: pair["pair_id"]))
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+        what = str(error).splitlines()[0]
+        raise DataError(
+            f"{path_or_name}: the rows make no table ({what}). Remedy: one kind of value in each column, and whole Unicode"
+        ) from error
     check_pairs(table)
     table = _with_conflict(table)
     table.info.description = f"{Path(path_or_name).name}: {len(table)} pairs read"
@@ -166,11 +186,16 @@ def _checked_names(columns, row, aspect):
         raise DataError(
             f"row 1 is a {type(row).__name__}, not an object. Remedy: write one JSON object a line, each a pair"
         )
+    if not isinstance(columns, dict):
+        raise DataError(
+            f"columns={columns!r} is not a dict. Remedy: our name to yours, such as {{'prompt': 'question'}}"
+        )
+    given = [each for value in columns.values() for each in (value.values() if isinstance(value, dict) else [value])]
+    refuse(
+        [each for each in given if not isinstance(each, str)], "columns", "names a column by no text", "use its name"
+    )
     refuse([name for name in columns if name not in KNOWN], "columns", "names what pairs do not have", f"use {KNOWN}")
-    asked = [
-        column for given in columns.values() for column in (given.values() if isinstance(given, dict) else [given])
-    ]
-    require_columns(row, asked, "preferences (named by columns=)")
+    require_columns(row, given, "preferences (named by columns=)")
     names = {name: columns.get(name, name) for name in KNOWN}
     names = {name: given for name, given in names.items() if isinstance(given, dict) or given in row}
     given = {"aspect"} if aspect is not None else set()
@@ -179,7 +204,7 @@ def _checked_names(columns, row, aspect):
     missing = [name for name in NEEDED if name not in names and name not in given]
     if missing:
         raise DataError(
-            f"preferences: column missing: {', '.join(missing)}; present are {sorted(row)}. Remedy: {_remedy(missing, row)}"
+            f"preferences: column missing: {', '.join(missing)}; present are {listed(row)}. Remedy: {_remedy(missing, row)}"
         )
     return names
 
@@ -193,9 +218,12 @@ def _remedy(missing, row):
     return remedy
 
 
-def _pair(row, names, aspect):
+def _pair(row, names, aspect, number):
     """A row of the pairs table."""
+    require_object(row, number)
     used = [given for given in names.values() if not isinstance(given, dict)]
+    inner = [column for given in names.values() if isinstance(given, dict) for column in given.values()]
+    require_columns(row, used + inner, f"row {number}")
     pair = {name: value for name, value in row.items() if name not in used}
     pair |= {name: _value(row, given) for name, given in names.items()}
     if aspect is not None:
@@ -205,7 +233,12 @@ def _pair(row, names, aspect):
     key = [pair.get("prompt"), pair["chosen"], pair["rejected"], pair["aspect"]]
     pair["pair_id"] = str(pair.get("pair_id") or pair_id(*key))
     pair["prompt_id"] = str(pair.get("prompt_id") or prompt_id(str(pair.get("prompt"))))
-    return _with_gaps(pair)
+    mappings = [name for name in MAPPINGS if not isinstance(pair.get(name), dict | None)]
+    refuse(mappings, f"row {number}: column", "does not name the aspects", "write {aspect: number}")
+    try:
+        return _with_gaps(pair)
+    except DataError as error:
+        raise DataError(f"row {number}: a rating {error}. Remedy: {RATING_REMEDY}") from error
 
 
 def _value(row, given):
@@ -232,6 +265,8 @@ def _with_gaps(pair):
     chosen, rejected = pair.pop("chosen_overall", None), pair.pop("rejected_overall", None)
     if "overall_gap" not in pair and chosen is not None and rejected is not None:
         pair["overall_gap"] = _gap(chosen, rejected)
+    elif "overall_gap" in pair:
+        pair["overall_gap"] = read_rating(pair["overall_gap"])
     return pair
 
 
@@ -244,5 +279,5 @@ def _with_conflict(table):
     if "overall_gap" not in table.column_names and "rating_gaps" in table.column_names:
         table = table.add_column("overall_gap", mean_gap(rating_gaps(table)).tolist())
     if "overall_gap" in table.column_names and "conflict" not in table.column_names:
-        table = table.add_column("conflict", [gap is not None and gap < 0 for gap in table["overall_gap"]])
+        table = table.add_column("conflict", [gap < 0 for gap in table["overall_gap"]])  # NaN is no conflict
     return table

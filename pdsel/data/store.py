@@ -13,6 +13,7 @@ import ast
 import hashlib
 import inspect
 import json
+import warnings
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -22,7 +23,7 @@ from textwrap import dedent
 import pandas as pd
 
 from pdsel import __version__
-from pdsel.artifacts import LIBRARIES, slug, writing
+from pdsel.artifacts import LIBRARIES, SEAL, ArtifactError, digest, read_sealed, sealed, slug, writing
 from pdsel.checks import DataError
 
 PACKAGE = Path(__file__).parents[1]
@@ -79,7 +80,7 @@ class Store:
 
     def holds(self, name, settings):
         """Whether a cell is there, whole."""
-        return self._record_path(name, settings).exists()
+        return self._record_path(name, settings).exists() and self._is_whole(name, settings)
 
     def path(self, name, settings):
         """A path of the cell's own, without a suffix, such as for a folder of models that belong to it."""
@@ -90,8 +91,8 @@ class Store:
             "libraries": {library: version(library) for library in LIBRARIES},
             "code": code_digest(*self.code),
         }
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-        return Path(self.folder, f"{slug(name)}-{digest}")
+        short = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        return Path(self.folder, f"{slug(name)}-{short}")
 
     def _record_path(self, name, settings):
         return _with_suffix(self.path(name, settings), "json")
@@ -111,8 +112,28 @@ class Store:
             with writing(_with_suffix(self.path(name, settings), "parquet")) as scratch:
                 frame.to_parquet(scratch)
         content = {"name": name, "settings": settings, "kind": kind, "pair": isinstance(value, tuple), "record": record}
+        if kind != "record":
+            content["table"] = digest(_with_suffix(self.path(name, settings), "parquet"))
         with writing(self._record_path(name, settings)) as scratch:
-            scratch.write_text(json.dumps(content))
+            scratch.write_text(json.dumps(sealed(content)))
+
+    def _is_whole(self, name, settings):
+        """Whether a cell's files are those that were written; a cell of an older version lists no digest."""
+        path = self._record_path(name, settings)
+        remedy = "it is computed anew"
+        try:
+            content = read_sealed(path, remedy)
+            table = _with_suffix(self.path(name, settings), "parquet")
+            ours = sealed({"name": name, "settings": settings})[SEAL]
+            theirs = sealed({"name": content.get("name"), "settings": content.get("settings")})[SEAL]
+            if ours != theirs or not {"kind", "pair", "record"} <= set(content):
+                raise ArtifactError(f"{path} is that of another cell or of another version. Remedy: {remedy}")
+            if content["kind"] != "record" and content.get("table") not in (None, digest(table)):
+                raise ArtifactError(f"{table} is damaged: it is not what was written. Remedy: {remedy}")
+        except (ArtifactError, FileNotFoundError) as error:
+            warnings.warn(str(error), stacklevel=4)
+            return False
+        return True
 
     def _load(self, name, settings):
         return _read_cell(self.path(name, settings))[2]

@@ -1,11 +1,12 @@
 """Subsets of prompts and pairs: exact conflict levels and what the data can supply, samples, and held-out pairs."""
 
 import hashlib
+from numbers import Integral
 
 import numpy as np
 import pandas as pd
 
-from pdsel.checks import DataError, require_columns
+from pdsel.checks import DataError, is_number, require_columns
 from pdsel.data.gaps import rating_gaps
 
 LEVELS = (0.1, 0.2, 0.3)  # the paper's shares of conflicting pairs
@@ -52,8 +53,8 @@ def subsample(table, conflict, size, seed):
         if size is None:
             return table
     else:
-        if not 0 <= conflict <= 1:
-            raise DataError(f"conflict={conflict} is not a share; give a number in [0, 1] or None")
+        if not is_number(conflict) or not 0 <= conflict <= 1:
+            raise DataError(f"conflict={conflict!r} is not a share; give a number in [0, 1] or None")
         n_conflict, n_agree = int(table["conflict"].sum()), int((~table["conflict"]).sum())
         most = capacity(n_conflict, n_agree, conflict)
         if most == 0:
@@ -62,8 +63,10 @@ def subsample(table, conflict, size, seed):
                 f"{most} pairs at this level. Remedy: another level, more prompts, or conflict=None"
             )
     size = most if size is None else size
-    if not 0 < size <= most:
-        raise DataError(f"size={size}: the data can supply {most} pairs at conflict={conflict}. Remedy: a smaller size")
+    if not is_number(size, Integral) or not 0 < size <= most:
+        raise DataError(
+            f"size={size!r}: the data can supply {most} pairs at conflict={conflict}. Remedy: a smaller size"
+        )
     ranked = table.assign(key=[random_key(seed, name) for name in table["pair_id"]]).sort_values("key")
     if conflict is not None:
         n_conflict = round(conflict * size)

@@ -1,12 +1,15 @@
 """Keeps the reference's log-probabilities on disk by content, so that methods on one pool compute them once."""
 
 import hashlib
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as parquet
 
-from pdsel.artifacts import model_digest, save_table
+from pdsel.artifacts import digest, model_digest, writing
 from pdsel.notesworld.settings import model_path
 
 
@@ -32,7 +35,7 @@ class ReferenceCache:
     def read(self):
         """All values, as a dict of text key to log-probability."""
         files = sorted(self.folder.glob("*.parquet"), reverse=True)  # so that the first file wins
-        tables = [pd.read_parquet(file) for file in files]
+        tables = [pd.read_parquet(file) for file in files if _is_whole(file)]
         values = {}
         for table in tables:
             values.update(zip(table["text"], table["logp"], strict=True))
@@ -41,7 +44,22 @@ class ReferenceCache:
     def write(self, values):
         """Add a dict of text key to log-probability."""
         name = hashlib.sha256("\n".join(sorted(values)).encode()).hexdigest()[:32]
-        save_table(pd.DataFrame({"text": list(values), "logp": list(values.values())}), self.folder / f"{name}.parquet")
+        table = pd.DataFrame({"text": list(values), "logp": list(values.values())})
+        table = pa.Table.from_pandas(table, preserve_index=False)
+        data = pa.BufferOutputStream()
+        parquet.write_table(table, data)
+        data = data.getvalue().to_pybytes()
+        with writing(self.folder / f"{name}-{hashlib.sha256(data).hexdigest()[:16]}.parquet") as scratch:
+            scratch.write_bytes(data)
+
+
+def _is_whole(file):
+    """Whether a file is the one that was written, which its name tells; names of an older version do not."""
+    _, _, expected = file.stem.partition("-")
+    if expected and not digest(file).startswith(expected):
+        warnings.warn(f"{file} is damaged, so its values are computed anew. Remedy: delete it", stacklevel=3)
+        return False
+    return True
 
 
 def text_key(prompt_ids, response_ids, max_length):

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from pdsel.artifacts import digest
 from pdsel.checks import DataError
 from pdsel.data.scratch import is_running
 from pdsel.engine import processes
@@ -75,6 +76,33 @@ def run_folder(output_dir):
         _take_name(scratch, final)
         shutil.rmtree(_checkpoint_folder(final), ignore_errors=True)
     processes.wait()
+
+
+def finish_record(folder, record, key):
+    """Write the record of a finished run into its folder, last of all; `is_finished` knows the run by it."""
+    files = {path.name: digest(path) for path in sorted(folder.iterdir()) if path.is_file()}
+    Path(folder, RECORD).write_text(json.dumps(record | {"key": key, "files": files}, indent=1))
+
+
+def is_finished(output_dir, key):
+    """Whether `output_dir` holds a finished run of this key, with every file as the run left it.
+
+    Parameters
+    ----------
+    output_dir : str or Path
+    key : str
+        Digest of settings, data, start and code.
+    """
+    processes.join()
+    final = Path(output_dir).resolve()
+    if processes.is_main():
+        mend(final)
+    processes.wait()
+    try:
+        record = json.loads((final / RECORD).read_text())
+        return record["key"] == key and all(digest(final / name) == found for name, found in record["files"].items())
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False  # there is no run, or one that cannot be read
 
 
 def refuse_other_files(folder):

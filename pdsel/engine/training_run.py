@@ -19,13 +19,22 @@ from trl import DPOConfig, RewardConfig, SFTConfig
 
 from pdsel.artifacts import model_digest
 from pdsel.checks import DataError
+from pdsel.data.store import code_digest
 from pdsel.engine import processes
 from pdsel.engine.errors import check_optimiser, check_weights, explained, memory_advice
 from pdsel.engine.losses import LOSSES
 from pdsel.engine.models import device, load_causal, load_classifier, load_tokenizer, resolve
 from pdsel.engine.progress import Progress
 from pdsel.engine.reference_cache import ReferenceCache
-from pdsel.engine.run_folder import RECORD, checkpoints, quiet_libraries, run_folder, run_key, untouched_generators
+from pdsel.engine.run_folder import (
+    checkpoints,
+    finish_record,
+    is_finished,
+    quiet_libraries,
+    run_folder,
+    run_key,
+    untouched_generators,
+)
 from pdsel.engine.trainers import MarginTrainer, OffsetCollator, OffsetTrainer, ResponseTrainer
 
 LOG_POINTS = 40  # on a loss curve, which starts at step 1
@@ -58,6 +67,7 @@ class TrainingRun:
     gradient_accumulation_steps: int = 1
     lora_rank: int | None = None
     save_steps: int | None = None
+    resume: bool = False
     trl: dict = field(default_factory=dict)
 
     trainer_class: ClassVar[type]
@@ -82,18 +92,21 @@ class TrainingRun:
         """Train, save and record; return `output_dir` as a str."""
         check_optimiser(self.trl.get("optim"))
         config = self.config()
+        key = self.key(config) if self.resume or self.save_steps is not None else None  # it reads all data
+        if self.resume and is_finished(self.output_dir, key):
+            return str(self.output_dir)
         advice = memory_advice(config, lora_rank=self.lora_rank)
         with run_folder(self.output_dir) as folder, untouched_generators(), quiet_libraries(), explained(advice):
             home, last = folder, None
             if self.save_steps is not None:
-                home, last = checkpoints(self.output_dir, self.key(config))
+                home, last = checkpoints(self.output_dir, key)
                 config |= {"save_strategy": "steps", "save_steps": self.save_steps, "save_total_limit": 1}
             trainer = self.trainer(config | {"output_dir": str(home)})
             record = self.train(trainer, last)
             self.save(trainer, folder)
             if processes.is_main():
                 record["history"] = trainer.state.log_history
-                Path(folder, RECORD).write_text(json.dumps(record, indent=1))
+                finish_record(folder, record, key)
         return str(self.output_dir)
 
     def config(self):
@@ -155,8 +168,9 @@ class TrainingRun:
         return config | self.trl
 
     def key(self, config):
-        """A digest of the run, by which its checkpoints are found."""
+        """A digest of the run, by which its checkpoints and its finished folder are known."""
         parts = [self.trainer_class.__name__, model_digest(self.model), config, self.lora_rank, processes.count()]
+        parts.append(code_digest(type(self)))
         return run_key(parts, self.data, self.held_out)
 
     def trainer(self, config):

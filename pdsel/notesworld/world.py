@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pdsel.checks import DataError
+
 ATTRIBUTES = {
     "color": ["red", "blue", "green", "gold", "grey"],
     "size": ["tiny", "small", "large", "huge", "vast"],
@@ -131,7 +133,9 @@ def read_prompt(prompt):
     """
     match = re.fullmatch(rf"notes (.+) ; tell ({'|'.join(TONES)}) (.+) =", prompt.strip())
     if not match:
-        raise ValueError(f"not a prompt of the notes world: {prompt!r} (expected 'notes ... ; tell boldly ... =')")
+        raise DataError(
+            f"not a prompt of the notes world: {prompt!r} (expected 'notes ... ; tell boldly ... ='). Remedy: another judge"
+        )
     stated, tone, asked = match.groups()
     return Question(dict(note.split(" ", 1) for note in stated.split(" ; ")), asked.split(" and "), tone)
 

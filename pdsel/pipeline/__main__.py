@@ -4,7 +4,7 @@ import argparse
 import shlex
 import sys
 
-from pdsel.checks import DataError
+from pdsel.checks import OUT_OF_MEMORY, DataError
 
 CELLS = "results/local/toy/local/cells"  # the studies' own
 SHAPE = ("hidden", "layers", "heads")  # of the base model
@@ -75,6 +75,9 @@ def main(arguments=None):
         return COMMANDS[given.command](given) or 0
     except (DataError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except MemoryError:
+        print(OUT_OF_MEMORY, file=sys.stderr)
         return 1
 
 

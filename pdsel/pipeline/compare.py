@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pdsel.artifacts import digest, load_table
+from pdsel.artifacts import digest, load_table, read_sealed
 from pdsel.checks import DataError
 from pdsel.evaluation import interval
 
@@ -151,7 +151,7 @@ def _stages(results):
 
 
 def _manifest(path):
-    manifest = json.loads(Path(path).read_text())
+    manifest = read_sealed(path, "make it anew, or restore it from git")
     return {key: manifest[key] for key in ("parameters", "inputs", "outputs", "environment")}
 
 

@@ -1,11 +1,12 @@
 """Profiles: YAML files with a section per notebook, checked against the notebooks' parameters before anything runs."""
 
 import ast
+from numbers import Integral
 from pathlib import Path
 
 import yaml
 
-from pdsel.checks import DataError, refuse
+from pdsel.checks import DataError, is_number, refuse
 
 PROFILES = Path(__file__).parents[2] / "notebooks" / "profiles"
 GRID = "grid"  # the section that spans the runs: conflict levels, seeds, methods
@@ -62,7 +63,9 @@ def load_profile(path, *, notebooks=None):
     profile = _read(path)
     grid = profile.get(GRID) or {}
     if set(grid) != GRID_KEYS:
-        raise DataError(f"{path}: section {GRID!r} needs exactly {sorted(GRID_KEYS)}, it has {sorted(grid)}")
+        found = sorted(map(str, grid))
+        raise DataError(f"{path}: section {GRID!r} needs exactly {sorted(GRID_KEYS)}, it has {found}")
+    _check_grid(grid, path)
     folder = Path(notebooks or path.parent.parent)
     left_out = profile.get(WITHOUT) or []
     refuse(
@@ -78,10 +81,29 @@ def load_profile(path, *, notebooks=None):
         if not notebook.exists():
             raise DataError(f"{path}: section {section!r} names no notebook; there is no {notebook.name}")
         declared = declared_parameters(notebook)
-        unknown = sorted(set(values or {}) - set(declared))
+        unknown = sorted(map(str, set(values or {}) - set(declared)))
         if unknown:
             raise DataError(f"{path}: {section} declares no parameter {unknown}. Remedy: use one of {declared}")
     return profile
+
+
+def _check_grid(grid, path):
+    """Refuse a grid whose levels, seeds and methods are no such things, or of which two would share a folder."""
+    kinds = {
+        "conflicts": (
+            lambda level: level is None or (is_number(level) and 0 <= level <= 1),
+            "shares in [0, 1], or null",
+        ),
+        "seeds": (lambda seed: is_number(seed, Integral) and seed >= 0, "whole numbers from 0 on"),
+        "methods": (lambda method: isinstance(method, str) and method.strip(), "names such as PD"),
+    }
+    for name, (fits, what) in kinds.items():
+        values = grid[name]
+        if not isinstance(values, list) or not all(map(fits, values)):
+            raise DataError(f"{path}: {name} of {GRID!r} is {values!r}. Remedy: a list of {what}")
+        labels = [round(100 * value) if name == "conflicts" and value is not None else value for value in values]
+        if len(set(labels)) < len(labels):
+            raise DataError(f"{path}: {name} of {GRID!r}, {values!r}, would share folders. Remedy: name each one once")
 
 
 def _read(path, above=()):
@@ -93,11 +115,15 @@ def _read(path, above=()):
         known = sorted(file.stem for file in path.parent.glob("*.yaml"))
         raise DataError(f"profile {path.stem!r} does not exist; there are {known}")
     try:
-        profile = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise DataError(f"{path} is not YAML: {error}") from error
+        profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, ValueError, TypeError, RecursionError, yaml.YAMLError) as error:
+        raise DataError(
+            f"{path} cannot be read as YAML: {error}. Remedy: write sections of `key: value` lines"
+        ) from error
     base = profile.pop(EXTENDS, None) if isinstance(profile, dict) else None
     without = profile.pop(WITHOUT, []) if isinstance(profile, dict) else []
+    if not isinstance(without, list):
+        raise DataError(f"{path}: {WITHOUT} is {without!r}. Remedy: a list of notebooks")
     sections = {"the profile": profile} | (profile if isinstance(profile, dict) else {})
     refuse(
         [name for name, section in sections.items() if not isinstance(section or {}, dict)],
@@ -106,6 +132,8 @@ def _read(path, above=()):
         "write `key: value` lines below it",
     )
     if base is not None:
+        if not isinstance(base, str) or not base or Path(base).name != base:
+            raise DataError(f"{path}: {EXTENDS} is {base!r}. Remedy: the name of a profile, such as mini")
         beside = path.with_name(f"{base}.yaml")
         whole = _read(beside if beside.exists() else PROFILES / beside.name, (*above, path))
         profile = whole | {name: (whole.get(name) or {}) | (values or {}) for name, values in profile.items()}

@@ -31,6 +31,7 @@ from pdsel.pipeline.text import (
 OUTCOMES = ["method", "prompt_id", "seed", "conflict", "preference", *ASPECTS, "utility", "characters", "tokens"]
 NEEDS_PROXIES = {"DMPO": "aspects", "PD": "aspects", "PD(high)": "aspects", "RAF": "pooled"}
 SHOWN = ("results/mini", "results/toy", "results/first")  # the folders whose tables README and the book show
+COUNTED = ("results/ordeal", "results/mutants")  # what tests of tests found, of one table each
 LARGE = ("small", "paper", "paper-helpsteer")  # the profiles whose costs the book shows
 MISSING = "*Not among the committed results.*"
 FIRST = "results/first"  # of `SHOWN`, the folder of studies that were run on the first edition of the notes world
@@ -355,8 +356,10 @@ def summary_blocks(grid, run):
     if (run / "manifest.json").exists():
         blocks["run_time"] = time_of_run(json.loads((run / "manifest.json").read_text()))
         titles, minutes = notebook_titles(), notebook_minutes(run)
-        blocks["minutes"] = markdown(notebook_rows(titles, minutes))
-        blocks["chapter_minutes"] = markdown(notebook_rows(titles, minutes, folder="../../notebooks"))
+        blocks["minutes"] = markdown(notebook_rows(titles, minutes), linked=["notebook"])
+        blocks["chapter_minutes"] = markdown(
+            notebook_rows(titles, minutes, folder="../../notebooks"), linked=["notebook"]
+        )
     return blocks
 
 
@@ -423,7 +426,7 @@ def all_blocks(folders=SHOWN, profiles=LARGE):
     from pdsel.pipeline.costs import ledgers, plans  # loads torch, which notebook 06 does without
 
     grid = next((folder for folder in folders if is_grid(folder)), folders[-1])
-    blocks = table_blocks(folders) | study_blocks(folders) | summary_blocks(grid, run=folders[0])
+    blocks = table_blocks([*folders, *COUNTED]) | study_blocks(folders) | summary_blocks(grid, run=folders[0])
     return blocks | plans(profiles) | ledgers(profiles) if profiles else blocks
 
 

@@ -3,11 +3,13 @@
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from pdsel.artifacts import save_table
+from pdsel.artifacts import save_table, seal_notebooks
 from pdsel.checks import DataError
 from pdsel.pipeline.compare import compare
 from pdsel.pipeline.profiles import find_profile, load_profile
@@ -47,6 +49,7 @@ def run(profile, *, cores="all", gpu_jobs=1, targets=TARGETS, arguments=()):
         if target == "table" and table.exists():
             print(table.read_text(), flush=True)
     if "all" in targets and "--dry-run" not in arguments:
+        seal_notebooks(results)
         report(path.stem)
         print(f"Tables and figures: {results}. Executed notebooks: {results}/local/notebooks, and those of each run")
         print(
@@ -112,6 +115,13 @@ def _lock():
 def _finish(command, lock):
     """Run a command and return its exit status; it holds the lock as well, since it may outlive this program."""
     process = subprocess.Popen(command, pass_fds=[lock.fileno()])
+
+    def stop(*_):
+        process.send_signal(signal.SIGINT)  # which ends its jobs; told to terminate, it would wait for them
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, stop)
     try:
         return process.wait()
     except KeyboardInterrupt:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+import warnings
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -57,9 +58,32 @@ class AnswerCache:
         """The stored answers among `keys`."""
         query = "SELECT answer FROM answers WHERE key = ?"
         rows = {key: self._connection.execute(query, (key,)).fetchone() for key in keys}
-        return {key: json.loads(row[0]) for key, row in rows.items() if row}
+        found = {key: _opened(key, row[0]) for key, row in rows.items() if row}
+        damaged = [key for key, answer in found.items() if answer is None]
+        if damaged:
+            warnings.warn(
+                f"{len(damaged)} stored answers are damaged, so these questions are asked again", stacklevel=2
+            )
+        return {key: answer for key, answer in found.items() if answer is not None}
 
     def store(self, key, answer):
         """Store an answer; a later answer to the same question replaces it."""
         with self._lock:
-            self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(answer)))
+            row = (key, json.dumps({"answer": answer, "seal": _seal(key, answer)}))
+            self._connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", row)
+
+
+def _seal(key, answer):
+    """A digest of a question's key and its answer, so that neither a changed bit nor another question's answer is read."""
+    return hashlib.sha256(key.encode() + canonical(answer)).hexdigest()[:16]
+
+
+def _opened(key, text):
+    """A stored answer; None if it is damaged. Those of an older version have no seal."""
+    try:
+        stored = json.loads(text)
+        if "seal" not in stored:
+            return stored if {"content", "top_logprobs"} <= set(stored) else None
+        return stored["answer"] if _seal(key, stored["answer"]) == stored["seal"] else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None

@@ -22,6 +22,14 @@ from pdsel.evaluation.judges.key import EnvironmentKey
 
 DOWN_AFTER = 10  # questions that fail in a row, after all retries: the endpoint is down, and no other question is asked
 LONGEST_WAIT = 60  # seconds before a question with an unusable reply is asked again
+UNREADABLE = (
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)  # of what a reply holds
 NEEDS_A_KEY = ("api.openai.com",)  # hosts that answer only with a key
 
 
@@ -182,7 +190,7 @@ class Endpoint:
             choice, usage = reply["choices"][0], reply.get("usage") or {}
             content = choice["message"].get("content") or choice["message"].get("refusal")
             tokens = {name: int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")}
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except UNREADABLE:
             raise Fault("malformed reply", text, cause="endpoint", again=self.traffic.retries) from None
         self._count(**tokens, without_usage=int(not usage))
         return {
@@ -266,7 +274,7 @@ def _message(text):
     """The message of an error reply: from the field that OpenAI's errors have, otherwise the whole text."""
     try:
         return str(json.loads(text)["error"]["message"])
-    except (ValueError, LookupError, TypeError):
+    except UNREADABLE:
         return text
 
 
@@ -275,6 +283,6 @@ def _top_logprobs(choice):
     try:
         top = choice["logprobs"]["content"][0]["top_logprobs"]
         pairs = [[entry["token"], float(entry["logprob"])] for entry in top]
-    except (LookupError, TypeError, ValueError):
+    except UNREADABLE:
         return None
-    return [pair for pair in pairs if math.isfinite(pair[1])]
+    return [[token, logprob] for token, logprob in pairs if isinstance(token, str) and math.isfinite(logprob)]
