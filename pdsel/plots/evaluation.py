@@ -1,10 +1,12 @@
 """Figures of who wins: notebooks 05 and 06."""
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from pdsel.plots.style import GREY, color_of, draw_intervals, name_points, spaced
+from pdsel.plots.style import BLUE, GREEN, GREY, ORANGE, PURPLE, color_of, draw_intervals, name_points, spaced
 
 RATES = ["win_rate", "length_controlled_win_rate"]
 
@@ -143,14 +145,15 @@ def plot_winning_scores(scores, against="OVA"):
 
 
 def plot_nulls(rates):
-    """Dots: the win rate of constant answers under each judge, from `judges.audit.null_win_rates` with a column `judge`."""
+    """Dots: the win rate of null models under each judge, from `judges.audit.null_win_rates` with a column `judge`."""
     judges = list(dict.fromkeys(rates["judge"]))
     names = list(dict.fromkeys(rates["null"]))
+    strongest = rates.loc[rates["value"].idxmax()]
     figure, axes = plt.subplots(figsize=(8, 0.5 * len(names) + 1.4))
-    for place, judge in enumerate(judges):
+    colors = cycle([BLUE, ORANGE, GREEN, PURPLE])
+    for place, (judge, color) in enumerate(zip(judges, colors, strict=False)):
         by_judge = rates[rates["judge"] == judge].set_index("null").loc[names]
         rows = np.arange(len(names)) + 0.18 * (place - (len(judges) - 1) / 2)
-        color = sns.color_palette("deep")[place]
         draw_intervals(axes, by_judge, rows, size=40, alpha=0.6, color=color, label=judge)
     axes.axvline(50, color="black", lw=1, ls="--")
     axes.set(
@@ -158,7 +161,7 @@ def plot_nulls(rates):
         yticklabels=names,
         xlim=(0, 100),
         xlabel="win rate against SFT (%), 95 % interval",
-        title=f"A constant answer wins {rates['value'].max():.0f} % under one of the judges",
+        title=f"The strongest null model reaches {strongest['value']:.0f} % under {strongest['judge']}",
     )
     axes.invert_yaxis()
     axes.legend(title="judge", loc="center left", bbox_to_anchor=(1, 0.5))
