@@ -27,6 +27,8 @@ SNAKEMAKE_ARGS ?=
 PYTEST_ARGS ?=
 LAB_ARGS ?=
 SPHINX_ARGS ?=
+#: REVEAL=          the address of a reveal.js for `make slides`; default: one on the web
+REVEAL ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdsel-installed
@@ -49,7 +51,7 @@ OFFLINE := HF_HUB_OFFLINE=1
 RUN_OFFLINE := $(if $(filter mini smoke class toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab book bench bench-gpu calibrate world-check lab \
+.PHONY: help env run compare plan dry-run cluster test test-lab book bench bench-gpu calibrate world-check lab slides \
   reference results exercises lint clean clean-runs notesworld-base lock
 
 help:  ## this text
@@ -124,6 +126,10 @@ calibrate: env  ## simulate how often comparisons get a star by chance, and how 
 world-check: env  ## see whether the notes world can tell a good rule from a bad one (an hour on one core; resumes)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(PIPELINE) world-check
 
+# Of the notebooks as `make run PROFILE=class` executed them, without set-up and exercises: a cell's slide type says where it goes.
+slides: env  ## the class's notebooks as slides, in build/slides; run PROFILE=class (or what PROFILE names) before
+	$(BIN)/python -m pdsel.teaching.slides results/local/$(NAME) build/slides $(REVEAL)
+
 # One thread, as in the jobs of `make run`: the same sums, so the same bytes.
 lab: env  ## open JupyterLab
 	@[ -f notebooks/$(NOTEBOOK).ipynb ] || { \
@@ -145,8 +151,8 @@ results: env  ## maintainers: redo the reference's tables and figures, README an
 	  results/local/redone/11_paper_claims.ipynb --cwd notebooks -k python3 -p folder ../$(REFERENCE) -p write True
 	$(PIPELINE) readme
 
-exercises: env  ## maintainers: write the exercises of pdsel/teaching into the notebooks
-	@$(BIN)/python -m pdsel.teaching notebooks/*.ipynb
+exercises: env  ## maintainers: write the exercises into the notebooks; their table, quiz and handout into docs/learn
+	@$(BIN)/python -m pdsel.teaching
 
 # To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb notebooks/solutions/*.ipynb
 # (or pre-commit, which does all three).
