@@ -148,7 +148,9 @@ def _second_page(figure):
         page.line(prompt, x=LEFT + 0.05, style="italic", lines=1.2)
         page.line(f"chosen, for its {ASPECT[name]}:  {chosen}", x=LEFT + 0.05, lines=1.2)
         page.line(f"rejected:  {rejected}", x=LEFT + 0.05, lines=1.8)
-    page.line("What each aspect says of the label (+ agrees, - contradicts). The label's own aspect is never read:", lines=1.5)
+    page.line(
+        "What each aspect says of the label (+ agrees, - contradicts). The label's own aspect is never read:", lines=1.5
+    )
     _table(figure, page)
     for text in TASKS:
         page.line(text, lines=1.5)
@@ -183,7 +185,7 @@ def _table(figure, page):
 def _upside_down(figure):
     """The answers to the second page, for those who turn the first one round."""
     divergence = answers()
-    weights = {name: 1 / (1 + 2.718281828 ** value) for name, value in divergence.items()}
+    weights = {name: 1 / (1 + 2.718281828**value) for name, value in divergence.items()}
     said = [
         "1. " + ", ".join(f"{name} {value:+.1f}" for name, value in (divergence + 0.0).items()),
         "2. keep " + " and ".join(divergence.nsmallest(2).index) + f"; drop {divergence.idxmax()} first",
