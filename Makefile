@@ -51,7 +51,7 @@ OFFLINE := HF_HUB_OFFLINE=1
 RUN_OFFLINE := $(if $(filter mini smoke class toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab book bench bench-gpu calibrate world-check lab slides \
+.PHONY: help env run compare plan dry-run cluster test test-lab book bench bench-gpu calibrate world-check lab lesson slides \
   reference results exercises lint clean clean-runs notesworld-base lock
 
 help:  ## this text
@@ -103,7 +103,8 @@ test: env  ## run all tests and the examples in the docstrings, without a browse
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules pdsel tests --ignore=tests/lab \
 	  -n $(JOBS) --dist loadfile --durations=10 $(PYTEST_ARGS)
 
-test-lab: env  ## open notebooks in JupyterLab, driven by a real browser (needs Chromium)
+test-lab: env  ## run the class, open its notebooks in JupyterLab and pages of the book in a real browser (needs Chromium)
+	@$(MAKE) run PROFILE=class
 	$(OFFLINE) $(BIN)/python -m pytest tests/lab -rs $(PYTEST_ARGS)
 
 # Notebooks are shown as a run in results/local executed them. Any warning is an error; nothing is fetched.
@@ -126,16 +127,20 @@ calibrate: env  ## simulate how often comparisons get a star by chance, and how 
 world-check: env  ## see whether the notes world can tell a good rule from a bad one (an hour on one core; resumes)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(PIPELINE) world-check
 
-# Of the notebooks as `make run PROFILE=class` executed them, without set-up and exercises: a cell's slide type says where it goes.
-slides: env  ## the class's notebooks as slides, in build/slides; run PROFILE=class (or what PROFILE names) before
-	$(BIN)/python -m pdsel.teaching.slides results/local/$(NAME) build/slides $(REVEAL)
-
 # One thread, as in the jobs of `make run`: the same sums, so the same bytes.
 lab: env  ## open JupyterLab
 	@[ -f notebooks/$(NOTEBOOK).ipynb ] || { \
 	  echo 'There is no notebook $(NOTEBOOK); there are: $(basename $(notdir $(wildcard notebooks/*.ipynb)))' >&2; exit 1; }
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb \
 	  $(AS_ROOT) $(LAB_ARGS)
+
+lesson: env  ## open JupyterLab on the lesson's notebooks with their results in place; after make run PROFILE=class
+	@$(BIN)/python -m pdsel.teaching.lesson results/local/class lesson
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. lesson/$(NOTEBOOK).ipynb \
+	  $(AS_ROOT) $(LAB_ARGS)
+
+slides: env  ## the lesson's notebooks as slides, in build/slides; after make run PROFILE=class
+	$(BIN)/python -m pdsel.teaching.slides results/local/class build/slides $(REVEAL)
 
 reference: env  ## maintainers: run PROFILE, make it the committed reference, and write the tables of README and the book from it
 	@$(MAKE) run PROFILE=$(PROFILE)

@@ -11,10 +11,11 @@ import pytest
 from pdsel.checks import DataError
 from pdsel.teaching import EXERCISES, QUESTIONS, bet, check, exercise_table, quiz
 from pdsel.teaching.handout import ASPECT, MARGINS, PROMPTS, answers, write_handout
+from pdsel.teaching.lesson import BESIDE, LESSON, lay_out
 from pdsel.teaching.place import MARK, exercise_cells
 from pdsel.teaching.questions import quiz_page
 from pdsel.teaching.registry import exercise_page
-from pdsel.teaching.slides import LESSON, slide_types, write_slides
+from pdsel.teaching.slides import write_slides
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -135,16 +136,31 @@ def test_slides_have_headings_and_leave_out_set_up_and_exercises(name):
             assert kind == "skip", cell.id
         elif cell.cell_type == "markdown" and cell.source.startswith(("# ", "## ")):
             assert kind in ("slide", "skip"), cell.id
-    assert slide_types(notebook)[0] == "slide"
+    assert notebook.cells[0].metadata["slideshow"]["slide_type"] == "slide"
 
 
-def test_slides_are_made_from_a_run(tmp_path):
-    with pytest.raises(DataError, match="holds no executed 00_idea. Remedy: make run PROFILE=class"):
-        write_slides(tmp_path / "class", tmp_path)
-    for name in LESSON:
+@pytest.fixture
+def run(tmp_path):
+    """The folder of a run that has executed the lesson; its notebooks have no outputs here."""
+    for name in (*LESSON, *BESIDE):
         source = ROOT / "notebooks" / f"{name.split('-')[0]}.ipynb"
         executed = tmp_path / "class" / "local" / "notebooks" / f"{name}.ipynb"
         executed.parent.mkdir(parents=True, exist_ok=True)
         executed.write_text(source.read_text())
-    page = write_slides(tmp_path / "class", tmp_path / "slides", reveal="/my/reveal")[0].read_text()
+    return tmp_path / "class"
+
+
+def test_slides_are_made_from_a_run(run, tmp_path):
+    with pytest.raises(DataError, match="holds no executed 00_idea. Remedy: make run PROFILE=absent"):
+        write_slides(tmp_path / "absent", tmp_path)
+    page = write_slides(run, tmp_path / "slides", reveal="/my/reveal")[0].read_text()
     assert "/my/reveal" in page and "seven lines" in page and "check(" not in page
+
+
+def test_the_lesson_is_a_copy_that_is_not_written_over(run, tmp_path):
+    lesson = tmp_path / "lesson"
+    assert len(lay_out(run, lesson, ROOT / "notebooks")) == len(LESSON) + len(BESIDE)
+    assert (lesson / "04_dpo.ipynb").exists() and (lesson / "solutions" / "solutions.ipynb").exists()
+    (lesson / "00_idea.ipynb").write_text("worked on")
+    assert lay_out(run, lesson, ROOT / "notebooks") == []
+    assert (lesson / "00_idea.ipynb").read_text() == "worked on"

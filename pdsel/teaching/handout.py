@@ -97,7 +97,11 @@ def answers():
 
 def write_handout(path):
     """Write the handout as a PDF of two pages; return the path."""
-    with plt.rc_context(LOOK), writing(path) as scratch, PdfPages(scratch, metadata={"CreationDate": None}) as pages:
+    with (
+        plt.style.context(["default", LOOK]),
+        writing(path) as scratch,
+        PdfPages(scratch, metadata={"CreationDate": None}) as pages,
+    ):
         for draw in (_first_page, _second_page):
             figure = plt.figure(figsize=A4)
             draw(figure)
