@@ -27,8 +27,6 @@ SNAKEMAKE_ARGS ?=
 PYTEST_ARGS ?=
 LAB_ARGS ?=
 SPHINX_ARGS ?=
-#: REVEAL=          the address of a reveal.js for `make slides`; default: one on the web
-REVEAL ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.pdsel-installed
@@ -140,7 +138,7 @@ lesson: env  ## open JupyterLab on the lesson's notebooks with their results in 
 	  $(AS_ROOT) $(LAB_ARGS)
 
 slides: env  ## the lesson's notebooks as slides, in build/slides; after make run PROFILE=class
-	$(BIN)/python -m pdsel.teaching.slides results/local/class build/slides $(REVEAL)
+	$(BIN)/python -m pdsel.teaching.slides results/local/class build/slides
 
 reference: env  ## maintainers: run PROFILE, make it the committed reference, and write the tables of README and the book from it
 	@$(MAKE) run PROFILE=$(PROFILE)

@@ -1,7 +1,7 @@
 """The lesson as slides: `python -m pdsel.teaching.slides RUN FOLDER`, or `make slides`.
 
 Each cell's slide type says where it goes: a slide, one below the last (subslide), or nowhere (skip). The pages fetch
-reveal.js and MathJax when they are opened; a third argument is the address of a reveal.js of your own.
+reveal.js and MathJax when they are opened, so they need a network.
 """
 
 import sys
@@ -11,7 +11,7 @@ from pdsel.artifacts import save_text
 from pdsel.teaching.lesson import LESSON, executed
 
 
-def write_slides(run, folder, reveal=""):
+def write_slides(run, folder):
     """Turn the lesson's notebooks into slides, as a run executed them.
 
     Parameters
@@ -20,8 +20,6 @@ def write_slides(run, folder, reveal=""):
         The folder of a run, such as `results/local/class`.
     folder : str or Path
         Where the pages go, one a notebook.
-    reveal : str
-        The address of reveal.js; "": the one on the web that nbconvert names.
 
     Returns
     -------
@@ -29,10 +27,8 @@ def write_slides(run, folder, reveal=""):
     """
     from nbconvert import SlidesExporter  # slow to import
 
-    exporter = SlidesExporter(reveal_scroll=True, reveal_theme="white", exclude_input_prompt=True)
-    exporter.exclude_output_prompt = True
-    if reveal:
-        exporter.reveal_url_prefix = reveal
+    look = {"reveal_theme": "white", "reveal_scroll": True, "reveal_width": "1200", "reveal_height": "800"}
+    exporter = SlidesExporter(exclude_input_prompt=True, exclude_output_prompt=True, **look)
     written = []
     for name in LESSON:
         page, _ = exporter.from_notebook_node(executed(run, name))

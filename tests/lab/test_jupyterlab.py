@@ -26,6 +26,7 @@ from pdsel.teaching import lesson
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 180  # for anything to happen, on a busy machine
+TO_RUN_ALL = 900
 CLASS = ROOT / "results" / "local" / "class"
 LESSON = [name.split("-")[0] for name in (*lesson.LESSON, *lesson.BESIDE)]
 FROM_TABLES = [
@@ -61,12 +62,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def wait_for(what, happened):
+def wait_for(what, happened, seconds=SECONDS):
     """The first true value that `happened` returns."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + seconds
     while not (found := happened()):
         if time.monotonic() > deadline:
-            pytest.fail(f"waited {SECONDS} s in vain for {what}")
+            pytest.fail(f"waited {seconds} s in vain for {what}")
         time.sleep(0.2)
     return found
 
@@ -94,6 +95,7 @@ class Page:
         self.socket = websocket.create_connection(address, timeout=SECONDS, suppress_origin=True)
         self.requests, self.calls = [], 0
         self.call("Network.enable")
+        self.call("Page.enable")
         self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # JupyterLab runs the notebook that has the focus
         self.call("Emulation.setDeviceMetricsOverride", width=1280, height=1300, deviceScaleFactor=1, mobile=False)
 
@@ -103,6 +105,9 @@ class Page:
         while (message := json.loads(self.socket.recv())).get("id") != self.calls:
             if message.get("method") == "Network.requestWillBeSent":
                 self.requests.append(message["params"]["request"]["url"])
+            if message.get("method") == "Page.javascriptDialogOpening":  # leave a notebook that is not saved
+                leave = {"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": True}}
+                self.socket.send(json.dumps(leave))
         assert "error" not in message, message
         return message["result"]
 
@@ -112,8 +117,8 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def wait_for(self, what, expression):
-        wait_for(what, lambda: self.js(expression))
+    def wait_for(self, what, expression, seconds=SECONDS):
+        wait_for(what, lambda: self.js(expression), seconds)
 
     def press(self, key, times=1):
         """Press a key on what has the focus."""
@@ -224,7 +229,7 @@ class Notebook:
         start = time.monotonic()
         run_all = "window.jupyterapp.commands.execute('notebook:run-all-cells')"
         self.page.js(f"window.finished = false, {run_all}.finally(() => window.finished = true), null")
-        self.page.wait_for("all cells", f"window.finished && {self.kernel}.status == 'idle'")
+        self.page.wait_for("all cells", f"window.finished && {self.kernel}.status == 'idle'", TO_RUN_ALL)
         return time.monotonic() - start
 
     def cells(self):
@@ -243,7 +248,7 @@ class Notebook:
     def move(self, row, slider, shot):
         """Move a slider four steps to the right, and wait until another picture is drawn; a screenshot before and after."""
         handle = f"{self.node(row)}.querySelectorAll('.widget-slider .noUi-handle')[{slider}]"
-        picture = f"{self.node(row)}.querySelector('.jp-OutputArea .widget-output img, .jupyter-widgets img')?.src"
+        picture = f"{self.node(row)}.querySelector('.jp-OutputArea img')?.src"
         self.page.wait_for("the slider's picture", f"{picture} != null")
         self.page.screenshot(shot.with_name(f"{shot.name}-before.png"))
         before = self.page.js(picture)
@@ -286,7 +291,7 @@ def test_run_all_in_jupyterlab(path, workspace, lab, page, shots, capsys):
             wrong = f"{text}.querySelector('mjx-merror, [mathcolor=red]') != null || {text}.textContent.includes('$')"
             assert not page.js(wrong), f"a formula of cell {row} is wrong"
         if row in moving:
-            page.wait_for(f"the widgets of cell {row}", f"{node}.querySelector('.jupyter-widgets') != null")
+            page.wait_for(f"the widgets of cell {row}", f"{node}.querySelector('[class*=widget-]') != null")
             assert page.js(f"{node}.querySelectorAll('.widget-hprogress, .progress-bar').length") == 0, "a dead bar"
             for slider in range(notebook.sliders(row)):
                 notebook.move(row, slider, shots / f"{name}-{row:02d}-slider{slider + 1}")
