@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from pdsel.plots.style import BLUE, GREEN, GREY, KINDS, LIGHT, ORANGE, spaced
+from pdsel.plots.style import BLUE, DARK, GREY, KINDS, LIGHT, ORANGE, spaced
 
 
 def plot_agreement(agreement):
@@ -145,7 +145,7 @@ def plot_length_bias(correlations):
     """
     figure, axes = plt.subplots(figsize=(7, 3.2))
     shown = correlations.rename(index=spaced)
-    looks = {"gold": (GREEN, "D"), "raters": (GREY, "s")} | {kind: (color, "o") for kind, color in KINDS.items()}
+    looks = {"gold": (DARK, "D"), "raters": (GREY, "s")} | {kind: (color, "o") for kind, color in KINDS.items()}
     for name in shown:
         color, marker = looks[name]
         axes.plot(shown[name], range(len(shown)), marker, color=color, label=name, ms=8)
@@ -168,7 +168,7 @@ def _nearest_to_the_truth(correlations):
     if "gold" not in correlations:
         return "How much each judge follows length"
     distance = correlations.drop(columns="gold").sub(correlations["gold"], axis=0).abs().mean()
-    return f"Of length, the {distance.idxmin()} think most like the truth".replace("the probe think", "probes think")
+    return f"Nearest to the truth in the taste for length: {distance.idxmin()}"
 
 
 def plot_divergence(scores, cut):
