@@ -53,8 +53,8 @@ OFFLINE := HF_HUB_OFFLINE=1
 RUN_OFFLINE := $(if $(filter mini smoke class toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
-.PHONY: help env run compare plan dry-run cluster test test-lab book bench ordeal mutants bench-gpu calibrate world-check lab \
-  reference results exercises lint clean clean-runs notesworld-base pocket-model lock
+.PHONY: help env run compare plan dry-run cluster test test-lab book bench ordeal mutants bench-gpu calibrate world-check \
+  lab lesson slides reference results exercises lint clean clean-runs notesworld-base pocket-model lock
 
 help:  ## this text
 	@echo 'Targets'
@@ -105,7 +105,8 @@ test: env  ## run all tests and the examples in the docstrings, without a browse
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --doctest-modules pdsel tests --ignore=tests/lab \
 	  -n $(JOBS) --dist loadfile --durations=10 $(PYTEST_ARGS)
 
-test-lab: env  ## open notebooks in JupyterLab, driven by a real browser (needs Chromium)
+test-lab: env  ## run the class, open its notebooks in JupyterLab and pages of the book in a real browser (needs Chromium)
+	@$(MAKE) run PROFILE=class
 	$(OFFLINE) $(BIN)/python -m pytest tests/lab -rs $(PYTEST_ARGS)
 
 # Notebooks are shown as a run in results/local executed them. Any warning is an error; nothing is fetched.
@@ -143,6 +144,14 @@ lab: env  ## open JupyterLab
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/$(NOTEBOOK).ipynb \
 	  $(AS_ROOT) $(LAB_ARGS)
 
+lesson: env  ## open JupyterLab on the lesson's notebooks with their results in place; after make run PROFILE=class
+	@$(BIN)/python -m pdsel.teaching.lesson results/local/class lesson
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. lesson/$(NOTEBOOK).ipynb \
+	  $(AS_ROOT) $(LAB_ARGS)
+
+slides: env  ## the lesson's notebooks as slides, in build/slides; after make run PROFILE=class
+	$(BIN)/python -m pdsel.teaching.slides results/local/class build/slides
+
 reference: env  ## maintainers: run PROFILE, make it the committed reference, and write the tables of README and the book from it
 	@$(MAKE) run PROFILE=$(PROFILE)
 	@$(PIPELINE) publish $(PROFILE)
@@ -157,8 +166,8 @@ results: env  ## maintainers: redo the reference's tables and figures, README an
 	  results/local/redone/11_paper_claims.ipynb --cwd notebooks -k python3 -p folder ../$(REFERENCE) -p write True
 	$(PIPELINE) readme
 
-exercises: env  ## maintainers: write the exercises of pdsel/teaching into the notebooks
-	@$(BIN)/python -m pdsel.teaching notebooks/*.ipynb
+exercises: env  ## maintainers: write the exercises into the notebooks; their table, quiz and handout into docs/learn
+	@$(BIN)/python -m pdsel.teaching
 
 # To mend what it finds: ruff check --fix, ruff format, nbstripout --keep-id notebooks/*.ipynb notebooks/solutions/*.ipynb
 # (or pre-commit, which does all three).

@@ -169,6 +169,8 @@ def test_the_doors_are_there():
         "test",
         "test-lab",
         "lab",
+        "lesson",
+        "slides",
         "reference",
         "results",
         "clean",
@@ -182,8 +184,10 @@ def test_the_doors_are_there():
 
 def test_jupyterlab_and_a_run_compute_with_one_thread_in_each_process():
     """On a CPU the order of sums, and so the bytes of a result, depends on the number of threads."""
-    commands = [line for line in make("--dry-run", "--assume-old=env", "lab").splitlines() if "jupyter lab" in line]
-    assert len(commands) == 1 and commands[0].startswith("OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} ")
+    for target in ("lab", "lesson"):
+        told = make("--dry-run", "--assume-old=env", target)
+        commands = [line for line in told.splitlines() if "jupyter lab" in line]
+        assert len(commands) == 1 and commands[0].startswith("OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} ")
     graph = (ROOT / "notebooks" / "Snakefile").read_text()
     assert graph.count("papermill {") == 1 and "OMP_NUM_THREADS=%s papermill {" in graph
     assert 'RUN = NOTEBOOK % "{threads}"' in graph and 'RUN_IN_PROCESSES = NOTEBOOK % "1"' in graph

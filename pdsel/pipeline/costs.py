@@ -340,7 +340,7 @@ def _evaluation_hours(profile, gpu, shares):
     )
     if _judged_elsewhere(section):
         return seconds / HOUR
-    texts = 2 * (comparisons(profile) + len(NULLS) * prompts)
+    texts = 2 * (comparisons(profile) + len(NULLS) * prompts)  # null models are judged in 05b
     tokens = texts * (data.prompt_tokens + section["max_new_tokens"])
     reading = forward_flops(find_model(section["judge"]).parameters, tokens)
     return (seconds + reading / gpu.peak / shares["scoring"]) / HOUR

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from pdsel.plots.style import BLUE, GREEN, GREY, KINDS, LIGHT, ORANGE, spaced
+from pdsel.plots.style import BLUE, DARK, GREY, KINDS, LIGHT, ORANGE, spaced
 
 
 def plot_agreement(agreement):
@@ -21,18 +21,19 @@ def plot_agreement(agreement):
     figure, axes = plt.subplots(figsize=(6.2, 4.6))
     sns.heatmap(
         100 * agreement,
+        mask=np.eye(len(agreement), dtype=bool),
         annot=True,
         fmt=".0f",
         cmap="RdYlBu",
-        vmin=0,
-        vmax=100,
+        center=50,
         square=True,
         ax=axes,
-        cbar_kws={"label": "same order (%)"},
+        cbar=False,
     )
     worst = agreement.where(~np.eye(len(agreement), dtype=bool)).stack().idxmin()
-    axes.set_title(f"{spaced(worst[0])} and {spaced(worst[1])} agree least")
-    axes.set(xlabel="", ylabel="")
+    least = f"{spaced(worst[0])} and {spaced(worst[1])} rank {100 * agreement.loc[worst]:.0f} % of the pairs alike"
+    axes.set(xlabel="", ylabel="", title=f"{least[0].upper()}{least[1:]}, the fewest")
+    axes.grid(False)
     axes.set_xticklabels([spaced(t.get_text()) for t in axes.get_xticklabels()], rotation=30, ha="right")
     axes.set_yticklabels([spaced(t.get_text()) for t in axes.get_yticklabels()], rotation=0)
     return figure
@@ -123,12 +124,12 @@ def plot_proxies(quality, *, against="the raters"):
     axes.axvline(50, color="black", lw=1, ls="--")
     for bars in axes.containers:
         axes.bar_label(bars, fmt="%.0f", padding=2, fontsize=9)
-    best = shown.groupby("kind")["accuracy"].mean().idxmax()
+    means = shown.groupby("kind")["accuracy"].mean()
     axes.set(
         ylabel="",
         xlabel=f"accuracy on the other aspects' pairs, against {against} (%; dashed: chance)",
         xlim=(0, 100),
-        title=f"The {best} reward judges other aspects' pairs best",
+        title=f"On average, the {means.idxmax()} reward is right most often: {means.max():.0f} %",
     )
     axes.legend(title="proxy kind", loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -144,7 +145,7 @@ def plot_length_bias(correlations):
     """
     figure, axes = plt.subplots(figsize=(7, 3.2))
     shown = correlations.rename(index=spaced)
-    looks = {"gold": (GREEN, "D"), "raters": (GREY, "s")} | {kind: (color, "o") for kind, color in KINDS.items()}
+    looks = {"gold": (DARK, "D"), "raters": (GREY, "s")} | {kind: (color, "o") for kind, color in KINDS.items()}
     for name in shown:
         color, marker = looks[name]
         axes.plot(shown[name], range(len(shown)), marker, color=color, label=name, ms=8)
@@ -154,11 +155,20 @@ def plot_length_bias(correlations):
         yticklabels=shown.index,
         xlim=(-1, 1),
         xticks=[-1, -0.5, 0, 0.5, 1],
+        ylim=(-0.5, len(shown) - 0.5),
         xlabel="correlation with the length gap",
-        title="How much each judge follows length",
+        title=_nearest_to_the_truth(shown),
     )
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
+
+
+def _nearest_to_the_truth(correlations):
+    """Which judge's link with length is nearest to the truth's, as a title."""
+    if "gold" not in correlations:
+        return "How much each judge follows length"
+    distance = correlations.drop(columns="gold").sub(correlations["gold"], axis=0).abs().mean()
+    return f"Nearest to the truth in the taste for length: {distance.idxmin()}"
 
 
 def plot_divergence(scores, cut):
@@ -203,13 +213,15 @@ def draw_divergence(axes, scores, cut, before=""):
     )
 
 
-def plot_overlap(kept):
-    """Heat map: the share of the pairs kept by the row's rule that the column's rule also keeps.
+def plot_overlap(kept, chance=None):
+    """Heat map: the share of the pairs kept by the row's rule that the column's rule also keeps; blue is more than chance.
 
     Parameters
     ----------
     kept : pandas.DataFrame
         `method` and `pair_id`, a row per kept pair.
+    chance : float, optional
+        The share that a rule keeps, in [0, 1]: what two rules have in common by chance.
     """
     sets = {method: set(group["pair_id"]) for method, group in kept.groupby("method", sort=False)}
     shared = pd.DataFrame(index=list(sets), columns=list(sets), dtype=float)
@@ -218,17 +230,20 @@ def plot_overlap(kept):
     figure, axes = plt.subplots(figsize=(5.6, 4.2))
     sns.heatmap(
         shared,
+        mask=np.eye(len(shared), dtype=bool),
         annot=True,
         fmt=".0f",
-        cmap="Blues",
-        vmin=0,
-        vmax=100,
+        cmap="RdBu" if chance else "Blues",
+        center=100 * chance if chance else None,
         square=True,
         ax=axes,
-        cbar_kws={"label": "kept by both (%)"},
+        cbar=False,
     )
     title = "What two rules both keep"
     if {"PD", "PD(rati.)"} <= set(sets):
         title = f"PD finds {shared.loc['PD', 'PD(rati.)']:.0f} % of what the true ratings would keep"
-    axes.set(title=title, xlabel="", ylabel="")
+    by_chance = f" (by chance: {100 * chance:.0f})" if chance else ""
+    axes.set(title=title, xlabel=f"of the row's pairs, the column's rule keeps so many percent{by_chance}", ylabel="")
+    axes.tick_params(axis="y", rotation=0)
+    axes.grid(False)
     return figure

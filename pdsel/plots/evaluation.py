@@ -1,10 +1,12 @@
 """Figures of who wins: notebooks 05 and 06."""
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 
-from pdsel.plots.style import GREY, color_of, draw_intervals, name_points, spaced
+from pdsel.plots.style import BLUE, GREEN, GREY, LINES, ORANGE, PURPLE, color_of, draw_intervals, name_points, spaced
 
 RATES = ["win_rate", "length_controlled_win_rate"]
 
@@ -34,7 +36,7 @@ def plot_win_rates(metrics):
     axes.set(
         yticks=range(len(win_rates)),
         yticklabels=win_rates.index,
-        xlim=(0, 100),
+        xlim=(min(20, win_rates["low"].min() - 2), 100),
         xlabel="win rate against SFT (%), with 95 % intervals; dashed: a draw",
         title=f"{win_rates.index[-1]} wins most, {win_rates.index[0]} least",
     )
@@ -45,7 +47,7 @@ def plot_frontier(metrics):
     """Win rate and length-controlled win rate against the mean length of outputs: is winning bought with length?"""
     table = metrics.pivot(index="method", columns="metric", values=["value", "low", "high"])
     length = table["value", "characters"]
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4.2), sharex=True, sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.4), sharex=True, sharey=True)
     for axes, metric, name in zip(panels, RATES, ["Win rate", "Length-controlled win rate"], strict=True):
         rates = table.xs(metric, axis=1, level="metric").dropna()  # not every method has one at equal length
         for method, rate in rates.iterrows():
@@ -54,22 +56,23 @@ def plot_frontier(metrics):
             axes.scatter(length[method], rate["value"], color=color, s=50, zorder=3)
         correlation = length[rates.index].corr(rates["value"])
         axes.axhline(50, color="black", lw=1, ls="--")
-        axes.margins(x=0.2)
+        axes.margins(x=0.2, y=0.12)
         axes.set(xlabel="mean length of an output (characters)", title=f"{name}: r = {correlation:+.2f} with length")
     panels[0].set_ylabel("against SFT (%), 95 % interval")
     figure.draw_without_rendering()  # names are placed on the final axes
     for axes, metric in zip(panels, RATES, strict=True):
         rates = table["value", metric].dropna()
-        name_points(axes, {name: (length[name], rate) for name, rate in rates.items()})
+        name_points(axes, {name: (length[name], rate) for name, rate in rates.items()}, lines=[50])
     return figure
 
 
-def plot_aspects(metrics, aspects, methods=("SFT", "RAND", "ALL", "PD", "PD(high)")):
+def plot_aspects(metrics, aspects, methods=("SFT", "RAND", "ALL", "RAF", "PD", "PD(high)")):
     """Bars: gold quality by aspect, for a few methods, since more would not be readable."""
     shown = metrics[metrics["metric"].isin(aspects) & metrics["method"].isin(methods)]
     order = shown.groupby("method")["value"].mean().sort_values(ascending=False).index
     figure, axes = plt.subplots(figsize=(9, 3.6))
-    palette = {method: color_of(method) for method in order}
+    palette = {method: color_of(method, LINES) for method in order}
+    best = shown.loc[shown.groupby("metric")["value"].idxmax(), "method"].value_counts()
     shown = shown.assign(aspect=shown["metric"].map(spaced))
     sns.barplot(shown, x="aspect", y="value", hue="method", hue_order=order, palette=palette, ax=axes)
     for bars, method in zip(axes.containers, order, strict=True):
@@ -81,7 +84,7 @@ def plot_aspects(metrics, aspects, methods=("SFT", "RAND", "ALL", "PD", "PD(high
         xlabel="",
         ylabel="gold quality (0 to 1), 95 % interval",
         ylim=(0, 1),
-        title="Quality by aspect, best method first",
+        title="Best by aspect: " + ", ".join(f"{method} on {count}" for method, count in best.items()),
     )
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), title="")
     return figure
@@ -137,20 +140,23 @@ def plot_winning_scores(scores, against="OVA"):
         cbar_kws={"label": "(wins - losses)/n + 1"},
     )
     axes.axvline(len(table.columns) - 1, color="black", lw=1.5)
-    axes.set(xlabel="", ylabel="", title=f"Winning score against {against}, by family of prompts (1 is a draw)")
+    ahead = (table.drop(columns="mean").iloc[0] > 1).sum()
+    title = f"{table.index[0]} is ahead of {against} on {ahead} of {len(table.columns) - 1} sets of prompts (1: a draw)"
+    axes.set(xlabel="", ylabel="", title=title)
     axes.tick_params(axis="y", rotation=0)
     return figure
 
 
 def plot_nulls(rates):
-    """Dots: the win rate of constant answers under each judge, from `judges.audit.null_win_rates` with a column `judge`."""
+    """Dots: the win rate of null models under each judge, from `judges.audit.null_win_rates` with a column `judge`."""
     judges = list(dict.fromkeys(rates["judge"]))
     names = list(dict.fromkeys(rates["null"]))
+    strongest = rates.sort_values("value", kind="stable").iloc[-1]
     figure, axes = plt.subplots(figsize=(8, 0.5 * len(names) + 1.4))
-    for place, judge in enumerate(judges):
+    colors = cycle([BLUE, ORANGE, GREEN, PURPLE])
+    for place, (judge, color) in enumerate(zip(judges, colors, strict=False)):
         by_judge = rates[rates["judge"] == judge].set_index("null").loc[names]
         rows = np.arange(len(names)) + 0.18 * (place - (len(judges) - 1) / 2)
-        color = sns.color_palette("deep")[place]
         draw_intervals(axes, by_judge, rows, size=40, alpha=0.6, color=color, label=judge)
     axes.axvline(50, color="black", lw=1, ls="--")
     axes.set(
@@ -158,7 +164,7 @@ def plot_nulls(rates):
         yticklabels=names,
         xlim=(0, 100),
         xlabel="win rate against SFT (%), 95 % interval",
-        title=f"A constant answer wins {rates['value'].max():.0f} % under one of the judges",
+        title=f"The strongest null model reaches {strongest['value']:.0f} % under {strongest['judge']}",
     )
     axes.invert_yaxis()
     axes.legend(title="judge", loc="center left", bbox_to_anchor=(1, 0.5))

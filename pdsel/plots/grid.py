@@ -4,9 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from scipy.optimize import isotonic_regression
 
-from pdsel.plots.style import BLUE, DARK, GREY, LINES, ORANGE, color_of, draw_intervals, spaced
+from pdsel.plots.style import BLUE, DARK, GREY, LINES, ORANGE, color_of, draw_intervals, name_ends, spaced
 
 
 def _line(axes, estimates, x, method):
@@ -18,23 +17,13 @@ def _line(axes, estimates, x, method):
 
 
 def _name_ends(axes, means, x):
-    """Write each line's name at its right end; names that would overlap are moved apart, no further than needed."""
-    ends = means.sort_values(x).groupby("method")["value"].last().sort_values()
-    steps = 0.055 * np.ptp(axes.get_ylim()) * np.arange(len(ends))
-    places = isotonic_regression(ends.to_numpy() - steps).x + steps
-    for method, place in zip(ends.index, places, strict=True):
-        axes.annotate(
-            method,
-            (1.01, place),
-            xycoords=("axes fraction", "data"),
-            va="center",
-            fontsize=10,
-            color=color_of(method, LINES),
-        )
+    """Write each method's name at the right end of its line."""
+    ends = means.sort_values(x).groupby("method")["value"].last()
+    name_ends(axes, ends, {method: color_of(method, LINES) for method in ends.index})
 
 
 def plot_by_conflict(means):
-    """Lines: the win rate of each method against the share of conflicting labels.
+    """Lines with intervals: the win rate of each method against the share of conflicting labels.
 
     Parameters
     ----------
@@ -43,16 +32,31 @@ def plot_by_conflict(means):
     """
     figure, axes = plt.subplots(figsize=(7, 4.2))
     shown = means.assign(conflict=100 * means["conflict"])
-    for method, rows in shown.groupby("method", sort=False):
-        _line(axes, rows, "conflict", method)
+    methods = list(shown["method"].unique())
+    for place, method in enumerate(methods):  # side by side, so that no interval hides another
+        rows = shown[shown["method"] == method].sort_values("conflict")
+        x = rows["conflict"] + 0.3 * (place - (len(methods) - 1) / 2)
+        color = color_of(method, LINES)
+        axes.vlines(x, rows["low"], rows["high"], color=color, lw=2, alpha=0.5)
+        axes.plot(x, rows["value"], color=color, marker="o", lw=1.5)
     _name_ends(axes, shown, "conflict")
     axes.set(
         xlabel="labels that contradict the overall rating (%)",
         ylabel="win rate against SFT (%), 95 % interval",
         xticks=sorted(set(shown["conflict"])),
-        title="What conflict does to each method",
+        title=_losses_to_conflict(shown),
     )
     return figure
+
+
+def _losses_to_conflict(means):
+    """What PD and ALL lose from the lowest to the highest level of conflict, as a title."""
+    wide = means.pivot(index="method", columns="conflict", values="value")
+    lost = (wide.iloc[:, 0] - wide.iloc[:, -1]).dropna()
+    if not {"PD", "ALL"} <= set(lost.index):
+        return "What conflict does to each method"
+    first, last = wide.columns[0], wide.columns[-1]
+    return f"From {first:g} to {last:g} % conflict, PD loses {lost['PD']:.0f} points, ALL {lost['ALL']:.0f}"
 
 
 def plot_by_share(means):
@@ -165,7 +169,7 @@ def plot_sensitivity(changes, margin):
         yticks=rows,
         yticklabels=changes["setting"],
         xlabel="change of PD's win rate (points), 95 % interval",
-        title=f"One setting changed (band: +-{margin:g} points)",
+        title=f"One setting changed (band: ±{margin:g} points)",
     )
     return figure
 
@@ -181,6 +185,7 @@ def plot_kept_overlap(table):
     figure, axes = plt.subplots(figsize=(0.6 * len(table) + 2.4, 0.5 * len(table) + 1.4))
     sns.heatmap(
         100 * table,
+        mask=np.eye(len(table), dtype=bool),
         annot=True,
         fmt=".0f",
         cmap="Blues",
@@ -190,7 +195,11 @@ def plot_kept_overlap(table):
         cbar=False,
         annot_kws={"fontsize": 9},
     )
-    axes.set(title="Pairs that two kept sets share (Jaccard, %)")
+    title = "Of the pairs that either keeps, how many do both keep (%)?"
+    if {"PD", "RAF"} <= set(table.index):
+        title = f"PD and RAF share {100 * table.loc['PD', 'RAF']:.0f} % of the pairs that either keeps"
+    axes.set(title=title)
+    axes.grid(False)
     axes.tick_params(axis="x", rotation=60)
     axes.tick_params(axis="y", rotation=0)
     return figure

@@ -5,7 +5,7 @@ import numpy as np
 import seaborn as sns
 from scipy.cluster.hierarchy import dendrogram
 
-from pdsel.plots.style import BLUE, COLORS, GREY, LIGHT, MIDDLE, ORANGE, draw_intervals, name_points
+from pdsel.plots.style import BLUE, COLORS, GREY, LIGHT, MIDDLE, ORANGE, PALE, draw_intervals, name_points
 
 FAMILY = 50  # percent of pairs; the number is written for two kept sets that share at least so many
 MOSTLY_RIGHT = (
@@ -13,7 +13,7 @@ MOSTLY_RIGHT = (
 )
 
 
-def plot_rule_overlap(similarity, tree):
+def plot_rule_overlap(similarity, tree, chance=None):
     """Dendrogram of the rules and, in its order, the share of pairs that any two kept sets have in common.
 
     Numbers of at least `FAMILY` are written, since they show families. The rest is colour, in one image, so that an SVG of 36
@@ -25,9 +25,11 @@ def plot_rule_overlap(similarity, tree):
         Jaccard, in [0, 1], see `pdsel.rules.kept_sets.overlap`.
     tree : numpy.ndarray
         A linkage matrix, see `pdsel.rules.kept_sets.family_tree`.
+    chance : float, optional
+        What two rules have in common by chance, in [0, 1]; more is blue, less is red.
     """
     n = len(similarity)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(0.36 * n + 4.5, 0.31 * n + 1.4), width_ratios=[1, 4])
+    figure, (left, right) = plt.subplots(1, 2, figsize=(0.23 * n + 3, 0.21 * n + 1.4), width_ratios=[1, 5])
     leaves = dendrogram(
         tree, orientation="left", ax=left, no_labels=True, color_threshold=0, above_threshold_color="#555555"
     )
@@ -40,9 +42,9 @@ def plot_rule_overlap(similarity, tree):
         shown,
         annot=numbers,
         fmt="",
-        cmap="Blues",
-        vmin=0,
-        vmax=100,
+        mask=np.eye(n, dtype=bool),
+        cmap="RdBu" if chance else "Blues",
+        center=100 * chance if chance else None,
         ax=right,
         annot_kws={"fontsize": 6.5},
         xticklabels=True,
@@ -52,7 +54,9 @@ def plot_rule_overlap(similarity, tree):
     )
     for text in [text for text in right.texts if not text.get_text()]:
         text.remove()
-    right.set(title="Pairs that two kept sets share (Jaccard, %)", xlabel="", ylabel="")
+    title = "Of the pairs that either keeps, both keep so many percent"
+    right.set(title=title + (f" (by chance: {100 * chance:.0f})" if chance else ""), xlabel="", ylabel="")
+    right.grid(False)
     right.tick_params(axis="x", rotation=90, labelsize=8)
     right.tick_params(axis="y", rotation=0, labelsize=8)
     return figure
@@ -72,8 +76,10 @@ def plot_rule_quality(quality):
     colors = [COLORS.get(name, ORANGE if wrong > all_pairs else MOSTLY_RIGHT) for name, wrong in rules.items()]
     axes.barh(rules.index, rules, color=colors)
     axes.axvline(all_pairs, color="black", lw=1)
-    axes.annotate("all pairs", (all_pairs, len(rules) - 0.4), fontsize=9, ha="center")
-    axes.set(xlabel="labels among the kept pairs that the truth contradicts (%)", title="What each rule keeps")
+    axes.annotate(" all pairs", (all_pairs, len(rules) - 1), fontsize=9, va="center")
+    fewer = (rules < all_pairs).sum()
+    title = f"{fewer} of {len(rules)} rules keep fewer wrong labels than all pairs have"
+    axes.set(xlabel="labels among the kept pairs that the truth contradicts (%)", title=title)
     axes.tick_params(axis="y", labelsize=9)
     axes.margins(y=0.01)
     return figure
@@ -107,7 +113,6 @@ def plot_league(table, title="The league"):
         xlabel="against SFT (%), 95 % interval over seeds and prompts",
         title=title,
         ylim=(-0.8, len(rows) - 0.2),
-        xlim=(0, 100),
     )
     axes.legend(loc="center left", fontsize=9)
     return figure
@@ -116,7 +121,8 @@ def plot_league(table, title="The league"):
 def plot_league_grid(grid):
     """Heat maps: the win rate of every rule at every share (columns) and conflict level (panels), best mean first.
 
-    A combination that was not run is grey, with a dash.
+    The colour is the difference from RAND at the same share and level: blue is better, red is worse. A combination that was
+    not run is grey, with a dash.
 
     Parameters
     ----------
@@ -134,34 +140,37 @@ def plot_league_grid(grid):
         squeeze=False,
         figsize=(3.2 + 0.75 * len(shares) * len(levels), 0.26 * len(rules) + 1.7),
     )
-    span = {"vmin": np.floor(wide.loc[rules].min(axis=None)), "vmax": np.ceil(wide.loc[rules].max(axis=None))}
+    against = wide.loc["RAND"] if "RAND" in wide.index else wide.mean()
+    most = (wide - against).abs().max(axis=None)
     for axes, level in zip(panels[0], levels, strict=True):
         shown = wide.reindex(index=rules, columns=[(level, share) for share in shares]).set_axis(shares, axis=1)
-        _league_panel(axes, shown, span)
+        _league_panel(axes, shown, against[level].reindex(shares), most)
         beside = f", ALL {all_pairs[level]:.0f}" if level in all_pairs.index else ""
         axes.set(title=f"conflict {100 * level:g} %{beside}", xlabel="pairs kept (%)", ylabel="", facecolor=LIGHT)
         axes.grid(False)
         axes.tick_params(axis="y", rotation=0, labelsize=9, left=False)
     half = ((grid["high"] - grid["low"]) / 2).median()
-    title = f"Win rate against SFT (%)\n± {half:.0f}: half of a 95 % interval, the median; –: not run"
+    title = "Win rate against SFT (%). Blue: more than a random share of the same size; red: less"
+    title += f"\n± {half:.0f}: half of a 95 % interval, the median; –: not run"
     figure.suptitle(title, fontsize=10, x=0.02, ha="left")
     return figure
 
 
-def _league_panel(axes, win_rates, span):
+def _league_panel(axes, win_rates, against, most):
     """Draw the heat map of one conflict level: rules by shares, with a dash for what was not run."""
     sns.heatmap(
-        win_rates,
-        annot=True,
+        win_rates - against,
+        annot=win_rates,
         fmt=".0f",
-        cmap="Blues",
+        cmap="RdBu",
+        vmin=-most,
+        vmax=most,
         ax=axes,
         cbar=False,
         rasterized=True,
         yticklabels=True,
         annot_kws={"fontsize": 9},
         xticklabels=[f"{100 * share:g}" for share in win_rates],
-        **span,
     )
     for row, column in np.argwhere(win_rates.isna().to_numpy()):
         axes.text(column + 0.5, row + 0.5, "–", ha="center", va="center", color=MIDDLE)
@@ -185,13 +194,14 @@ def plot_rule_costs(table):
     best_so_far = shown[value].cummax()
     best = best_so_far > best_so_far.shift(fill_value=-np.inf)
     figure, axes = plt.subplots(figsize=(7.5, 4.5))
-    axes.scatter(shown["seconds"], shown[value], color=[BLUE if named else GREY for named in best], s=25)
+    colors = [COLORS.get(name, MIDDLE if named else PALE) for name, named in best.items()]
+    axes.scatter(shown["seconds"], shown[value], color=colors, s=30)
     label = {"win_rate": "win rate against SFT (%)", "right": "right labels among the kept (%)"}[value]
     axes.set(
         xscale="log",
-        xlabel="seconds of the signals a rule needs on its own",
+        xlabel="seconds of the signals that a rule needs on its own; 0.1: it needs none",
         ylabel=label,
-        title="What a rule costs and gives",
+        title=f"Of {len(shown)} rules, {best.sum()} give more than every cheaper one (named)",
     )
     axes.margins(0.08)
     figure.draw_without_rendering()  # names are placed on the final axes

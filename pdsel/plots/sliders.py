@@ -58,7 +58,7 @@ def slide(draw, controls, examples, *, size=(7.5, 3.8)):
         plt.show()
 
     picture = ipywidgets.interactive_output(redraw, sliders)
-    picture.layout.height = f"{110 * size[1]:.0f}px"  # so that the page does not jump
+    picture.layout.height = f"{110 * size[1] + 40:.0f}px"  # so that the page does not jump
     return ipywidgets.VBox([*sliders.values(), picture])
 
 

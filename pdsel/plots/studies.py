@@ -1,11 +1,13 @@
 """Figures of the studies over seeds: notebooks 08 and 09."""
 
+from itertools import cycle
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from pdsel.plots.style import BLUE, GREY, KINDS, ORANGE, spaced
+from pdsel.plots.style import BLUE, GREEN, GREY, KINDS, ORANGE, PURPLE, name_ends, spaced
 
 REACH = 6  # standard errors that a histogram shows on either side
 
@@ -119,9 +121,10 @@ def plot_weights(moved):
     """
     figure, axes = plt.subplots(figsize=(7, 3.6))
     shares = 100 * moved.drop(columns="unmoved")
-    for name, color in zip(shares, sns.color_palette("deep"), strict=False):
-        axes.plot(range(len(shares)), shares[name], marker="o", color=color, label=f"labelled on {spaced(name)}")
-    axes.plot(range(len(moved)), 100 * moved["unmoved"], color="black", ls="--", label="kept with equal weights too")
+    colors = {name: color for name, color in zip(shares, cycle([BLUE, ORANGE, GREEN, PURPLE]), strict=False)}
+    for name, color in colors.items():
+        axes.plot(range(len(shares)), shares[name], marker="o", color=color)
+    axes.plot(range(len(moved)), 100 * moved["unmoved"], color="black", ls="--")
     name = spaced(moved.index.name)
     axes.set_title(f"As {name} weighs more, {100 * (1 - moved['unmoved'].iloc[-1]):.0f} % of the kept pairs change")
     axes.set(
@@ -131,8 +134,15 @@ def plot_weights(moved):
         xlabel=f"weight of {name} (the others: 1)",
         ylabel="share of the kept pairs (%)",
     )
-    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ends = (100 * moved.iloc[-1]).rename({"unmoved": "kept with equal weights, too"} | {n: _on(n) for n in colors})
+    name_ends(
+        axes, ends, {_on(name): color for name, color in colors.items()} | {"kept with equal weights, too": "black"}
+    )
     return figure
+
+
+def _on(aspect):
+    return f"labelled on {spaced(aspect)}"
 
 
 def plot_uncertainty(scores, standard_error, cut):

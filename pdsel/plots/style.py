@@ -3,9 +3,11 @@
 import sys
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from scipy.optimize import isotonic_regression
 
 from pdsel.artifacts import writing
 
@@ -118,7 +120,7 @@ def draw_intervals(axes, estimates, rows, *, width=2, size=45, alpha=0.5, **styl
     axes.scatter(estimates["value"], rows, s=size, zorder=3, **style)
 
 
-def name_points(axes, points, nameless=()):
+def name_points(axes, points, nameless=(), lines=()):
     """Write the name of each point beside it, on the first side where it covers no other point and no other name.
 
     Parameters
@@ -129,8 +131,11 @@ def name_points(axes, points, nameless=()):
         Name to (x, y).
     nameless : iterable of (x, y)
         Other points that no name may cover.
+    lines : iterable of float
+        Heights of horizontal lines that may not strike a name through.
     """
     renderer = axes.figure.canvas.get_renderer()
+    heights = [axes.transData.transform((0, line))[1] for line in lines]
     shown = axes.transData.transform([*points.values(), *nameless])
     taken = []
     for (name, point), own in zip(points.items(), shown, strict=False):  # `shown` ends with the nameless
@@ -138,9 +143,31 @@ def name_points(axes, points, nameless=()):
         for offset, (ha, va) in SIDES.items():
             label = axes.annotate(name, point, xytext=offset, textcoords="offset points", ha=ha, va=va, fontsize=9)
             box = label.get_window_extent(renderer).padded(3)
-            if not any(box.overlaps(other) for other in taken) and not any(box.contains(*other) for other in others):
+            struck = any(box.y0 < height < box.y1 for height in heights)
+            covers = any(box.overlaps(other) for other in taken) or any(box.contains(*other) for other in others)
+            if not struck and not covers:
                 break
             label.remove()
         else:
             label = axes.annotate(name, point, xytext=(8, 0), textcoords="offset points", va="center", fontsize=9)
         taken.append(box)
+
+
+def name_ends(axes, ends, colors):
+    """Write each line's name at its right end; names that would overlap are moved apart, no further than needed.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+        With final limits.
+    ends : pandas.Series
+        Name to the height of the line's end.
+    colors : dict
+        Name to colour.
+    """
+    ends = ends.sort_values()
+    steps = 0.055 * np.ptp(axes.get_ylim()) * np.arange(len(ends))
+    places = isotonic_regression(ends.to_numpy() - steps).x + steps
+    for name, place in zip(ends.index, places, strict=True):
+        style = {"va": "center", "fontsize": 10, "color": colors[name]}
+        axes.annotate(name, (1.01, place), xycoords=("axes fraction", "data"), **style)

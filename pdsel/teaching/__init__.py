@@ -1,7 +1,7 @@
 """What a class needs beside the notebooks: exercises that check themselves, bets, and a small world to try things on.
 
-What may live here: exercises with their checks, their places in the notebooks, bets before a reveal, and tables made for
-teaching. Nothing here is needed for a result; no other room imports this one.
+What may live here: exercises with their checks, their places in the notebooks, bets before a reveal, a quiz, a
+handout, slides, and tables made for teaching. Nothing here is needed for a result; no other room imports this one.
 """
 
 import lazy_loader
@@ -11,6 +11,7 @@ _attach = lazy_loader.attach(
     submod_attrs={
         "bets": ["bet"],
         "exercise": ["Exercise", "Verdict"],
+        "questions": ["QUESTIONS", "quiz"],
         "registry": ["EXERCISES", "check", "exercise_table"],
         "small_world": ["SmallWorld", "small_world"],
     },

@@ -18,11 +18,11 @@ def bet(question, *options):
         What can be chosen. Where no kernel will answer (a run of the graph, or no ipywidgets), they are listed.
     """
     display(Markdown(f"**Your bet.** {question}"))
-    buttons = None if os.environ.get(IN_GRAPH) else _buttons(options)
-    display(buttons or Markdown("\n".join(f"- {option}" for option in options)))
+    choice = None if os.environ.get(IN_GRAPH) else buttons(options)
+    display(choice or Markdown("\n".join(f"- {option}" for option in options)))
 
 
-def _buttons(options):
+def buttons(options):
     """Radio buttons, of which none is chosen yet; None without ipywidgets."""
     try:
         from ipywidgets import Layout, RadioButtons

@@ -8,6 +8,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 from pdsel.teaching.registry import EXERCISES
 
 MARK = "exercises-"  # how the ids of these cells begin
+NO_SLIDE = {"slideshow": {"slide_type": "skip"}}
 HEADING = (
     "## Exercises\n\nPut your answer in the place of `...`: `check` says yes, not yet, or a hint. Solutions, "
     "with their reasons, "
@@ -43,6 +44,8 @@ def exercise_cells(notebook):
         minutes = f"{each.minutes} minute{'s' if each.minutes > 1 else ''}"
         cells.append(new_markdown_cell(f"**{each.number}** ({minutes}). {each.question}", id=name))
         cells.append(new_code_cell(f'answer = ...\ncheck("{each.number}", answer)', id=f"{name}-check"))
+    for cell in cells:
+        cell.metadata.update(NO_SLIDE)
     return cells
 
 

@@ -49,3 +49,23 @@ def exercise_table():
     """
     rows = {number: {"minutes": each.minutes, "question": each.question} for number, each in EXERCISES.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("exercise")
+
+
+def exercise_page():
+    """The table of exercises as a page of the book.
+
+    >>> exercise_page().count("**00.1**")
+    1
+    """
+    table = exercise_table()
+    total = table["minutes"].groupby(lambda number: number.split(".")[0], sort=False).sum()
+    rows = [f"| **{number}** | {row['minutes']} | {row['question']} |" for number, row in table.iterrows()]
+    sums = ", ".join(f"{number}: {minutes}" for number, minutes in total.items())
+    parts = [
+        "# All exercises",
+        "They stand at the end of their notebooks, where `check` says yes, not yet, or gives a hint. Every solution, with its\n"
+        "reason, is in `notebooks/solutions/solutions.ipynb`.",
+        "\n".join(["| exercise | minutes | question |", "| --- | --- | --- |", *rows]),
+        f"Minutes by notebook: {sums}.",
+    ]
+    return "\n\n".join(parts)

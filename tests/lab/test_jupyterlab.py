@@ -1,7 +1,7 @@
-"""Notebooks in JupyterLab, as a reader runs them: a real browser opens one, Run All, and looks. See `make test-lab`.
+"""The lesson in JupyterLab and the book, as a reader sees them: a real browser opens them, runs all, and looks.
 
-The browser is steered over Chromium's DevTools protocol (websocket-client comes with jupyter_server). Screenshots go to
-the folder that PDSEL_SCREENSHOTS names, or else to a temporary one, whose name is printed.
+`make test-lab` runs the class first. The browser is steered over Chromium's DevTools protocol (websocket-client comes with
+jupyter_server). Screenshots go to the folder that PDSEL_SCREENSHOTS names, or else to a temporary one, whose name is printed.
 """
 
 import base64
@@ -22,12 +22,32 @@ from pathlib import Path
 import pytest
 import websocket
 
+from pdsel.teaching import lesson
+
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 180  # for anything to happen, on a busy machine
-BEFORE = {  # a notebook to open: what has to be run before it, with which parameters
-    "00_idea": {},
-    "03_selection": {"01_data": {"n_prompts": 60}, "02_proxies": {}},
-}
+TO_RUN_ALL = 900
+CLASS = ROOT / "results" / "local" / "class"
+LESSON = [name.split("-")[0] for name in (*lesson.LESSON, *lesson.BESIDE)]
+FROM_TABLES = [
+    "08_proxy_study",
+    "08b_probes",
+    "09_failures",
+    "11_paper_claims",
+    "13_first_benchmark",
+]  # nothing is trained
+NOTEBOOKS = [f"lesson/{name}" for name in sorted(LESSON)] + [f"notebooks/{name}" for name in FROM_TABLES]
+SLIDERS = {"00_idea": 5, "03_selection": 1, "11_paper_claims": 1}  # how many a notebook has
+CHAPTERS = [
+    "index",
+    "notebooks/00_idea",
+    "notebooks/03_selection",
+    "results/ten_claims",
+    "learn/teaching",
+    "learn/quiz",
+]
+WIDTHS = {"phone": 390, "laptop": 1280}
+BARS = re.compile(r"\d+%\||HBox\(|VBox\(children=\(HTML")  # a bar of tqdm, or what is left of one
 CHROMIUM = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
 FLAGS = [
     *("--headless=new", "--remote-debugging-port=0", "--no-first-run", "--no-sandbox", "--disable-dev-shm-usage"),
@@ -42,12 +62,12 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def wait_for(what, happened):
+def wait_for(what, happened, seconds=SECONDS):
     """The first true value that `happened` returns."""
-    deadline = time.monotonic() + SECONDS
+    deadline = time.monotonic() + seconds
     while not (found := happened()):
         if time.monotonic() > deadline:
-            pytest.fail(f"waited {SECONDS} s in vain for {what}")
+            pytest.fail(f"waited {seconds} s in vain for {what}")
         time.sleep(0.2)
     return found
 
@@ -75,6 +95,7 @@ class Page:
         self.socket = websocket.create_connection(address, timeout=SECONDS, suppress_origin=True)
         self.requests, self.calls = [], 0
         self.call("Network.enable")
+        self.call("Page.enable")
         self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # JupyterLab runs the notebook that has the focus
         self.call("Emulation.setDeviceMetricsOverride", width=1280, height=1300, deviceScaleFactor=1, mobile=False)
 
@@ -84,6 +105,9 @@ class Page:
         while (message := json.loads(self.socket.recv())).get("id") != self.calls:
             if message.get("method") == "Network.requestWillBeSent":
                 self.requests.append(message["params"]["request"]["url"])
+            if message.get("method") == "Page.javascriptDialogOpening":  # leave a notebook that is not saved
+                leave = {"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": True}}
+                self.socket.send(json.dumps(leave))
         assert "error" not in message, message
         return message["result"]
 
@@ -93,8 +117,21 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def wait_for(self, what, expression):
-        wait_for(what, lambda: self.js(expression))
+    def wait_for(self, what, expression, seconds=SECONDS):
+        wait_for(what, lambda: self.js(expression), seconds)
+
+    def press(self, key, times=1):
+        """Press a key on what has the focus."""
+        code = {"ArrowRight": 39, "ArrowLeft": 37}[key]
+        for _ in range(times):
+            for kind in ("keyDown", "keyUp"):
+                self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+
+    def size(self, width, height=1300):
+        """Be a screen of so many pixels."""
+        self.call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
+        )
 
     def screenshot(self, path):
         path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
@@ -102,9 +139,14 @@ class Page:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """A folder with a copy of the notebooks, and an environment that keeps programs off the user's own settings."""
+    """A copy of notebooks and results with the lesson, and an environment that keeps programs off the user's own settings."""
+    if not (CLASS / "manifest.json").exists():
+        pytest.skip("the class has not been run. Remedy: make run PROFILE=class")
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=shutil.ignore_patterns(".*"))
+    shutil.copytree(ROOT / "results", folder / "results", ignore=shutil.ignore_patterns("local"))
+    shutil.copytree(CLASS, folder / "results" / "local" / "class")
+    lesson.lay_out(CLASS, folder / "lesson", folder / "notebooks")
     own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
     kept = {name: value for name, value in os.environ.items() if name not in ("MPLBACKEND", "JUPYTER_RUNTIME_DIR")}
     return folder, kept | own | {"HF_HUB_OFFLINE": "1"}
@@ -160,42 +202,86 @@ def page(tmp_path_factory):
         yield Page(tab["webSocketDebuggerUrl"])
 
 
-@pytest.mark.parametrize("name", BEFORE)
-def test_run_all_in_jupyterlab(name, workspace, lab, page, tmp_path, capsys):
-    folder, environment = workspace
-    for before, parameters in BEFORE[name].items():
-        command = [sys.executable, "-m", "papermill", f"{before}.ipynb", str(tmp_path / "out.ipynb"), "-k", "python3"]
-        command += [part for key, value in parameters.items() for part in ("-p", key, str(value))]
-        options = {"cwd": folder / "notebooks", "env": environment, "timeout": 5 * SECONDS}
-        ran = subprocess.run(command, capture_output=True, text=True, **options)
-        assert ran.returncode == 0, ran.stderr[-3000:]
+@pytest.fixture(scope="module")
+def shots(tmp_path_factory):
+    """The folder of the screenshots."""
+    folder = Path(os.environ.get("PDSEL_SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
-    address, token = lab
+
+class Notebook:
+    """A notebook that is open in JupyterLab: its cells, and what is drawn of them."""
+
+    PANEL = "window.jupyterapp?.shell.currentWidget"
+
+    def __init__(self, page, lab, path):
+        self.page = page
+        address, token = lab
+        page.size(1280)
+        page.call("Page.navigate", url=f"{address}/lab/tree/{path}.ipynb?token={token}&reset")
+        self.kernel = f"{self.PANEL}?.sessionContext?.session?.kernel"
+        page.wait_for("the notebook", f"{self.PANEL}?.context?.path == '{path}.ipynb'")
+        page.wait_for("its kernel", f"{self.PANEL}.context.isReady && {self.kernel}?.status == 'idle'")
+
+    def run_all(self):
+        """Run all cells; returns the seconds that it took."""
+        start = time.monotonic()
+        run_all = "window.jupyterapp.commands.execute('notebook:run-all-cells')"
+        self.page.js(f"window.finished = false, {run_all}.finally(() => window.finished = true), null")
+        self.page.wait_for("all cells", f"window.finished && {self.kernel}.status == 'idle'", TO_RUN_ALL)
+        return time.monotonic() - start
+
+    def cells(self):
+        return self.page.js(f"{self.PANEL}.content.widgets.map(cell => cell.model.sharedModel.toJSON())")
+
+    def node(self, row):
+        return f"{self.PANEL}.content.widgets[{row}].node"
+
+    def scroll_to(self, row):
+        """JupyterLab draws a cell when it is scrolled to."""
+        self.page.js(f"{self.PANEL}.content.scrollToItem({row}, 'center')")
+
+    def sliders(self, row):
+        return self.page.js(f"{self.node(row)}.querySelectorAll('.widget-slider .noUi-handle').length")
+
+    def move(self, row, slider, shot):
+        """Move a slider four steps to the right, and wait until another picture is drawn; a screenshot before and after."""
+        handle = f"{self.node(row)}.querySelectorAll('.widget-slider .noUi-handle')[{slider}]"
+        picture = f"{self.node(row)}.querySelector('.jp-OutputArea img')?.src"
+        self.page.wait_for("the slider's picture", f"{picture} != null")
+        self.page.screenshot(shot.with_name(f"{shot.name}-before.png"))
+        before = self.page.js(picture)
+        self.page.js(f"{handle}.focus()")
+        self.page.press("ArrowRight", times=4)
+        self.page.wait_for("another picture", f"{picture} != null && {picture} != {json.dumps(before)}")
+        self.page.wait_for("the kernel", f"{self.kernel}.status == 'idle'")
+        time.sleep(0.5)  # the last of several pictures
+        self.page.screenshot(shot.with_name(f"{shot.name}-after.png"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS)
+def test_run_all_in_jupyterlab(path, workspace, lab, page, shots, capsys):
+    """Every cell runs, nothing is written to stderr, no bar is left, formulas and figures are drawn, sliders move."""
+    name = Path(path).stem
     page.requests.clear()
-    page.call("Page.navigate", url=f"{address}/lab/tree/notebooks/{name}.ipynb?token={token}&reset")
-    panel = "window.jupyterapp?.shell.currentWidget"
-    kernel = f"{panel}?.sessionContext?.session?.kernel"
-    page.wait_for("the notebook", f"{panel}?.context?.path == 'notebooks/{name}.ipynb'")
-    page.wait_for("its kernel", f"{panel}.context.isReady && {kernel}?.status == 'idle'")
-
-    run_all = "window.jupyterapp.commands.execute('notebook:run-all-cells')"
-    page.js(f"window.finished = false, {run_all}.finally(() => window.finished = true), null")
-    page.wait_for("all cells", f"window.finished && {kernel}.status == 'idle'")
-
-    cells = page.js(f"{panel}.content.widgets.map(cell => cell.model.sharedModel.toJSON())")
+    notebook = Notebook(page, lab, path)
+    seconds = notebook.run_all()
+    cells = notebook.cells()
     outputs = [(row, output) for row, cell in enumerate(cells) for output in cell.get("outputs", [])]
     assert not [(row, output) for row, output in outputs if output["output_type"] == "error"]
     assert not [(row, output) for row, output in outputs if output.get("name") == "stderr"]  # no warnings either
+    texts = [(row, str(output.get("text", output.get("data", {}).get("text/plain", "")))) for row, output in outputs]
+    moving = {row for row, output in outputs if "application/vnd.jupyter.widget-view+json" in output.get("data", {})}
+    assert not [(row, text) for row, text in texts if BARS.search(text) and row not in moving]
     counts = [cell["execution_count"] for cell in cells if cell["cell_type"] == "code"]
     assert counts == list(range(1, len(counts) + 1))
     figures = {row for row, output in outputs if "image/png" in output.get("data", {})}
-    assert figures
 
-    shots = Path(os.environ.get("PDSEL_SCREENSHOTS", tmp_path))
-    shots.mkdir(parents=True, exist_ok=True)
-    for row, cell in enumerate(cells):  # JupyterLab draws a cell when it is scrolled to
-        page.js(f"{panel}.content.scrollToItem({row}, 'center')")
-        node = f"{panel}.content.widgets[{row}].node"
+    moved = 0
+    for row, cell in enumerate(cells):
+        notebook.scroll_to(row)
+        node = notebook.node(row)
         if row in figures:
             images = f"Array.from({node}.querySelectorAll('.jp-OutputArea img'))"
             page.wait_for(f"the figure of cell {row}", f"{images}.some(i => i.complete && i.naturalWidth > 0)")
@@ -204,9 +290,35 @@ def test_run_all_in_jupyterlab(name, workspace, lab, page, tmp_path, capsys):
             page.wait_for(f"the formulas of cell {row}", f"{text}?.querySelector('mjx-container') != null")
             wrong = f"{text}.querySelector('mjx-merror, [mathcolor=red]') != null || {text}.textContent.includes('$')"
             assert not page.js(wrong), f"a formula of cell {row} is wrong"
+        if row in moving:
+            page.wait_for(f"the widgets of cell {row}", f"{node}.querySelector('[class*=widget-]') != null")
+            assert page.js(f"{node}.querySelectorAll('.widget-hprogress, .progress-bar').length") == 0, "a dead bar"
+            for slider in range(notebook.sliders(row)):
+                notebook.move(row, slider, shots / f"{name}-{row:02d}-slider{slider + 1}")
+                moved += 1
         if row == 0 or row in figures:
             page.screenshot(shots / f"{name}-{row:02d}.png")
+    assert moved == SLIDERS.get(name, 0)
     with capsys.disabled():
-        print(f"\n{name}: {1 + len(figures)} screenshots in {shots}")
-    elsewhere = [url for url in page.requests if not url.startswith((f"{address}/", "data:", "blob:", "about:"))]
+        print(f"\n{path}: Run All in {seconds:.0f} s, {len(figures)} figures, {moved} sliders moved")
+    elsewhere = [url for url in page.requests if not url.startswith((f"{lab[0]}/", "data:", "blob:", "about:"))]
     assert not elsewhere
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_a_page_of_the_book(chapter, width, page, shots):
+    """It fits the screen, its pictures and formulas are drawn, and nothing is fetched from elsewhere."""
+    file = ROOT / "build" / "book" / f"{chapter}.html"
+    if not file.exists():
+        pytest.skip("the book has not been built. Remedy: make book")
+    page.requests.clear()
+    page.size(WIDTHS[width], 900)
+    page.call("Page.navigate", url=file.as_uri())
+    page.wait_for("the page", f"document.readyState == 'complete' && location.href == {json.dumps(file.as_uri())}")
+    if page.js("document.querySelector('.math') != null"):
+        page.wait_for("its formulas", "document.querySelector('mjx-container') != null")
+    assert page.js("document.documentElement.scrollWidth <= window.innerWidth + 1"), "wider than the screen"
+    assert page.js("Array.from(document.images).every(i => i.loading == 'lazy' || (i.complete && i.naturalWidth > 0))")
+    page.screenshot(shots / f"book-{chapter.replace('/', '-')}-{WIDTHS[width]}.png")
+    assert not [url for url in page.requests if not url.startswith(("file:", "data:", "blob:", "about:"))]

@@ -10,6 +10,7 @@ _attach = lazy_loader.attach(
     __name__,
     submod_attrs={
         "audit": ["both_orders", "flip_rate", "null_win_rates", "position_bias"],
+        "choice": ["named_judge"],
         "endpoint": ["JudgeError"],
         "gold": ["gold_gaps", "gold_judge", "gold_scores"],
         "llm": ["LLMJudge"],
