@@ -89,7 +89,7 @@ def write_clone(folder):
     _write(
         development / "1triples" / "City.xml",
         "<benchmark><entries><entry category='City' eid='Id1' size='1'><modifiedtripleset>"
-        "<mtriple>Town_9 | leader | \"Person_9\"</mtriple></modifiedtripleset>"
+        '<mtriple>Town_9 | leader | "Person_9"</mtriple></modifiedtripleset>'
         "<lex comment='bad' lid='Id1'>Town 9 leads.</lex><lex comment='good' lid='Id2'>Person 9 leads Town 9.</lex>"
         "</entry></entries></benchmark>",
     )

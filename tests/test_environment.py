@@ -36,7 +36,9 @@ def requirements(lines):
 
 def declared():
     """What a complete environment has: the package, its notebooks, the book and the tests."""
-    extras = [line for name in ("notebooks", "book", "pocket", "test") for line in PROJECT["optional-dependencies"][name]]
+    extras = [
+        line for name in ("notebooks", "book", "pocket", "test") for line in PROJECT["optional-dependencies"][name]
+    ]
     return requirements(PROJECT["dependencies"] + extras)
 
 

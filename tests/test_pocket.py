@@ -11,7 +11,7 @@ from chat_models import SIZES, save_chat_model
 from made_up_facts import N_PROMPTS, SYSTEMS, facts_of, text_of, write_clone, write_corpus
 
 from pdsel.checks import DataError
-from pdsel.data.webnlg import ASPECTS, is_there, read_corpus, write_folder
+from pdsel.data.webnlg import is_there, read_corpus, write_folder
 from pdsel.evaluation.judges.facts import chrf, coverage
 from pdsel.experiments.pocket import cells, settings
 from pdsel.experiments.pocket.cells import Lab
@@ -35,7 +35,9 @@ def lab(corpus, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(SIZES, "max_position_embeddings", 1024)
-        model = save_chat_model("qwen2", folder / "model", corpus=[text_of(n, s) for n in range(10) for s in SYSTEMS] * 3)
+        model = save_chat_model(
+            "qwen2", folder / "model", corpus=[text_of(n, s) for n in range(10) for s in SYSTEMS] * 3
+        )
     return Lab(str(corpus), model, str(folder / "cells"))
 
 
@@ -43,7 +45,9 @@ def lab(corpus, tmp_path_factory):
 def small():
     with pytest.MonkeyPatch.context() as patch:
         for name, setting in settings.SETTINGS.items():
-            batches = {kind: getattr(setting, kind) | {"batch_size": 4} for kind in ("sft", "dpo", "reward", "implicit")}
+            batches = {
+                kind: getattr(setting, kind) | {"batch_size": 4} for kind in ("sft", "dpo", "reward", "implicit")
+            }
             patch.setitem(settings.SETTINGS, name, replace(setting, **SMALL, **batches))
         patch.setattr(cells, "NEW_TOKENS", 4)
         yield settings.SETTINGS["pocket"]

@@ -1,7 +1,8 @@
 """TRL's trainers on a CPU: only the tokens of responses go through the output layer.
 
-TRL computes log-probabilities in tiles that are made for a GPU's kernels. On other devices it takes every position of a text, the
-prompt's too, through the whole vocabulary, in some fifteen passes over the logits. With 49 000 words that is most of a training.
+TRL computes log-probabilities in tiles that are made for a GPU's kernels. On other devices it takes every position of a text,
+the prompt's too, through the whole vocabulary, in some fifteen passes over the logits. With 49 000 words that is most of a
+training.
 """
 
 from functools import wraps

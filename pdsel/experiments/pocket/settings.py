@@ -69,6 +69,7 @@ def _with(rates, **batch_sizes):
     return {name: options | {"batch_size": batch_sizes[name]} for name, options in rates.items()}
 
 
+LARGE_PAIRS = 8000  # the rated half has 8 100 pairs whose aspect tells the responses apart
 SMALL_BATCHES = {"sft": 12, "dpo": 16, "reward": 16, "implicit": 16}
 LARGE_BATCHES = {"sft": 32, "dpo": 64, "reward": 64, "implicit": 32}
 SETTINGS = {
@@ -76,8 +77,8 @@ SETTINGS = {
     for setting in [
         Setting("pocket", 1200, 900, **_with(LORA, **SMALL_BATCHES)),
         Setting("pocket-plain", 1200, 900, chat=False, **_with(LORA, **SMALL_BATCHES)),
-        Setting("pocket-large", 10_000, None, **_with(LORA, **LARGE_BATCHES)),
-        Setting("pocket-large-whole", 10_000, None, lora_rank=None, **_with(WHOLE, **LARGE_BATCHES)),
+        Setting("pocket-large", LARGE_PAIRS, None, **_with(LORA, **LARGE_BATCHES)),
+        Setting("pocket-large-whole", LARGE_PAIRS, None, lora_rank=None, **_with(WHOLE, **LARGE_BATCHES)),
     ]
 }
 

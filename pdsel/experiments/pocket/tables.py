@@ -141,7 +141,7 @@ def scores_of_texts(cells):
 def with_seeds(table):
     """The rows of untrained models for every seed of their setting, so that they can be paired with the trained ones."""
     frames = []
-    for setting, rows in table.groupby("setting"):
+    for _, rows in table.groupby("setting"):
         seeds = sorted(rows["seed"].dropna().unique()) or [0]
         untrained = rows["seed"].isna()
         frames += [rows[~untrained], *(rows[untrained].assign(seed=seed) for seed in seeds)]
@@ -170,7 +170,11 @@ def estimates(outcomes, metric, reference):
             shared = set(of_method["seed"]) & set(outcomes.loc[outcomes["method"] == reference, "seed"])
             both = outcomes[outcomes["method"].isin([method, reference]) & outcomes["seed"].isin(shared)]
             difference = paired_difference(both, method, reference, metric=metric)
-            row |= {"difference": difference.value, "difference_low": difference.low, "difference_high": difference.high}
+            row |= {
+                "difference": difference.value,
+                "difference_low": difference.low,
+                "difference_high": difference.high,
+            }
             row["prompts_needed"] = prompts_needed(differences(both, method, reference, metric))
         rows.append(row)
     return pd.DataFrame(rows)
