@@ -497,6 +497,18 @@ def test_a_claim_says_on_how_many_seeds_it_rests():
     assert large["seeds"] == 1 and large["PD - RAND: above"].endswith(TOO_FEW)
 
 
+def test_seeds_with_prompts_of_their_own_are_compared_where_both_were_trained():
+    """PD has three seeds and ALL two; the prompts of the third seed have no value of ALL, and are left out."""
+    outcomes = pd.DataFrame(
+        {"method": method, "seed": seed, "prompt_id": f"{seed}-{prompt}", "win_rate": strength + prompt}
+        for method, strength, seeds in [("PD", 80.0, 3), ("ALL", 70.0, 2)]
+        for seed in range(seeds)
+        for prompt in range(4)
+    )
+    found = estimate(outcomes, minus({"method": "PD"}, {"method": "ALL"}))
+    assert (found.value, found.low, found.high) == (10.0, 10.0, 10.0)
+
+
 def test_claims_fall_where_they_are_false():
     strength = STRENGTH | {"RAND": 85, "ALL": 90, "PD(high)": 55, "PD(nl)": 80, "DMPO": 95}
     page = verdicts_at(evaluate_claims(made_up(strength)), "30 %")

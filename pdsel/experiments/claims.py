@@ -97,17 +97,16 @@ def paired(outcomes, terms, *, metric="win_rate"):
     seed
     0          10.0
     """
-    tables = [_of_policy(outcomes, where, metric) for _, where in terms]
-    seeds = tables[0].index
-    for table in tables[1:]:
-        seeds = seeds.intersection(table.index)
-    if seeds.empty:
+    found = [_of_policy(outcomes, where) for _, where in terms]
+    seeds = set.intersection(*(set(rows["seed"]) for rows in found))
+    if not seeds:
         raise DataError(
             f"outcomes: {[where for _, where in terms]} have no seed in common. Remedy: train them with the same seeds"
         )
     total = 0.0
-    for (weight, _), table in zip(terms, tables, strict=True):
-        total = total + weight * table.loc[seeds]
+    for (weight, _), rows in zip(terms, found, strict=True):
+        rows = rows[rows["seed"].isin(seeds)]  # before the pivot: every seed has prompts of its own
+        total = total + weight * rows.pivot(index="seed", columns="prompt_id", values=metric)
     return total
 
 
@@ -119,14 +118,14 @@ def _find(outcomes, where):
     return found
 
 
-def _of_policy(outcomes, where, metric):
-    """The metric of one policy, seeds x prompts."""
+def _of_policy(outcomes, where):
+    """The rows of one policy."""
     outcomes = outcomes[_find(outcomes, where)]
     if outcomes.empty:
         raise DataError(f"outcomes: {where} finds no policy. Remedy: train it, or name one that was trained")
     if outcomes.duplicated(["seed", "prompt_id"]).any():
         raise DataError(f"outcomes: {where} finds several policies of one seed. Remedy: name more of its columns")
-    return outcomes.pivot(index="seed", columns="prompt_id", values=metric)
+    return outcomes
 
 
 def estimate(outcomes, terms, *, constant=0.0, metric="win_rate"):
