@@ -57,11 +57,12 @@ def write_report(journal, folder):
 
 
 def _codes(journal):
-    """Which code was tried, where it is not the same for all parts."""
+    """Which code was tried, where it is not the same for all kinds of trials."""
     codes = {}
-    for (part, _, _), entry in journal.reported().items():
-        codes.setdefault(entry["code"], set()).add(part)
+    for (_, what, _), entry in journal.reported().items():
+        codes.setdefault(entry["code"], set()).add(what)
     if len(codes) < 2:
         return "All of one version of the code."
-    told = "; ".join(f"`{code[:8]}`: {', '.join(sorted(parts))}" for code, parts in sorted(codes.items()))
-    return f"A mend in between changed the code: {told}."
+    *earlier, last = sorted(codes, key=lambda code: len(codes[code]), reverse=True)
+    told = "; ".join(", ".join(sorted(codes[code])) for code in [*earlier[1:], last])
+    return f"The code was mended in between, and what concerned it was tried on other versions than the rest: {told}."

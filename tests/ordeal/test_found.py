@@ -348,6 +348,20 @@ def test_html_in_a_table_is_text(tmp_path):
     assert "<script>alert" not in page and "default-src 'none'" in page
 
 
+def test_standard_errors_in_a_frame_are_refused():
+    scores = pd.Series([0.0, 1.0], index=["p", "q"])
+    with pytest.raises(DataError, match="standard_error is a DataFrame, not a pandas.Series"):
+        pdsel.select(scores, 0.5, standard_error=scores.abs().to_frame())
+
+
+def test_labels_of_several_kinds_that_no_column_has_are_named():
+    margins = pd.DataFrame({0: [0.0, 1.0], 1: [1.0, 0.0]}, index=["p", "q"])
+    labels = pd.Series([float("nan"), "honesty"], index=["p", "q"])
+    for function in (pdsel.scale_margins, pdsel.preference_divergence):
+        with pytest.raises(DataError, match="missing for an aspect: 2 .first: honesty, nan"):
+            function(margins, labels)
+
+
 def test_a_rating_of_many_digits_is_no_rating():
     with pytest.raises(DataError, match="is text"):
         read_rating(10**400)
