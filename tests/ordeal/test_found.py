@@ -323,6 +323,15 @@ def test_what_cannot_be_written_says_why(fault, tmp_path):
     assert path.read_bytes() == before and [file.name for file in path.parent.iterdir()] == ["x.csv"]
 
 
+def test_a_folder_of_preferences_that_may_only_be_read_says_why(tmp_path):
+    tmp_path.chmod(0o755)
+    pair = {"pair_id": "p", "prompt": "Why?", "chosen": "So.", "rejected": "No.", "aspect": "a"}
+    pairs = Dataset.from_list([pair])
+    pdsel.export_preferences(pairs, ["p"], tmp_path / "kept")
+    with pytest.raises(DataError, match="Remedy: write to a folder"), read_only(tmp_path / "kept"):
+        pdsel.export_preferences(pairs, ["p"], tmp_path / "kept")
+
+
 def test_a_run_that_is_told_to_end_says_how_to_resume(capfd):
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
     before = signal.getsignal(signal.SIGTERM)
