@@ -197,7 +197,7 @@ def _checked(margins, aspect):
     require_series(aspect, "aspect")
     aspect = aligned(aspect, margins.index, "aspect")
     own = margins.columns.get_indexer(aspect)
-    unknown = sorted(aspect[own < 0].astype(str).unique())
+    unknown = sorted(map(str, aspect[own < 0].unique()))
     refuse(unknown, "margins: column", "missing for an aspect", "score with every proxy")
     values = require_numbers(margins, "margins").to_numpy()
     usable = np.isfinite(values)

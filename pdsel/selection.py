@@ -89,6 +89,7 @@ def _how_many(share, n):
 
 def _checked_errors(standard_error, index):
     """The standard errors in the order of `index`."""
+    require_series(standard_error, "standard_error")
     errors = require_numbers(aligned(standard_error, index, "standard_error"), "standard_error")
     usable = (errors >= 0) & (errors < np.inf)
     refuse(index[~usable], "standard_error", "is negative, NaN or infinite", "estimate it, or drop these pairs")

@@ -384,7 +384,7 @@ def mentions(tree):
 def home_of(name):
     """The dotted name of what `from pdsel import name` gives."""
     value = getattr(pdsel, name)
-    return value.__name__ if inspect.ismodule(value) else value.__module__
+    return value.__name__ if inspect.ismodule(value) else getattr(value, "__module__", "pdsel")  # of plain values
 
 
 def module_file(name):

@@ -13,7 +13,7 @@ from datasets import Dataset, DatasetInfo
 from huggingface_hub import DatasetCardData
 
 from pdsel import __version__
-from pdsel.artifacts import digest, writing
+from pdsel.artifacts import digest, disk_errors, writing
 from pdsel.checks import DataError, check_pairs, refuse, require_columns, require_table
 from pdsel.data.layouts import is_unicode
 from pdsel.data.markdown import markdown
@@ -190,7 +190,8 @@ def export_preferences(pairs, kept, folder, *, divergence=None, **about):
     if divergence is not None:
         divergence = divergence.reindex(kept)
         refuse(divergence.index[divergence.isna()], "divergence", "is absent or NaN for pairs", "score all kept pairs")
-    (folder / "README.md").unlink(missing_ok=True)  # a folder without its card is unfinished
+    with disk_errors(folder / "README.md"):
+        (folder / "README.md").unlink(missing_ok=True)  # a folder without its card is unfinished
     files = [folder / "train.parquet", folder / "train.jsonl"]
     _write(pairs, positions, divergence, *files)
     broken = [name for name, value in about.items() if not is_unicode(str(value))]

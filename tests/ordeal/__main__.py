@@ -11,10 +11,8 @@ from importlib import import_module
 from pathlib import Path
 
 from ordeal.kills import SIGNALS, Ground, Plan, kill_runs
-from ordeal.report import PARTS, write_report
+from ordeal.report import COUNTS, PARTS, write_report
 from ordeal.trials import Journal, run_cases
-
-COUNTS = {"input": 20_000, "rot": 300, "hostile": 300, "faults": 300, "load": 3, "kills": 60}
 
 
 def parse(arguments=None):

@@ -439,7 +439,7 @@ def _room(n):
 
 
 def _write_large_stage(folder, value):
-    rows = 1_000_000
+    rows = 300_000
     table = pd.DataFrame({"x": np.arange(rows) + value, "name": [f"row {n} of {value}" for n in range(rows)]})
     Stage("01_data", folder, value=value).finish(save_table(table, folder / "table.csv"))
 
@@ -449,7 +449,7 @@ def out_of_memory(draw):
 
     Python itself says that the memory has ended where pdsel has no hand in it; the file is what counts.
     """
-    room = draw.choice([16, 64, 256, 1000])
+    room = draw.choice([8, 32, 128, 1000])
     _warmed()
     with scratch() as home:
         folder, said = home / "results", home / "said.txt"
@@ -457,7 +457,7 @@ def out_of_memory(draw):
         _write_stage(folder, 1)
 
         def child(_):
-            signal.alarm(60)  # a thread of a library that cannot start is waited for in vain
+            signal.alarm(300)  # a thread of a library that cannot start is waited for in vain
             taken = _room(room)
             try:
                 _write_large_stage(folder, 2)

@@ -325,7 +325,7 @@ def divergences(draw):
     weights = None
     if draw.random() < 0.3:
         weights = {aspect: draw.choice([1, 2, 0.5, 0, -1, math.nan, "1", None]) for aspect in ASPECTS}
-        weights = draw.choice([weights, dict.fromkeys(margins, 2), [1, 2, 3], {"nope": 1}, {}])
+        weights = draw.choice([weights, dict.fromkeys(ASPECTS, 2), [1, 2, 3], {"nope": 1}, {}])
     found = preference_divergence(margins, labels, weights=weights)
     require(found.index.equals(margins.index) and found.notna().all(), "other rows, or NaN")
     for name in margins.index:
@@ -344,7 +344,8 @@ def divergences(draw):
 
 def _own(margins, labels):
     labels = labels.reindex(margins.index)
-    return np.array([[label == column for column in margins] for label in labels])
+    own = [[label == column for column in margins] for label in labels]
+    return np.array(own, dtype=bool).reshape(margins.shape)
 
 
 # ---- profiles

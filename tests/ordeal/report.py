@@ -18,9 +18,10 @@ PARTS = {
     "load": "Load",
     "kills": "Kills of `make run`",
 }
+COUNTS = {"input": 20_000, "rot": 300, "hostile": 300, "faults": 300, "load": 3, "kills": 60}  # of a full ordeal
 TEXT = """{tables}
 
-{n} trials, {lost} lost. Python {python}, {machine}, {cores} cores, {system}. Command: `make ordeal`. {codes}
+{n} trials, {lost} lost. Python {python}, {machine}, {cores} cores, {system}. Command: `make ordeal`. {short}{codes}
 """
 
 
@@ -50,18 +51,26 @@ def write_report(journal, folder):
         parts.append(f"## {PARTS[part]}\n\n{markdown(shown)}")
     facts = {"python": platform.python_version(), "machine": platform.machine(), "cores": os.cpu_count()}
     facts |= {"n": f"{table['how_many'].sum():,}".replace(",", " "), "lost": int(table["lost"].sum())}
-    facts |= {"system": platform.system(), "codes": _codes(journal)}
+    facts |= {"system": platform.system(), "codes": _codes(journal), "short": _short(table)}
     save_table(table, folder / "ordeal.csv")
     save_text(TEXT.format(tables="\n\n".join(parts), **facts).rstrip(), folder / "tables" / "ordeal.md")
     return table
 
 
+def _short(table):
+    """Which parts were tried less often than a full ordeal does; rounding to whole kinds may take a hundredth."""
+    done = table.groupby("part")["how_many"].sum()
+    short = [f"{part} {done.get(part, 0)} of {n}" for part, n in COUNTS.items() if done.get(part, 0) < 0.99 * n]
+    return f"Short of a full ordeal: {', '.join(short)}. " if short else ""
+
+
 def _codes(journal):
-    """Which code was tried, where it is not the same for all parts."""
+    """Which code was tried, where it is not the same for all kinds of trials."""
     codes = {}
-    for (part, _, _), entry in journal.reported().items():
-        codes.setdefault(entry["code"], set()).add(part)
+    for (_, what, _), entry in journal.reported().items():
+        codes.setdefault(entry["code"], set()).add(what)
     if len(codes) < 2:
         return "All of one version of the code."
-    told = "; ".join(f"`{code[:8]}`: {', '.join(sorted(parts))}" for code, parts in sorted(codes.items()))
-    return f"A mend in between changed the code: {told}."
+    *earlier, last = sorted(codes, key=lambda code: len(codes[code]), reverse=True)
+    told = "; ".join(", ".join(sorted(codes[code])) for code in [*earlier[1:], last])
+    return f"The code was mended in between, and what concerned it was tried on other versions than the rest: {told}."

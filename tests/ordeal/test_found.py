@@ -323,6 +323,15 @@ def test_what_cannot_be_written_says_why(fault, tmp_path):
     assert path.read_bytes() == before and [file.name for file in path.parent.iterdir()] == ["x.csv"]
 
 
+def test_a_folder_of_preferences_that_may_only_be_read_says_why(tmp_path):
+    tmp_path.chmod(0o755)
+    pair = {"pair_id": "p", "prompt": "Why?", "chosen": "So.", "rejected": "No.", "aspect": "a"}
+    pairs = Dataset.from_list([pair])
+    pdsel.export_preferences(pairs, ["p"], tmp_path / "kept")
+    with pytest.raises(DataError, match="Remedy: write to a folder"), read_only(tmp_path / "kept"):
+        pdsel.export_preferences(pairs, ["p"], tmp_path / "kept")
+
+
 def test_a_run_that_is_told_to_end_says_how_to_resume(capfd):
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
     before = signal.getsignal(signal.SIGTERM)
@@ -346,6 +355,20 @@ def test_html_in_a_table_is_text(tmp_path):
     write_pages(tmp_path)
     page = (tmp_path / "report" / "a.html").read_text()
     assert "<script>alert" not in page and "default-src 'none'" in page
+
+
+def test_standard_errors_in_a_frame_are_refused():
+    scores = pd.Series([0.0, 1.0], index=["p", "q"])
+    with pytest.raises(DataError, match="standard_error is a DataFrame, not a pandas.Series"):
+        pdsel.select(scores, 0.5, standard_error=scores.abs().to_frame())
+
+
+def test_labels_of_several_kinds_that_no_column_has_are_named():
+    margins = pd.DataFrame({0: [0.0, 1.0], 1: [1.0, 0.0]}, index=["p", "q"])
+    labels = pd.Series([float("nan"), "honesty"], index=["p", "q"])
+    for function in (pdsel.scale_margins, pdsel.preference_divergence):
+        with pytest.raises(DataError, match="missing for an aspect: 2 .first: honesty, nan"):
+            function(margins, labels)
 
 
 def test_a_rating_of_many_digits_is_no_rating():

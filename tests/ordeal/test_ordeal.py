@@ -72,14 +72,15 @@ def test_an_ordeal_resumes(tmp_path):
     assert again == [tried[3]], "a trial has a seed of its own"
 
 
-def test_a_part_that_was_not_tried_again_is_reported_with_its_code(tmp_path):
+def test_what_was_not_tried_again_is_reported_as_it_was(tmp_path):
     path = tmp_path / "journal.jsonl"
-    for code, part in [("old", "rot"), ("old", "input"), ("new", "input")]:
-        Journal(path, code).add((part, "x", 0), (SURVIVED, code))
+    for code, what in [("old", "select"), ("old", "profiles"), ("old", "make_pairs"), ("new", "select")]:
+        Journal(path, code).add(("input", what, 0), (SURVIVED, code))
     journal = Journal(path, "new")
-    assert {key[0]: entry["how"] for key, entry in journal.reported().items()} == {"rot": "old", "input": "new"}
+    found = {key[1]: entry["how"] for key, entry in journal.reported().items()}
+    assert found == {"select": "new", "profiles": "old", "make_pairs": "old"}
     write_report(journal, tmp_path)
-    assert "`new`: input; `old`: rot" in (tmp_path / "tables" / "ordeal.md").read_text()
+    assert "on other versions than the rest: select." in (tmp_path / "tables" / "ordeal.md").read_text()
 
 
 def test_the_report_counts(tmp_path):

@@ -69,7 +69,7 @@ class Journal:
     """Outcomes of trials in a file of JSON lines, one added as soon as it is known.
 
     A line that a kill cut off does not count. `entries` are the trials of today's code; those of other code are repeated, and
-    stand in the report of a part until then, see `reported`.
+    stand in the report until then, see `reported`.
     """
 
     def __init__(self, path, code=None):
@@ -92,7 +92,7 @@ class Journal:
         if entry.get("code") == self.code:
             self.entries[key] = entry
         else:
-            self.earlier.setdefault(entry["part"], {}).setdefault(entry.get("code"), {})[key] = entry
+            self.earlier.setdefault(key[:2], {}).setdefault(entry.get("code"), {})[key] = entry
 
     def add(self, key, outcome):
         """Note the outcome of the trial `(part, what, number)`."""
@@ -104,10 +104,10 @@ class Journal:
             file.write(json.dumps(entry) + "\n")
 
     def reported(self):
-        """The entries of every part: those of today's code, or else of the last code that the part was tried on."""
-        found = dict(self.entries)
-        for part, by_code in self.earlier.items():
-            if part not in {key[0] for key in self.entries}:
+        """The entries of every kind of trial: those of today's code, or else of the last code that it was tried on."""
+        found, again = dict(self.entries), {key[:2] for key in self.entries}
+        for kind, by_code in self.earlier.items():
+            if kind not in again:
                 found |= list(by_code.values())[-1]
         return found
 
