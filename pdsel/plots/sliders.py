@@ -124,6 +124,8 @@ def slide_budget(means, by="share"):
         The budget: the share of the pairs in [0, 1], or the steps.
     """
     means = means if "setting" in means else means.assign(setting="")
+    rivals = means.groupby(by)["method"].transform("nunique")
+    means = means[(rivals > 1) | (rivals.max() == 1)]  # where one method is alone, nobody wins
     budgets, settings = np.sort(means[by].unique()), list(dict.fromkeys(means["setting"]))
     span = means["low"].min() - 2, means["high"].max() + 2
 
