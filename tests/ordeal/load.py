@@ -101,8 +101,8 @@ def questions(n=QUESTIONS):
     require(under_way <= 2 * AT_ONCE, f"{under_way} questions were asked again")
     took = f"{time.perf_counter() - start:.0f} s, {most:.0f} MB"
     return (
-        f"{len(asked)} questions, the others draws of equal outputs, in {took}, killed once; asked twice: {under_way} that were "
-        "under way then"
+        f"{len(asked)} questions, the others draws of equal outputs, in {took}, killed once; asked twice: {under_way} that "
+        "were under way then"
     )
 
 
