@@ -5,6 +5,7 @@ Makefile starts, with the variables that it sets. A signal goes to the whole pro
 notebook's kernel is in a session of its own and has to notice by itself.
 """
 
+import contextlib
 import json
 import os
 import random
@@ -135,8 +136,11 @@ class Ground:
         return found
 
     def is_writing(self):
-        """Whether a file of the run has its scratch name just now."""
-        return any(name.endswith(".partial") for _, _, names in os.walk(self.results) for name in names)
+        """Whether a file of the run has its scratch name just now; those of killed processes are older."""
+        now = time.time()
+        with contextlib.suppress(OSError):  # it got its name meanwhile
+            return any(now - path.stat().st_mtime < 1 for path in self.results.rglob("*.partial"))
+        return True
 
     def finished(self):
         """The executed notebooks of jobs that are done, path to time of writing."""

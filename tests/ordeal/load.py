@@ -99,9 +99,10 @@ def questions(n=QUESTIONS):
     require(len(asked) >= n - 2 * same, f"{len(asked)} questions were asked")
     under_way = sum(times for times in again.values() if times > 0)
     require(under_way <= 2 * AT_ONCE, f"{under_way} questions were asked again")
+    took = f"{time.perf_counter() - start:.0f} s, {most:.0f} MB"
     return (
-        f"{len(asked)} questions in {time.perf_counter() - start:.0f} s, {most:.0f} MB, killed once; asked twice: "
-        f"{under_way} that were under way then"
+        f"{len(asked)} questions, the others draws of equal outputs, in {took}, killed once; asked twice: {under_way} that "
+        "were under way then"
     )
 
 

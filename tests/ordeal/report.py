@@ -6,6 +6,7 @@ from collections import Counter
 
 import pandas as pd
 
+from ordeal.kills import ENDED
 from ordeal.trials import LOST, SURVIVED
 from pdsel.artifacts import save_table, save_text
 from pdsel.data.markdown import markdown
@@ -34,7 +35,10 @@ def table_of(journal):
     for (part, what), entries in rows.items():
         outcomes = Counter(entry["outcome"] for entry in entries)
         ways = Counter(entry["how"] for entry in entries if entry["outcome"] == SURVIVED)
-        how = ", ".join(f"{n} {way}" for way, n in sorted(ways.items(), key=lambda item: (-item[1], item[0])))
+        how = ", ".join(
+            f"{n} {way}" if len(entries) > 1 else way
+            for way, n in sorted(ways.items(), key=lambda item: (-item[1], item[0]))
+        )
         counts = {"how_many": len(entries), "survived": outcomes[SURVIVED], "lost": outcomes[LOST]}
         found.append({"part": part, "what": what} | counts | {"how": how})
     table = pd.DataFrame(found, columns=["part", "what", "how_many", "survived", "lost", "how"])
@@ -59,7 +63,7 @@ def write_report(journal, folder):
 
 def _short(table):
     """Which parts were tried less often than a full ordeal does; rounding to whole kinds may take a hundredth."""
-    done = table.groupby("part")["how_many"].sum()
+    done = table[table["what"] != ENDED].groupby("part")["how_many"].sum()
     short = [f"{part} {done.get(part, 0)} of {n}" for part, n in COUNTS.items() if done.get(part, 0) < 0.99 * n]
     return f"Short of a full ordeal: {', '.join(short)}. " if short else ""
 
@@ -71,6 +75,7 @@ def _codes(journal):
         codes.setdefault(entry["code"], set()).add(what)
     if len(codes) < 2:
         return "All of one version of the code."
-    *earlier, last = sorted(codes, key=lambda code: len(codes[code]), reverse=True)
-    told = "; ".join(", ".join(sorted(codes[code])) for code in [*earlier[1:], last])
-    return f"The code was mended in between, and what concerned it was tried on other versions than the rest: {told}."
+    rest = max(codes, key=lambda code: len(codes[code]))
+    other = sum(len(kinds) for code, kinds in codes.items() if code != rest)
+    kinds = f"{other} of the {other + len(codes[rest])} kinds of trials"
+    return f"The code was mended in between: {kinds} met another version of it."
