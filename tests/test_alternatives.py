@@ -169,6 +169,9 @@ def test_MERGE_is_the_mean_of_the_weights(few, models, tmp_path):
                 weight.add_(by)
         moved.save_pretrained(path)
         load_tokenizer(BASE_MODEL).save_pretrained(path)
+        Proxy(
+            path.name, "implicit", str(path), BASE_MODEL, 0.1, 0.0, 1024, 1.0, 1, 1
+        ).save()  # its seal is of these files
     signals = {"aspect_policies": models}
     merged = train_alternative("MERGE", few, signals, model=BASE_MODEL, output_dir=tmp_path / "merged", max_steps=9)
     for name, weight in load_causal(merged).state_dict().items():
