@@ -285,26 +285,19 @@ def test_a_profile_extends_another_key_by_key():
 
 
 def test_unknown_profile_key_stops_before_anything_starts(tmp_path):
-    profile = ROOT / "notebooks" / "profiles" / "wrong-for-test.yaml"
-    try:
-        profile.write_text("grid: {conflicts: [0.3], seeds: [0], methods: [PD]}\n04_dpo: {learning_rat: 1}\n")
-        stopped = snakemake("--dry-run", profile=profile.stem, results=tmp_path)
-    finally:
-        profile.unlink()
+    profile, results = tmp_path / "wrong-for-test.yaml", tmp_path / "results"
+    results.mkdir()
+    profile.write_text("grid: {conflicts: [0.3], seeds: [0], methods: [PD]}\n04_dpo: {learning_rat: 1}\n")
+    stopped = snakemake("--dry-run", profile=profile, results=results)
     assert stopped.returncode != 0
     assert "04_dpo declares no parameter ['learning_rat']" in stopped.stdout + stopped.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert list(results.iterdir()) == []
 
 
 def test_a_failing_notebook_names_its_cell(tmp_path):
-    profile = ROOT / "notebooks" / "profiles" / "failing-for-test.yaml"
-    try:
-        profile.write_text(
-            "grid: {conflicts: [0.95], seeds: [0], methods: [PD]}\n01_data: {n_prompts: 20, size: 4000}\n"
-        )
-        failed = snakemake("--until", "data", profile=profile.stem, results=tmp_path)
-    finally:
-        profile.unlink()
+    profile = tmp_path / "failing-for-test.yaml"
+    profile.write_text("grid: {conflicts: [0.95], seeds: [0], methods: [PD]}\n01_data: {n_prompts: 20, size: 4000}\n")
+    failed = snakemake("--until", "data", profile=profile, results=tmp_path)
     output = failed.stdout + failed.stderr
     assert failed.returncode != 0
     assert re.search(r'Exception encountered at "In \[\d+\]"', output)
