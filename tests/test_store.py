@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pdsel.artifacts import ArtifactError
 from pdsel.data import store as stores
-from pdsel.data.store import Store, code_digest
+from pdsel.data.store import Store, code_digest, stored_cells
 from pdsel.experiments.grid import policy_cell
 from pdsel.experiments.proxy_studies import proxy_cell
 from pdsel.theory import gain
@@ -158,3 +159,14 @@ def test_what_is_neither_table_nor_record_is_refused(tmp_path):
     with pytest.raises(TypeError, match="not JSON serializable"):
         Store(tmp_path).computed("value", {}, lambda: {"n": object()})
     assert not Store(tmp_path).holds("value", {})
+
+
+def test_a_damaged_cell_from_elsewhere_is_refused(tmp_path):
+    """Cells of another machine cannot be computed anew, so a changed number is named and not read."""
+    store = Store(tmp_path)
+    store.computed("table", {"n": 1}, lambda: pd.DataFrame({"value": [1.0]}))
+    (record,) = tmp_path.glob("*.json")
+    assert len(stored_cells(tmp_path)) == 1
+    record.write_text(record.read_text().replace('"n": 1', '"n": 2'))
+    with pytest.raises(ArtifactError, match="copy the cell again"):
+        stored_cells(tmp_path)

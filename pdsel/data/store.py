@@ -119,17 +119,13 @@ class Store:
 
     def _is_whole(self, name, settings):
         """Whether a cell's files are those that were written; a cell of an older version lists no digest."""
-        path = self._record_path(name, settings)
-        remedy = "it is computed anew"
+        path, remedy = self.path(name, settings), "it is computed anew"
         try:
-            content = read_sealed(path, remedy)
-            table = _with_suffix(self.path(name, settings), "parquet")
+            content = _whole_record(path, remedy)
             ours = sealed({"name": name, "settings": settings})[SEAL]
-            theirs = sealed({"name": content.get("name"), "settings": content.get("settings")})[SEAL]
-            if ours != theirs or not {"kind", "pair", "record"} <= set(content):
-                raise ArtifactError(f"{path} is that of another cell or of another version. Remedy: {remedy}")
-            if content["kind"] != "record" and content.get("table") not in (None, digest(table)):
-                raise ArtifactError(f"{table} is damaged: it is not what was written. Remedy: {remedy}")
+            theirs = sealed({key: content[key] for key in ("name", "settings")})[SEAL]
+            if ours != theirs:
+                raise ArtifactError(f"{path} is that of another cell. Remedy: {remedy}")
         except (ArtifactError, FileNotFoundError) as error:
             warnings.warn(str(error), stacklevel=4)
             return False
@@ -151,6 +147,11 @@ def stored_cells(folder):
     list of (str, object, object)
         Name, settings and value, in the order of the files' names.
 
+    Raises
+    ------
+    ArtifactError
+        If a cell is not what was written, since here nobody can compute it anew.
+
     Examples
     --------
     >>> import tempfile
@@ -159,8 +160,20 @@ def stored_cells(folder):
     ...     stored_cells(folder)
     [('square', {'n': 3}, {'square': 9})]
     """
-    records = sorted(Path(folder).glob("*-*.json"))
-    return [_read_cell(path.with_suffix("")) for path in records]
+    paths = [record.with_suffix("") for record in sorted(Path(folder).glob("*-*.json"))]
+    for path in paths:
+        _whole_record(path, "copy the cell again from where it was computed")
+    return [_read_cell(path) for path in paths]
+
+
+def _whole_record(path, remedy):
+    """The record of the cell at a path without a suffix; refuse one whose files are not those that were written."""
+    content, table = read_sealed(_with_suffix(path, "json"), remedy), _with_suffix(path, "parquet")
+    if not {"name", "settings", "kind", "pair", "record"} <= set(content):
+        raise ArtifactError(f"{path} is that of another version. Remedy: {remedy}")
+    if content["kind"] != "record" and content.get("table") not in (None, digest(table)):
+        raise ArtifactError(f"{table} is damaged: it is not what was written. Remedy: {remedy}")
+    return content
 
 
 def _read_cell(path):

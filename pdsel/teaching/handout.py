@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.backends.backend_pdf import PdfPages
+from scipy.special import expit
 
 from pdsel import preference_divergence
 from pdsel.artifacts import writing
@@ -189,7 +190,7 @@ def _table(figure, page):
 def _upside_down(figure):
     """The answers to the second page, for those who turn the first one round."""
     divergence = answers()
-    weights = {name: 1 / (1 + 2.718281828**value) for name, value in divergence.items()}
+    weights = expit(-divergence)
     said = [
         "1. " + ", ".join(f"{name} {value:+.1f}" for name, value in (divergence + 0.0).items()),
         "2. keep " + " and ".join(divergence.nsmallest(2).index) + f"; drop {divergence.idxmax()} first",
