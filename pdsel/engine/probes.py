@@ -49,7 +49,7 @@ CANDIDATES = (  # sets of blocks to choose from; the first is the default
     ("length", "surprisal"),
 )
 AXES = (None, 100, 200)  # how many principal axes stand for the columns; None, the default: the columns themselves
-STRENGTHS = (30.0, 0.1, 0.3, 1.0, 3.0, 10.0)  # nats squared; the first is the default
+STRENGTHS = (1.0, 0.1, 0.3, 3.0, 10.0, 30.0)  # nats squared; the first is the default
 CLEARLY = 2  # standard errors by which a choice has to be better than the default
 FOLDS = 5
 LENGTH = ("feature", "nuisance", "none")  # what is done with the block `length`

@@ -47,7 +47,7 @@ TUNED = {  # by method: what `pdsel.experiments.grid_plan.choose` found on the v
     "RAF": {"learning_rate": 2e-3, "max_steps": 250, "beta": 0.5},
     "PD": {"learning_rate": 1e-3, "max_steps": 250, "beta": 0.5},
     "PD(high)": {"learning_rate": 2e-3, "max_steps": 75, "beta": 0.1},
-    "PD(probe)": {"learning_rate": 1e-3, "max_steps": 250, "beta": 0.1},
+    "PD(probe)": {"learning_rate": 2e-3, "max_steps": 250, "beta": 0.1},
     "PD(nl)": {"learning_rate": 1e-3, "max_steps": 250, "beta": 0.1},
     "PD(shared)": {"learning_rate": 2e-3, "max_steps": 250, "beta": 0.5},
     "PD(classifier)": {"learning_rate": 1e-3, "max_steps": 250, "beta": 0.5},
