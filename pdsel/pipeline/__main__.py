@@ -64,7 +64,7 @@ def parse(arguments=None):
     choices["webnlg"].add_argument(
         "development", help="release_v3.0/en/dev of https://gitlab.com/shimorina/webnlg-dataset"
     )
-    choices["webnlg"].add_argument("folder", help="where the three files go")
+    choices["webnlg"].add_argument("folder", help="where the three files go; the profile pocket: results/local/webnlg")
     return parser.parse_args(arguments)
 
 
@@ -178,9 +178,10 @@ def _ratio(given):
 
 
 def _pocket_model(given):
-    from pdsel.pipeline.pocket_model import FOLDER, pocket_model
+    from pdsel.experiments.pocket.settings import MODEL
+    from pdsel.pipeline.pocket_model import pocket_model
 
-    folder = given.folder or FOLDER
+    folder = given.folder or MODEL
     made = pocket_model(folder, file=given.file, offline=given.offline)
     print(f"{folder}: {made['source']}, {made['bits']} bits a weight, {made['parameters']:,} parameters")
 

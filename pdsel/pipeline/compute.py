@@ -29,7 +29,10 @@ class Gpu:
 
 # One core of a server with AVX2 at 3 GHz, for the notes world.
 CORE = Gpu(96e9, 16 * GB, 10e9)
+# Two cores with AVX-512 and bf16, by what they were seen to read and to learn a second of a model of 135 million weights.
+CORES = "2 CPU cores"
 GPUS = {
+    CORES: Gpu(5e11, 16 * GB, 20e9),
     "A10G": Gpu(70e12, 24 * GB, 600e9),
     "A100 40GB": Gpu(312e12, 40 * GB, 1555e9),
     "A100 80GB": Gpu(312e12, 80 * GB, 2039e9),
@@ -59,6 +62,8 @@ MODELS = {
     "allenai/Llama-3.1-Tulu-3-8B-SFT": Model(8.03e9, 32, 4096, 128_264, 1024),
     "meta-llama/Llama-3.2-1B": Model(1.236e9, 16, 2048, 128_256, 512),
     "Skywork/Skywork-Reward-Llama-3.1-8B-v0.2": Model(7.505e9, 32, 4096, 128_256, 1024),
+    "../results/local/pocket/start/sft": Model(134.5e6, 30, 576, 49_152, 192),
+    "../results/local/pocket/start/judge": Model(134.5e6, 30, 576, 49_152, 192),
 }
 
 

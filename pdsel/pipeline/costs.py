@@ -26,6 +26,7 @@ from pdsel.generation import generate
 from pdsel.notesworld import model_path
 from pdsel.pipeline.compute import (
     CORE,
+    CORES,
     GB,
     HALF,
     MASTER,
@@ -72,6 +73,8 @@ DATA = {
     # 20 324 rows; the tokens are assumed
     "helpsteer2": Data(10_162, 2, 3, 350, 350, 0.02),
     "notesworld": Data(700, 4, 4, 20, 12, 0),
+    # half of the inputs that people rated; the tokens were counted
+    "../results/local/pocket/start/ratings.jsonl": Data(89, 15, 5, 75, 40, 0),
 }
 PROMPTS = {  # in each evaluation set
     "notesworld": 500,
@@ -81,6 +84,7 @@ PROMPTS = {  # in each evaluation set
     "self_instruct": 252,
     "lima": 300,
     "wizardlm": 218,
+    "../results/local/pocket/start/prompts.jsonl": 741,
 }
 HOUR = 3600
 OF_THE_PAPER = {"PD(classifier)": "PD"}  # whose proxies are classifiers
@@ -426,10 +430,15 @@ def downloads(profile):
     names = {profile[stage]["model"] for stage in ("02_proxies", "04_dpo", "05_evaluation")}
     if not _judged_elsewhere(judging):
         names.add(judging["judge"])
-    from_hub = [name for name in sorted(names) if not Path(model_path(name)).is_dir()]
+    from_hub = [name for name in sorted(names) if not _is_here(name)]
     sizes = {name: HALF * find_model(name).parameters / GB for name in from_hub}
     source = profile["01_data"]["source"]
     return sizes | ({source: DATA[source].gigabytes} if source in DATA else {})
+
+
+def _is_here(model):
+    """Whether a model is a folder of this machine, or is to become one: hub names have no dots in front."""
+    return model.startswith(("./", "../")) or Path(model_path(model)).is_dir()
 
 
 def disk(profile):
@@ -568,9 +577,11 @@ def plan(profile, *, throughput=THROUGHPUT):
         return f"{first}\n" + NO_HARDWARE.format(ledger_title=LEDGER_TITLE, ledger=markdown(ledger_rows(sections)))
     shares, basis = shares_of_peak(throughput)
     needed = costs(sections, shares=shares)
-    work = needed.work.round({"gpu_hours": 1, "longest": 1, "memory": 0}).reset_index().rename(columns=WORK_COLUMNS)
-    return f"{first}\n" + PLAN.format(
-        work=markdown(work),
+    on_cores = needed.gpu == CORES
+    digits = 2 if on_cores else 1
+    work = needed.work.round({"gpu_hours": digits, "longest": digits, "memory": 0})
+    text = f"{first}\n" + PLAN.format(
+        work=markdown(work.reset_index().rename(columns=WORK_COLUMNS)),
         ledger_title=LEDGER_TITLE,
         ledger=markdown(ledger_rows(sections, shares=shares)),
         hours=needed.work["gpu_hours"].sum(),
@@ -582,6 +593,18 @@ def plan(profile, *, throughput=THROUGHPUT):
         judge=f"{needed.judge} ({_judge(needed)})",
         basis=basis,
     )
+    return _said_of_cores(text) if on_cores else text
+
+
+def _said_of_cores(text):
+    """A plan whose "GPU" is a machine's two cores, in its words; the paper's hours stay its GPU's.
+
+    >>> _said_of_cores("| longest job (h) | GPU hours | GB on each GPU | the paper's GPU hours |")
+    "| longest job (h) | hours | GB | the paper's GPU hours |"
+    """
+    for gpu, cores in {" on each GPU": "", "| GPUs a job": "| machines a job", "the GPU's": "the cores'"}.items():
+        text = text.replace(gpu, cores)
+    return re.sub(r"(?<!paper's )GPU hours", "hours", text)
 
 
 def _warning(needed):

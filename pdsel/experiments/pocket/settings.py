@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from pdsel.engine.models import bf16_is_fast, device
 
+MODEL = "results/local/models/smollm2-135m-instruct"  # what `make pocket-model` makes
+DATA = "results/local/webnlg"  # the three files of rated texts
+CELLS = "results/local/pocket/cells"
 METHODS = ["RAND", "RAF", "PD(rati.)", "PD", "PD(high)", "ALL", "DMPO"]  # trained from SFT, which is the baseline
 UNTRAINED = ["instruct", "SFT"]  # the model as it came, and after supervised fine-tuning
 PROXY_KINDS = ["probe", "implicit", "classifier"]  # the first makes PD, DMPO and RAF; all three are compared
