@@ -38,6 +38,7 @@ _attach = lazy_loader.attach(
         ],
         "human": ["plot_human_agreement", "plot_human_shares"],
         "idea": ["plot_bound_intervals", "plot_bounds", "plot_gradient_weights", "plot_idea", "plot_spread"],
+        "pocket": ["plot_kept_by_rule", "plot_unseen"],
         "results": ["plot_cost", "plot_training"],
         "rules": ["plot_league", "plot_league_grid", "plot_rule_costs", "plot_rule_overlap", "plot_rule_quality"],
         "sliders": ["slide_budget", "slide_gain", "slide_share", "slide_weights"],

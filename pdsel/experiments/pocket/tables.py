@@ -139,12 +139,18 @@ def scores_of_texts(cells):
 
 
 def with_seeds(table):
-    """The rows of untrained models for every seed of their setting, so that they can be paired with the trained ones."""
+    """The rows of the seeds that all trained methods of a setting share; untrained models get the same seeds, to be paired.
+
+    >>> rows = [("s", "RAND", 0), ("s", "RAND", 1), ("s", "PD", 0), ("s", "SFT", None)]
+    >>> with_seeds(pd.DataFrame(rows, columns=["setting", "method", "seed"])).to_records(index=False).tolist()
+    [('s', 'RAND', 0.0), ('s', 'PD', 0.0), ('s', 'SFT', 0.0)]
+    """
     frames = []
     for _, rows in table.groupby("setting"):
-        seeds = sorted(rows["seed"].dropna().unique()) or [0]
         untrained = rows["seed"].isna()
-        frames += [rows[~untrained], *(rows[untrained].assign(seed=seed) for seed in seeds)]
+        of_methods = [set(seeds) for _, seeds in rows[~untrained].groupby("method")["seed"]]
+        shared = sorted(set.intersection(*of_methods)) if of_methods else [0]
+        frames += [rows[rows["seed"].isin(shared)], *(rows[untrained].assign(seed=seed) for seed in shared)]
     return pd.concat(frames, ignore_index=True)
 
 
@@ -160,12 +166,19 @@ def estimates(outcomes, metric, reference):
     Returns
     -------
     pandas.DataFrame
-        `method, value, low, high, difference, difference_low, difference_high, prompts, prompts_needed`.
+        `method, value, low, high, difference, difference_low, difference_high, prompts, seeds, prompts_needed`.
     """
     rows = []
     for method, of_method in outcomes.groupby("method", sort=False):
         mean = mean_over_prompts_and_seeds(of_method.pivot(index="seed", columns="prompt_id", values=metric))
-        row = {"method": method} | {name: getattr(mean, name) for name in SUMMARY} | {"prompts": mean.n}
+        row = (
+            {"method": method}
+            | {name: getattr(mean, name) for name in SUMMARY}
+            | {
+                "prompts": mean.n,
+                "seeds": of_method["seed"].nunique(),
+            }
+        )
         if reference in set(outcomes["method"]) and method != reference:
             shared = set(of_method["seed"]) & set(outcomes.loc[outcomes["method"] == reference, "seed"])
             both = outcomes[outcomes["method"].isin([method, reference]) & outcomes["seed"].isin(shared)]
@@ -298,6 +311,35 @@ def win_rates(cells):
         part = estimates(rows, "wins", COMPARED).assign(setting=setting, judge=judge)
         parts.append(part.assign(score=part["method"].map(means)))
     return pd.concat(parts, ignore_index=True)
+
+
+def answers_side_by_side(folder, methods, *, n, setting="pocket", seed=0):
+    """The first answers of some methods, from the cells of a reader's own run: texts that are not published.
+
+    Parameters
+    ----------
+    folder : str or Path
+    methods : list of str
+    n : int
+        How many inputs.
+    setting : str
+    seed : int
+        Of the trained methods.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `prompt_id` and a column per method whose answers are there.
+    """
+    with unpacked(folder) as cells:
+        found = dict(Cells(stored_cells(cells)).of("answers"))
+    texts = {}
+    for method in methods:
+        key = (setting, None if method in UNTRAINED else seed, method)
+        if key in found:
+            table = found[key][0] if isinstance(found[key], tuple) else found[key]
+            texts[method] = table["text"].str.replace(r"\s+", " ", regex=True)
+    return pd.DataFrame(texts).head(n).reset_index()
 
 
 def pairs_by_seed(cells, name, ratings):
