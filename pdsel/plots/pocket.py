@@ -29,7 +29,7 @@ def plot_kept_by_rule(table, judge, share=0.3):
     axes.axvline(everything["value"].iloc[0], color="black", lw=1, ls="--")
     axes.set(yticks=shown.index, yticklabels=shown["rule"], xlabel=f"{LABELS}, {100 * share:.0f} % kept; dashed: ALL")
     better = int((shown["gain_low"] > 0).sum())
-    axes.set_title(f"{better} of {len(shown)} rules keep better labels than all have, by people's other ratings")
+    axes.set_title(f"{better} of {len(shown)} rules keep labels that people confirm more often")
     return figure
 
 

@@ -34,6 +34,7 @@ FROM_TABLES = [
     "08b_probes",
     "09_failures",
     "11_paper_claims",
+    "12_pocket",
     "13_first_benchmark",
 ]  # nothing is trained
 NOTEBOOKS = [f"lesson/{name}" for name in sorted(LESSON)] + [f"notebooks/{name}" for name in FROM_TABLES]

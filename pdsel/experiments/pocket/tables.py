@@ -332,7 +332,7 @@ def answers_side_by_side(folder, methods, *, n, setting="pocket", seed=0):
         `prompt_id` and a column per method whose answers are there.
     """
     with unpacked(folder) as cells:
-        found = dict(Cells(stored_cells(cells)).of("answers"))
+        found = {tuple(key): value for key, value in Cells(stored_cells(cells)).of("answers")}
     texts = {}
     for method in methods:
         key = (setting, None if method in UNTRAINED else seed, method)
