@@ -56,7 +56,7 @@ def plot_conflict(pairs):
     axes.set(
         xlabel="labels that contradict the overall rating (%)",
         xlim=(0, max(share) * 1.15),
-        title=f"{spaced(share.index[-1])} contradicts the overall rating most often",
+        title=f"{spaced(share.index[-1]).capitalize()} contradicts the overall rating most often",
     )
     axes.grid(axis="y", visible=False)
     return figure
@@ -78,6 +78,7 @@ def plot_length(gaps):
         y="aspect",
         order=sorted(shown["aspect"].unique()),
         color=BLUE,
+        saturation=1,
         seed=0,
         ax=axes,
         errorbar=("ci", 95),
@@ -97,7 +98,7 @@ def _length_title(means):
     """A title for the mean length gaps of the aspects, a Series.
 
     >>> _length_title(pd.Series({"helpfulness": 2.0, "honesty": -1.0}))
-    'helpfulness labels favour length, honesty brevity'
+    'Labels on helpfulness favour length, on honesty brevity'
     >>> _length_title(pd.Series({"helpfulness": 2.0, "honesty": 1.0}))
     'Labels of every aspect favour length, helpfulness most'
     """
@@ -105,7 +106,7 @@ def _length_title(means):
         return f"Labels of every aspect favour length, {means.idxmax()} most"
     if means.max() < 0:
         return f"Labels of every aspect favour brevity, {means.idxmin()} most"
-    return f"{means.idxmax()} labels favour length, {means.idxmin()} brevity"
+    return f"Labels on {means.idxmax()} favour length, on {means.idxmin()} brevity"
 
 
 def plot_proxies(quality, *, against="the raters"):
@@ -120,7 +121,7 @@ def plot_proxies(quality, *, against="the raters"):
     """
     figure, axes = plt.subplots(figsize=(7, 3.2))
     shown = quality.assign(aspect=quality["aspect"].map(spaced), accuracy=100 * quality["accuracy"])
-    sns.barplot(shown, x="accuracy", y="aspect", hue="kind", palette=KINDS, ax=axes)
+    sns.barplot(shown, x="accuracy", y="aspect", hue="kind", palette=KINDS, saturation=1, ax=axes)
     axes.axvline(50, color="black", lw=1, ls="--")
     for bars in axes.containers:
         axes.bar_label(bars, fmt="%.0f", padding=2, fontsize=9)

@@ -50,7 +50,7 @@ def plot_human_agreement(table, *, mean, share=0.3):
         )
     legend = "bar: 95 % interval over prompts; small dots: single aspects as labels; dashed: chance"
     figure.supxlabel(f"{AXIS}, {100 * share:.0f} % kept\n{legend}", fontsize=11)
-    figure.suptitle(_finding(shown, mean), fontweight="bold", fontsize=12)
+    figure.suptitle(_finding(shown, mean))
     return figure
 
 
@@ -83,7 +83,7 @@ def plot_human_shares(table, *, mean):
     figure.supxlabel("labels kept (%); band: 95 % interval over prompts; dashed: chance", fontsize=11)
     shares = sorted(share for share in table["share"].unique() if share < 1)
     title = f"Keeping {100 * shares[0]:.0f} %: {_finding(table[table['share'] == shares[0]], mean)}" if shares else AXIS
-    figure.suptitle(title, fontweight="bold", fontsize=12)
+    figure.suptitle(title)
     return figure
 
 

@@ -173,7 +173,7 @@ def plot_bound_intervals(lowest, highest, ours):
     """
     lowest, highest = np.asarray(lowest), np.asarray(highest)
     order = np.argsort(highest, kind="stable")
-    rank = 1 + (highest < highest[ours] - 1e-12).sum()  # the tolerance is for rounding
+    below, rank = (1 + (end < end[ours] - 1e-12).sum() for end in (lowest, highest))  # the tolerance is for rounding
     figure, axes = plt.subplots(figsize=(8, 4.2))
     axes.fill_between(
         np.arange(1, len(order) + 1), lowest[order], highest[order], step="mid", color=GREY, alpha=0.5, lw=0
@@ -187,7 +187,7 @@ def plot_bound_intervals(lowest, highest, ours):
         xlabel=f"the {len(order)} selections, a bar each, ranked by the upper end",
         ylabel="possible mean loss of all pairs (nats)",
         xlim=(-0.02 * len(order), 1.02 * len(order)),
-        title="Both ends of the loss are lowest for the most negative PD",
+        title=f"The most negative PD: rank {below} of {len(order)} by the lower end, rank {rank} by the upper",
     )
     axes.margins(y=0.1)
     return figure
@@ -215,9 +215,8 @@ def plot_spread(games):
     panels[0].set(ylabel="exactly the best subset (% of worlds)", ylim=(-3, 103))
     panels[1].set(ylabel="mean loss above the best subset's (%)")
     panels[1].legend(title="intervals (reward units)")
-    figure.suptitle(
-        "Spread margins: the most negative PD may miss the best subset, with the condition or without",
-        fontsize=12,
-        weight="bold",
-    )
+    holds = 100 * table.loc[table.index.get_level_values("ratio") >= 1, "won"]
+    least, most = (f"{value:.0f}" for value in (holds.min(), holds.max()))
+    share = least if least == most else f"{least} to {most}"
+    figure.suptitle(f"Where the condition holds, the most negative PD is the best subset in {share} % of the worlds")
     return figure

@@ -29,14 +29,20 @@ SECONDS = 180  # for anything to happen, on a busy machine
 TO_RUN_ALL = 900
 CLASS = ROOT / "results" / "local" / "class"
 LESSON = [name.split("-")[0] for name in (*lesson.LESSON, *lesson.BESIDE)]
-FROM_TABLES = [
+FROM_TABLES = [  # nothing is trained
     "08_proxy_study",
     "08b_probes",
     "09_failures",
+    "10_human_ratings",
     "11_paper_claims",
     "13_first_benchmark",
-]  # nothing is trained
-NOTEBOOKS = [f"lesson/{name}" for name in sorted(LESSON)] + [f"notebooks/{name}" for name in FROM_TABLES]
+]
+AFTER = ["02b_proxy_checks", "03b_rules", "05b_judges"]  # not in the class: here they go on from its run
+NOTEBOOKS = [
+    *(f"lesson/{name}" for name in sorted(LESSON)),
+    *(f"after/{name}" for name in AFTER),
+    *(f"notebooks/{name}" for name in FROM_TABLES),
+]
 SLIDERS = {"00_idea": 5, "03_selection": 1, "11_paper_claims": 1}  # how many a notebook has
 CHAPTERS = [
     "index",
@@ -147,6 +153,12 @@ def workspace(tmp_path_factory):
     shutil.copytree(ROOT / "results", folder / "results", ignore=shutil.ignore_patterns("local"))
     shutil.copytree(CLASS, folder / "results" / "local" / "class")
     lesson.lay_out(CLASS, folder / "lesson", folder / "notebooks")
+    for name in AFTER:
+        text = (ROOT / "notebooks" / f"{name}.ipynb").read_text()
+        (folder / "after").mkdir(exist_ok=True)
+        (folder / "after" / f"{name}.ipynb").write_text(text.replace("local/mini/", "local/class/"))
+    if (ROOT / "data").exists():  # the rated files of notebook 10, which says so where they are not
+        (folder / "data").symlink_to((ROOT / "data").resolve())
     own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
     kept = {name: value for name, value in os.environ.items() if name not in ("MPLBACKEND", "JUPYTER_RUNTIME_DIR")}
     return folder, kept | own | {"HF_HUB_OFFLINE": "1"}
