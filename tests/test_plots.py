@@ -39,8 +39,8 @@ def house_style(monkeypatch):
     ("gaps", "title"),
     [
         ((3, -1), "Labels on a favour length, on b brevity"),
-        ((3, 1), "Labels of every aspect favour length, a most"),
-        ((-1, -3), "Labels of every aspect favour brevity, b most"),
+        ((3, 1), "Labels on 2 of 2 aspects favour length, on a most"),
+        ((-1, -3), "Labels on 2 of 2 aspects favour brevity, on b most"),
     ],
 )
 def test_the_figure_of_lengths_claims_brevity_only_where_it_is(gaps, title):

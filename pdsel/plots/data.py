@@ -85,28 +85,32 @@ def plot_length(gaps):
         n_boot=500,
     )
     axes.axvline(0, color="black", lw=1)
-    means = shown.groupby("aspect")["length_gap"].mean()
+    gaps = shown.groupby("aspect")["length_gap"]
     axes.set(
         ylabel="",
         xlabel="length of chosen minus rejected (words, mean and 95 % interval)",
-        title=_length_title(means),
+        title=_length_title(gaps.mean(), 1.96 * gaps.sem()),
     )
     return figure
 
 
-def _length_title(means):
-    """A title for the mean length gaps of the aspects, a Series.
+def _length_title(means, errors):
+    """A title for the mean length gaps of the aspects, a Series, and half the width of their intervals.
 
-    >>> _length_title(pd.Series({"helpfulness": 2.0, "honesty": -1.0}))
+    >>> _length_title(pd.Series({"helpfulness": 2.0, "honesty": -1.0}), 0.5)
     'Labels on helpfulness favour length, on honesty brevity'
-    >>> _length_title(pd.Series({"helpfulness": 2.0, "honesty": 1.0}))
-    'Labels of every aspect favour length, helpfulness most'
+    >>> _length_title(pd.Series({"helpfulness": 2.0, "honesty": 1.0}), 0.5)
+    'Labels on 2 of 2 aspects favour length, on helpfulness most'
+    >>> _length_title(pd.Series({"helpfulness": 0.2, "honesty": -0.1}), 0.5)
+    'Labels on no aspect favour length or brevity beyond chance'
     """
-    if means.min() > 0:
-        return f"Labels of every aspect favour length, {means.idxmax()} most"
-    if means.max() < 0:
-        return f"Labels of every aspect favour brevity, {means.idxmin()} most"
-    return f"Labels on {means.idxmax()} favour length, on {means.idxmin()} brevity"
+    sure = means[means.abs() > errors]
+    if sure.empty:
+        return "Labels on no aspect favour length or brevity beyond chance"
+    if sure.min() < 0 < sure.max():
+        return f"Labels on {sure.idxmax()} favour length, on {sure.idxmin()} brevity"
+    taste = "length" if sure.min() > 0 else "brevity"
+    return f"Labels on {len(sure)} of {len(means)} aspects favour {taste}, on {sure.abs().idxmax()} most"
 
 
 def plot_proxies(quality, *, against="the raters"):
@@ -202,6 +206,7 @@ def draw_divergence(axes, scores, cut, before=""):
     axes.hist([wrong["PD"], right["PD"]], bins=bins, stacked=True, color=colors, label=names)
     if "gold_wrong" in scores:
         axes.legend()
+    axes.set_ylim(top=1.12 * axes.get_ylim()[1])  # room for "kept" above the bars
     axes.axvspan(axes.get_xlim()[0], cut, color=LIGHT, zorder=0)
     axes.axvline(cut, color="black", lw=1.5)
     beside = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "right", "va": "top"}

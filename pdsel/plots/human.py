@@ -62,7 +62,8 @@ def _draw_rule(axis, row, estimates, mean):
     axis.scatter(single, np.full(len(single), row - 0.25), s=10, color=color, alpha=0.6)
     draw_intervals(axis, over_labels, row, width=4, color=color)
     point, above = (over_labels["value"], row), {"xytext": (0, 7), "textcoords": "offset points"}
-    axis.annotate(f"{over_labels['value']:.0f}", point, ha="center", fontsize=10, **above)
+    number = axis.annotate(f"{over_labels['value']:.0f}", point, ha="center", fontsize=10, **above)
+    number.set_bbox({"color": "white", "pad": 0.5})  # so that no line strikes it through
 
 
 def plot_human_shares(table, *, mean):

@@ -6,7 +6,7 @@ import seaborn as sns
 
 from pdsel.plots.style import BLUE, DARK, GREY, ORANGE, spaced
 
-LETTER = 0.042  # the margin of a bar that has room for a letter of a name
+LETTER = 0.02  # the share of all bars' reach that has room for a letter of a name
 
 
 def plot_idea(margins, aspect, divergence, cut, names=None):
@@ -35,11 +35,13 @@ def plot_idea(margins, aspect, divergence, cut, names=None):
 def draw_idea(axes, margins, aspect, divergence, cut):
     """`plot_idea` into axes, best pair on top."""
     order = divergence.sort_values(ascending=False).index
+    others = {pair: margins.loc[pair].drop(aspect[pair]) for pair in order}
+    reach = sum(max((side * said).clip(lower=0).sum() for said in others.values()) for side in (-1, 1))
     for row, pair in enumerate(order):
         decision, color = ("keep", BLUE) if divergence[pair] <= cut else ("drop", ORANGE)
         axes.axhspan(row - 0.45, row + 0.45, color=color, alpha=0.06, lw=0)
-        ends = _draw_opinions(axes, row, margins.loc[pair].drop(aspect[pair]))
-        axes.plot(divergence[pair], row, "D", color="black", ms=7, zorder=4)
+        ends = _draw_opinions(axes, row, others[pair], LETTER * reach)
+        axes.plot(divergence[pair], row - 0.33, "D", color="black", ms=7, zorder=4)  # below the bars and their names
         axes.annotate(decision, (ends[ORANGE], row), xytext=(14, 0), textcoords="offset points", va="center")
         axes.texts[-1].set(weight="bold", color=color)
     axes.axvline(0, color="black", lw=1)
@@ -54,21 +56,27 @@ def draw_idea(axes, margins, aspect, divergence, cut):
     axes.grid(axis="y", visible=False)
 
 
-def _draw_opinions(axes, row, margins):
+def _draw_opinions(axes, row, margins, letter):
     """Draw bars from 0 to either side, one after the other: agreement with the label left, contradiction right.
 
-    A name that has no room in its bar stands above it. Returns where the bars end, by colour.
+    Names that have no room in their bars stand above them. Returns where the bars end, by colour.
     """
-    ends = {BLUE: 0.0, ORANGE: 0.0}
+    ends, above = {BLUE: 0.0, ORANGE: 0.0}, {BLUE: [], ORANGE: []}
     for name, margin in margins.items():
         color = BLUE if margin > 0 else ORANGE
         axes.barh(row, -margin, left=ends[color], color=color, edgecolor="white", height=0.5)
         middle, said = ends[color] - margin / 2, spaced(name)
-        if abs(margin) > LETTER * len(said):
+        if abs(margin) > letter * len(said):
             axes.text(middle, row, said, ha="center", va="center", fontsize=9, color="white")
         else:
-            axes.text(middle, row + 0.27, said, ha="center", va="bottom", fontsize=9, color=color)
+            above[color].append((ends[color], said))
         ends[color] -= margin
+    for color, side, away in [(BLUE, "right", -3), (ORANGE, "left", 3)]:
+        if above[color]:
+            place = (above[color][0][0], row + 0.26)  # where the first of these bars begins
+            said = ", ".join(name for _, name in above[color])
+            style = {"xytext": (away, 0), "textcoords": "offset points", "ha": side, "va": "bottom", "fontsize": 9}
+            axes.annotate(said, place, color=color, **style)
     return ends
 
 

@@ -196,7 +196,8 @@ def _league_panel(axes, win_rates, against, most):
 def plot_rule_costs(table):
     """Dots: what a rule gives against what its signals cost.
 
-    Every rule that no cheaper rule equals is named, and so are those with a colour of their own. PD(rati.) is left out, since its cost is the raters'.
+    Every rule that no cheaper rule equals is named, and so are those with a colour of their own. PD(rati.)
+    is left out, since its cost is the raters'.
 
     Parameters
     ----------
