@@ -22,7 +22,8 @@ from pathlib import Path
 import pytest
 import websocket
 
-from pdsel.teaching import lesson
+from pdsel.checks import DataError
+from pdsel.teaching import lesson, slides
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 180  # for anything to happen, on a busy machine
@@ -315,6 +316,45 @@ def test_run_all_in_jupyterlab(path, workspace, lab, page, shots, capsys):
         print(f"\n{path}: Run All in {seconds:.0f} s, {len(figures)} figures, {moved} sliders moved")
     elsewhere = [url for url in page.requests if not url.startswith((f"{lab[0]}/", "data:", "blob:", "about:"))]
     assert not elsewhere
+
+
+@pytest.fixture(scope="module")
+def decks(tmp_path_factory):
+    """The folder of the slides."""
+    if not (CLASS / "manifest.json").exists():
+        pytest.skip("the class has not been run. Remedy: make run PROFILE=class")
+    folder = tmp_path_factory.mktemp("slides")
+    try:
+        slides.write_slides(CLASS, folder)
+    except DataError as error:
+        pytest.skip(str(error))
+    return folder
+
+
+@pytest.mark.parametrize("name", lesson.LESSON)
+def test_slides_without_a_network(name, decks, page, shots, capsys):
+    """Every slide can be reached and lies within the page, pictures and formulas are drawn, and nothing is fetched."""
+    file = decks / f"{name}.html"
+    page.requests.clear()
+    page.size(1280, 860)
+    page.call("Page.navigate", url=file.as_uri())
+    page.wait_for("the slides", "window.Reveal?.isReady() && document.readyState == 'complete'")
+    if page.js("document.body.textContent.includes('$')"):
+        page.wait_for("the formulas", "document.querySelector('mjx-container') != null")
+    assert page.js("Array.from(document.images).every(i => i.complete && i.naturalWidth > 0)")
+    total = page.js("Reveal.getTotalSlides()")
+    for number in range(total):
+        slide = "Reveal.getCurrentSlide()"
+        assert page.js(f"{slide}.textContent.trim() || {slide}.querySelector('img')"), f"slide {number} is empty"
+        assert page.js(f"{slide}.querySelector('mjx-merror') == null"), f"a formula of slide {number} is wrong"
+        if number in (0, total // 2):
+            time.sleep(1)  # slides move in
+            page.screenshot(shots / f"slides-{name}-{number:02d}.png")
+        page.js("Reveal.next(), null")
+    assert page.js("Reveal.isLastSlide()")
+    with capsys.disabled():
+        print(f"\n{name}: {total} slides")
+    assert not [url for url in page.requests if not url.startswith(("file:", "data:", "blob:", "about:"))]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
