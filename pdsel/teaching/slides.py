@@ -22,7 +22,10 @@ TEMPLATE = """{% extends 'reveal/index.html.j2' %}
 {% block jupyter_widgets %}{% endblock %}
 {% block html_head_js_mathjax %}{% endblock %}
 {% block html_head_css %}
-<style>.reveal .slides section section { max-height: 800px; overflow-y: auto }</style>
+<style>
+.reveal .slides section section { max-height: 800px; overflow-y: auto }
+:root body { --r-heading-text-transform: none }
+</style>
 {% endblock %}
 {% block footer_js %}
 <script src="reveal.js/dist/reveal.js"></script>
