@@ -38,6 +38,8 @@ NAME := $(basename $(notdir $(PROFILE)))
 REFERENCE := results/$(NAME)
 PIPELINE = $(BIN)/python -m pdsel.pipeline
 AS_ROOT = $(if $(filter 0,$(shell id -u)),--allow-root)  # containers
+INSTALL_BOOK = if [ -e $(VENV)/.made-by-make ]; then pins='-c constraints.txt'; else pins=; fi; \
+  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[book]'
 RIGHT_PYTHON := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))
 
 # Notebooks, their kernels and Snakemake's shell commands find the environment's programs first, wherever they run.
@@ -111,9 +113,7 @@ test-lab: env  ## run the class, open its notebooks in JupyterLab and pages of t
 
 # Notebooks are shown as a run in results/local executed them. Any warning is an error; nothing is fetched.
 book: env  ## build the book into build/book: notebooks as chapters, results, reference (minutes)
-	@$(BIN)/python -c 'import myst_nb, pydata_sphinx_theme' 2>/dev/null || { \
-	  if [ -e $(VENV)/.made-by-make ]; then pins='-c constraints.txt'; else pins=; fi; \
-	  $(BIN)/python -m pip install --quiet $(PIP_ARGS) $$pins -e '.[book]'; }
+	@$(BIN)/python -c 'import myst_nb, pydata_sphinx_theme' 2>/dev/null || { $(INSTALL_BOOK); }
 	$(OFFLINE) $(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet $(SPHINX_ARGS) docs build/book
 	@echo 'Read: $(CURDIR)/build/book/index.html'
 
@@ -149,7 +149,9 @@ lesson: env  ## open JupyterLab on the lesson's notebooks with their results in 
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/jupyter lab --ServerApp.root_dir=. lesson/$(NOTEBOOK).ipynb \
 	  $(AS_ROOT) $(LAB_ARGS)
 
-slides: env  ## the lesson's notebooks as slides, in build/slides; after make run PROFILE=class
+# reveal.js and MathJax come from packages of the extra `book`, so that the pages fetch nothing.
+slides: env  ## the lesson's notebooks as slides that need no network, in build/slides; after make run PROFILE=class
+	@$(BIN)/python -c 'import sphinx_revealjs' 2>/dev/null || { $(INSTALL_BOOK); }
 	$(BIN)/python -m pdsel.teaching.slides results/local/class build/slides
 
 reference: env  ## maintainers: run PROFILE, make it the committed reference, and write the tables of README and the book from it

@@ -414,6 +414,9 @@ def test_the_map_of_the_league_shows_what_was_run(played):
         "conflict 30 %, ALL 5"
     )
     assert low.get_title("left") == "conflict 10 %"
+    figure = low.figure
+    assert figure.get_suptitle().endswith(" of 2 rules win more than a random share of the same size")
+    assert figure.get_supxlabel().startswith("win rate against SFT (%); blue: more than a random share, red: less")
     one = plots.plot_league_grid(grid[(grid["share"] == 0.3) & (grid["conflict"] == 0.3)]).axes
     assert len(one) == 1 and not any(text.get_text() == "–" for text in one[0].texts)
 
@@ -477,8 +480,14 @@ def test_figures_show_every_rule(made_up, hand):
     alike = similarity.mask(similarity < 1, 0.6)
     shown = plots.plot_rule_overlap(alike, family_tree(alike)).axes[1]
     assert [text.get_text() for text in shown.texts] == ["60", "60"]
+    assert shown.figure.get_suptitle() == "2 of 2 rules share at least 50 % of their pairs with another rule"
     costs = plots.plot_rule_costs(pd.DataFrame({"seconds": [0.0, 30], "right": [70.0, 90]}, index=["RAND", "PD"]))
     assert {text.get_text() for text in costs.axes[0].texts} == {"RAND", "PD"}
+    assert costs.axes[0].get_title("left") == "Of 2 rules, 2 give more than every cheaper one"
+    more = pd.DataFrame({"seconds": [0.0, 30, 40], "right": [70.0, 90, 50]}, index=["RAND", "PD", "PD(high)"])
+    axes = plots.plot_rule_costs(more).axes[0]
+    assert {text.get_text() for text in axes.texts} == {"RAND", "PD", "PD(high)"}, "what has a colour has a name"
+    assert axes.get_xlabel().endswith("named: those 2, and PD(high)")
 
 
 def test_a_rule_of_the_notebook_needs_what_signals_offer():

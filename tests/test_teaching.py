@@ -1,5 +1,6 @@
 """Exercises: a check accepts its solution and refuses wrong answers, notebooks carry the text, the solutions run."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -9,7 +10,7 @@ import papermill
 import pytest
 
 from pdsel.checks import DataError
-from pdsel.teaching import EXERCISES, QUESTIONS, bet, check, exercise_table, quiz
+from pdsel.teaching import EXERCISES, QUESTIONS, bet, check, exercise_table, quiz, slides
 from pdsel.teaching.handout import ASPECT, MARGINS, PROMPTS, answers, write_handout
 from pdsel.teaching.lesson import BESIDE, LESSON, lay_out
 from pdsel.teaching.place import MARK, exercise_cells
@@ -150,11 +151,40 @@ def run(tmp_path):
     return tmp_path / "class"
 
 
-def test_slides_are_made_from_a_run(run, tmp_path):
+@pytest.fixture
+def carriers(tmp_path, monkeypatch):
+    """Packages that carry reveal.js and MathJax, with next to nothing in them."""
+    for package, inside in (slides.REVEAL, slides.MATHJAX):
+        place = tmp_path / "site" / package / inside
+        for file in [place] if place.suffix else [place / "LICENSE", place / "dist" / "reveal.js"]:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("")
+        (tmp_path / "site" / package / "__init__.py").write_text("")
+    for part in ("math", "notes"):
+        (tmp_path / "site" / "sphinx_revealjs" / "_static/revealjs/plugin" / part).mkdir(parents=True)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+
+
+def test_slides_need_the_packages_that_carry_their_scripts(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(slides, "find_spec", lambda package: None)
+    with pytest.raises(DataError, match=r"carry reveal.js and MathJax. Remedy: pip install -e '.\[book\]'"):
+        write_slides(run, tmp_path / "slides")
+
+
+def test_slides_are_made_from_a_run_and_fetch_nothing(run, tmp_path, carriers):
     with pytest.raises(DataError, match="holds no executed 00_idea. Remedy: make run PROFILE=absent"):
         write_slides(tmp_path / "absent", tmp_path)
     page = write_slides(run, tmp_path / "slides")[0].read_text()
     assert "reveal" in page and "seven lines" in page and "check(" not in page
+    fetched = re.findall(r'<(?:script|link)[^>]*(?:src|href)="([^"]*)"', page)
+    assert sorted(fetched) == [
+        "reveal.js/dist/reveal.css",
+        "reveal.js/dist/reveal.js",
+        "reveal.js/dist/theme/white.css",
+        "reveal.js/plugin/math/math.js",
+        "reveal.js/plugin/notes/notes.js",
+    ]
+    assert (tmp_path / "slides" / "mathjax.js").exists() and (tmp_path / "slides" / "reveal.js" / "LICENSE").exists()
 
 
 def test_the_lesson_is_a_copy_that_is_not_written_over(run, tmp_path):

@@ -244,6 +244,7 @@ def test_the_figure_puts_everything_on_one_scale():
     use_style()
     trained, fixed = made_up()
     axes = plot_world_check(rates(trained), rates(fixed, by=("kind",))).axes[0]
+    assert axes.get_title("left") == "The best trained policy stays 29 points below the ceiling"
     flips = [f"{100 * share:.0f} % of right labels flipped" for share in FLIPS]
     names = [label.get_text() for label in axes.get_yticklabels()]
     # Nulls by win rate, labels from useless to perfect, rules by win rate, and the ideal on top.

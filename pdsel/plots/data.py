@@ -56,7 +56,7 @@ def plot_conflict(pairs):
     axes.set(
         xlabel="labels that contradict the overall rating (%)",
         xlim=(0, max(share) * 1.15),
-        title=f"{spaced(share.index[-1])} contradicts the overall rating most often",
+        title=f"{spaced(share.index[-1]).capitalize()} contradicts the overall rating most often",
     )
     axes.grid(axis="y", visible=False)
     return figure
@@ -78,34 +78,39 @@ def plot_length(gaps):
         y="aspect",
         order=sorted(shown["aspect"].unique()),
         color=BLUE,
+        saturation=1,
         seed=0,
         ax=axes,
         errorbar=("ci", 95),
         n_boot=500,
     )
     axes.axvline(0, color="black", lw=1)
-    means = shown.groupby("aspect")["length_gap"].mean()
+    gaps = shown.groupby("aspect")["length_gap"]
     axes.set(
         ylabel="",
         xlabel="length of chosen minus rejected (words, mean and 95 % interval)",
-        title=_length_title(means),
+        title=_length_title(gaps.mean(), 1.96 * gaps.sem()),
     )
     return figure
 
 
-def _length_title(means):
-    """A title for the mean length gaps of the aspects, a Series.
+def _length_title(means, errors):
+    """A title for the mean length gaps of the aspects, a Series, and half the width of their intervals.
 
-    >>> _length_title(pd.Series({"helpfulness": 2.0, "honesty": -1.0}))
-    'helpfulness labels favour length, honesty brevity'
-    >>> _length_title(pd.Series({"helpfulness": 2.0, "honesty": 1.0}))
-    'Labels of every aspect favour length, helpfulness most'
+    >>> _length_title(pd.Series({"helpfulness": 2.0, "honesty": -1.0}), 0.5)
+    'Labels on helpfulness favour length, on honesty brevity'
+    >>> _length_title(pd.Series({"helpfulness": 2.0, "honesty": 1.0}), 0.5)
+    'Labels on 2 of 2 aspects favour length, on helpfulness most'
+    >>> _length_title(pd.Series({"helpfulness": 0.2, "honesty": -0.1}), 0.5)
+    'Labels on no aspect favour length or brevity beyond chance'
     """
-    if means.min() > 0:
-        return f"Labels of every aspect favour length, {means.idxmax()} most"
-    if means.max() < 0:
-        return f"Labels of every aspect favour brevity, {means.idxmin()} most"
-    return f"{means.idxmax()} labels favour length, {means.idxmin()} brevity"
+    sure = means[means.abs() > errors]
+    if sure.empty:
+        return "Labels on no aspect favour length or brevity beyond chance"
+    if sure.min() < 0 < sure.max():
+        return f"Labels on {sure.idxmax()} favour length, on {sure.idxmin()} brevity"
+    taste = "length" if sure.min() > 0 else "brevity"
+    return f"Labels on {len(sure)} of {len(means)} aspects favour {taste}, on {sure.abs().idxmax()} most"
 
 
 def plot_proxies(quality, *, against="the raters"):
@@ -120,7 +125,7 @@ def plot_proxies(quality, *, against="the raters"):
     """
     figure, axes = plt.subplots(figsize=(7, 3.2))
     shown = quality.assign(aspect=quality["aspect"].map(spaced), accuracy=100 * quality["accuracy"])
-    sns.barplot(shown, x="accuracy", y="aspect", hue="kind", palette=KINDS, ax=axes)
+    sns.barplot(shown, x="accuracy", y="aspect", hue="kind", palette=KINDS, saturation=1, ax=axes)
     axes.axvline(50, color="black", lw=1, ls="--")
     for bars in axes.containers:
         axes.bar_label(bars, fmt="%.0f", padding=2, fontsize=9)
@@ -201,6 +206,7 @@ def draw_divergence(axes, scores, cut, before=""):
     axes.hist([wrong["PD"], right["PD"]], bins=bins, stacked=True, color=colors, label=names)
     if "gold_wrong" in scores:
         axes.legend()
+    axes.set_ylim(top=1.12 * axes.get_ylim()[1])  # room for "kept" above the bars
     axes.axvspan(axes.get_xlim()[0], cut, color=LIGHT, zorder=0)
     axes.axvline(cut, color="black", lw=1.5)
     beside = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points", "ha": "right", "va": "top"}

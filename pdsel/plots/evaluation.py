@@ -31,8 +31,10 @@ def plot_win_rates(metrics):
         axes.text(102, row, f"{win_rate['value']:.1f}", va="center", fontsize=10)
     axes.axvline(50, color="black", lw=1, ls="--")
     axes.scatter([], [], color=GREY, s=45, label="win rate")
-    axes.scatter([], [], facecolor="white", edgecolor=GREY, s=30, label="at the length of SFT's outputs")
-    axes.legend(loc="upper left", fontsize=10)
+    missing = [method for method in win_rates.index if np.isnan(controlled.loc[method, "value"])]
+    unless = f" (no estimate: {', '.join(missing)})" if missing else ""
+    axes.scatter([], [], facecolor="white", edgecolor=GREY, s=30, label=f"at the length of SFT's outputs{unless}")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=10)
     axes.set(
         yticks=range(len(win_rates)),
         yticklabels=win_rates.index,
@@ -47,22 +49,27 @@ def plot_frontier(metrics):
     """Win rate and length-controlled win rate against the mean length of outputs: is winning bought with length?"""
     table = metrics.pivot(index="method", columns="metric", values=["value", "low", "high"])
     length = table["value", "characters"]
+    both = table["value"][RATES].dropna().index  # not every method has an estimate at equal length
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.4), sharex=True, sharey=True)
     for axes, metric, name in zip(panels, RATES, ["Win rate", "Length-controlled win rate"], strict=True):
-        rates = table.xs(metric, axis=1, level="metric").dropna()  # not every method has one at equal length
+        rates = table.xs(metric, axis=1, level="metric").dropna()
         for method, rate in rates.iterrows():
             color = color_of(method)
             axes.vlines(length[method], rate["low"], rate["high"], color=color, lw=2, alpha=0.5)
             axes.scatter(length[method], rate["value"], color=color, s=50, zorder=3)
-        correlation = length[rates.index].corr(rates["value"])
+        correlation = length[both].corr(rates.loc[both, "value"])
         axes.axhline(50, color="black", lw=1, ls="--")
         axes.margins(x=0.2, y=0.12)
         axes.set(xlabel="mean length of an output (characters)", title=f"{name}: r = {correlation:+.2f} with length")
     panels[0].set_ylabel("against SFT (%), 95 % interval")
+    if missing := [method for method in table.index if method not in both]:
+        figure.supxlabel(f"no estimate at equal length: {', '.join(missing)}; either r is without it", fontsize=10)
     figure.draw_without_rendering()  # names are placed on the final axes
     for axes, metric in zip(panels, RATES, strict=True):
-        rates = table["value", metric].dropna()
-        name_points(axes, {name: (length[name], rate) for name, rate in rates.items()}, lines=[50])
+        rates = table.xs(metric, axis=1, level="metric").dropna()
+        points = {name: (length[name], rate) for name, rate in rates["value"].items()}
+        bars = zip(length[rates.index], rates["low"], rates["high"], strict=True)
+        name_points(axes, points, lines=[50], bars=bars)
     return figure
 
 
@@ -74,7 +81,7 @@ def plot_aspects(metrics, aspects, methods=("SFT", "RAND", "ALL", "RAF", "PD", "
     palette = {method: color_of(method, LINES) for method in order}
     best = shown.loc[shown.groupby("metric")["value"].idxmax(), "method"].value_counts()
     shown = shown.assign(aspect=shown["metric"].map(spaced))
-    sns.barplot(shown, x="aspect", y="value", hue="method", hue_order=order, palette=palette, ax=axes)
+    sns.barplot(shown, x="aspect", y="value", hue="method", hue_order=order, palette=palette, saturation=1, ax=axes)
     for bars, method in zip(axes.containers, order, strict=True):
         aspects_shown = [label.get_text() for label in axes.get_xticklabels()]
         quality = shown[shown["method"] == method].set_index("aspect").loc[aspects_shown]
@@ -106,7 +113,9 @@ def plot_head_to_head(table, strengths):
         annot_kws={"fontsize": 9},
         cbar=False,
     )
-    left.set(title="The row's method beats the column's (%)")
+    won = (table.loc[order[0], order[1:]] > 50).sum()
+    figure.suptitle(f"{order[0]} wins most of its duels against {won} of the {len(order) - 1} others")
+    left.set(title="The row's method beats the column's (%)", xlabel="", ylabel="")
     left.tick_params(axis="x", rotation=60)
     left.tick_params(axis="y", rotation=0)
     rows = np.arange(len(order)) + 0.5

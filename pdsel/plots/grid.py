@@ -69,7 +69,7 @@ def plot_by_share(means):
         horizontal line.
     """
     budgets = list(means["setting"].unique())
-    figure, panels = plt.subplots(1, len(budgets), figsize=(5.5 * len(budgets), 4.2), sharey=True, squeeze=False)
+    figure, panels = plt.subplots(1, len(budgets), figsize=(4.7 * len(budgets), 4.0), sharey=True, squeeze=False)
     shown = means.assign(share=100 * means["share"])
     for axes, budget in zip(panels[0], budgets, strict=True):
         here = shown[shown["setting"] == budget]
@@ -80,12 +80,26 @@ def plot_by_share(means):
         axes.axhline(whole["value"], color=LINES["ALL"], ls="--", lw=1.5)
         axes.axhspan(whole["low"], whole["high"], color=LINES["ALL"], alpha=0.12, lw=0)
         axes.set(xlabel="pairs kept (%)", xticks=sorted(set(rules["share"])), title=f"Steps: {budget}")
+    figure.suptitle(_gains_of_share(shown))
     panels[0][0].set_ylabel("win rate against SFT (%), 95 % interval")
     for axes, budget in zip(panels[0], budgets, strict=True):  # when the limits are final
         rules = shown[(shown["setting"] == budget) & (shown["method"] != "ALL")]
         whole = shown[(shown["setting"] == budget) & (shown["method"] == "ALL")]
         _name_ends(axes, pd.concat([rules, whole]), "share")
     return figure
+
+
+def _gains_of_share(means):
+    """What PD gains or loses from its smallest to its largest share under each budget, as a title; shares in percent."""
+    wide = means[means["method"] == "PD"].pivot(index="setting", columns="share", values="value")
+    if wide.shape[1] < 2:
+        return "What each rule makes of the share that it keeps"
+    first, last = wide.columns[0], wide.columns[-1]
+    changes = [
+        (setting, round(wide.loc[setting, last] - wide.loc[setting, first])) for setting in pd.unique(means["setting"])
+    ]
+    said = [f"{'gains' if change >= 0 else 'loses'} {abs(change)} points ({setting})" for setting, change in changes]
+    return f"From {first:g} to {last:g} % kept, PD " + ", ".join(said)
 
 
 def plot_world_check(trained, fixed):
@@ -122,13 +136,16 @@ def plot_world_check(trained, fixed):
     ]
     axes.set(yticks=range(len(names)), yticklabels=labels, ylim=(-0.7, len(names) - 0.3), xlim=(-1, 100))
     axes.set(xlabel="win rate against SFT (%), 95 % interval over seeds and prompts")
-    axes.set_title("Better labels win more, and nothing comes near the ceiling", pad=16)
+    below = ceiling - trained["win_rate"].max()
+    axes.set_title(f"The best trained policy stays {below:.0f} points below the ceiling", pad=16)
     axes.legend(loc="lower right", fontsize=9, frameon=True)
     return figure
 
 
-def plot_dumbbells(means, names, title):
+def plot_dumbbells(means, names, lead=("PD", "ALL")):
     """Two joined dots per method: its win rate under two conditions.
+
+    The title is the lead of one method on another, under both.
 
     Parameters
     ----------
@@ -136,17 +153,21 @@ def plot_dumbbells(means, names, title):
         `method, condition, value, low, high`.
     names : (str, str)
         The two conditions for the legend, the earlier one first.
-    title : str
+    lead : (str, str)
+        The two methods.
     """
     first, second = (means[means["condition"] == name].set_index("method") for name in names)
     order = first["value"].sort_values().index
     figure, axes = plt.subplots(figsize=(7.5, 0.42 * len(order) + 1.5))
     rows = np.arange(len(order))
     axes.hlines(rows, first.loc[order, "value"], second.loc[order, "value"], color="#cccccc", lw=3, zorder=1)
+    names = [spaced(name) for name in names]
     draw_intervals(axes, first.loc[order], rows + 0.1, color=GREY, label=names[0])
     draw_intervals(axes, second.loc[order], rows - 0.1, color=BLUE, label=names[1])
+    leads = [table.loc[lead[0], "value"] - table.loc[lead[1], "value"] for table in (first, second)]
+    title = f"{lead[0]}'s lead on {lead[1]}: {leads[0]:+.1f} points ({names[0]}), {leads[1]:+.1f} ({names[1]})"
     axes.set(yticks=rows, yticklabels=order, xlabel="win rate against SFT (%), 95 % interval", title=title)
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.legend(loc="outside lower center", ncols=2)
     return figure
 
 
@@ -168,10 +189,23 @@ def plot_sensitivity(changes, margin):
     axes.set(
         yticks=rows,
         yticklabels=changes["setting"],
-        xlabel="change of PD's win rate (points), 95 % interval",
-        title=f"One setting changed (band: ±{margin:g} points)",
+        xlabel=f"change of PD's win rate (points), 95 % interval; band: ±{margin:g} points",
+        title=_sure_changes(changes),
     )
     return figure
+
+
+def _sure_changes(changes):
+    """How many changed settings have an interval without 0, as a title.
+
+    >>> rows = [("gamma 1", 0.5, -2.3, 3.3), ("large base", -2.7, -4.4, -1.0)]
+    >>> _sure_changes(pd.DataFrame(rows, columns=["setting", "value", "low", "high"]))
+    'Of 2 changed settings, 1 has an interval without 0: large base'
+    """
+    sure = changes.loc[(changes["low"] > 0) | (changes["high"] < 0), "setting"]
+    which = ": " + ", ".join(sure) if 0 < len(sure) < 4 else ""
+    count = {0: "none has", 1: "1 has"}.get(len(sure), f"{len(sure)} have")
+    return f"Of {len(changes)} changed settings, {count} an interval without 0{which}"
 
 
 def plot_kept_overlap(table):
@@ -228,11 +262,12 @@ def plot_conflict_levels(facts):
             hue="level",
             palette=[GREY, BLUE, ORANGE],
             errorbar="sd",
+            saturation=1,
             ax=axes,
             legend=axes is panels[1],
         )
         axes.set(xlabel=f"labels that {title}", ylabel="")
     panels[1].legend(title="conflict level", loc="center left", bbox_to_anchor=(1.0, 0.5))
     most = spaced(facts.groupby("aspect")["conflict"].mean().idxmax())
-    figure.suptitle(f"{most.capitalize()} contradicts the overall rating most often", fontweight="bold", fontsize=12)
+    figure.suptitle(f"{most.capitalize()} contradicts the overall rating most often")
     return figure

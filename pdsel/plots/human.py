@@ -50,7 +50,7 @@ def plot_human_agreement(table, *, mean, share=0.3):
         )
     legend = "bar: 95 % interval over prompts; small dots: single aspects as labels; dashed: chance"
     figure.supxlabel(f"{AXIS}, {100 * share:.0f} % kept\n{legend}", fontsize=11)
-    figure.suptitle(_finding(shown, mean), fontweight="bold", fontsize=12)
+    figure.suptitle(_finding(shown, mean))
     return figure
 
 
@@ -62,7 +62,8 @@ def _draw_rule(axis, row, estimates, mean):
     axis.scatter(single, np.full(len(single), row - 0.25), s=10, color=color, alpha=0.6)
     draw_intervals(axis, over_labels, row, width=4, color=color)
     point, above = (over_labels["value"], row), {"xytext": (0, 7), "textcoords": "offset points"}
-    axis.annotate(f"{over_labels['value']:.0f}", point, ha="center", fontsize=10, **above)
+    number = axis.annotate(f"{over_labels['value']:.0f}", point, ha="center", fontsize=10, **above)
+    number.set_bbox({"color": "white", "pad": 0.5})  # so that no line strikes it through
 
 
 def plot_human_shares(table, *, mean):
@@ -83,7 +84,7 @@ def plot_human_shares(table, *, mean):
     figure.supxlabel("labels kept (%); band: 95 % interval over prompts; dashed: chance", fontsize=11)
     shares = sorted(share for share in table["share"].unique() if share < 1)
     title = f"Keeping {100 * shares[0]:.0f} %: {_finding(table[table['share'] == shares[0]], mean)}" if shares else AXIS
-    figure.suptitle(title, fontweight="bold", fontsize=12)
+    figure.suptitle(title)
     return figure
 
 

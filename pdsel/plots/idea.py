@@ -6,7 +6,7 @@ import seaborn as sns
 
 from pdsel.plots.style import BLUE, DARK, GREY, ORANGE, spaced
 
-LETTER = 0.042  # the margin of a bar that has room for a letter of a name
+LETTER = 0.02  # the share of all bars' reach that has room for a letter of a name
 
 
 def plot_idea(margins, aspect, divergence, cut, names=None):
@@ -35,11 +35,13 @@ def plot_idea(margins, aspect, divergence, cut, names=None):
 def draw_idea(axes, margins, aspect, divergence, cut):
     """`plot_idea` into axes, best pair on top."""
     order = divergence.sort_values(ascending=False).index
+    others = {pair: margins.loc[pair].drop(aspect[pair]) for pair in order}
+    reach = sum(max((side * said).clip(lower=0).sum() for said in others.values()) for side in (-1, 1))
     for row, pair in enumerate(order):
         decision, color = ("keep", BLUE) if divergence[pair] <= cut else ("drop", ORANGE)
         axes.axhspan(row - 0.45, row + 0.45, color=color, alpha=0.06, lw=0)
-        ends = _draw_opinions(axes, row, margins.loc[pair].drop(aspect[pair]))
-        axes.plot(divergence[pair], row, "D", color="black", ms=7, zorder=4)
+        ends = _draw_opinions(axes, row, others[pair], LETTER * reach)
+        axes.plot(divergence[pair], row - 0.33, "D", color="black", ms=7, zorder=4)  # below the bars and their names
         axes.annotate(decision, (ends[ORANGE], row), xytext=(14, 0), textcoords="offset points", va="center")
         axes.texts[-1].set(weight="bold", color=color)
     axes.axvline(0, color="black", lw=1)
@@ -54,21 +56,27 @@ def draw_idea(axes, margins, aspect, divergence, cut):
     axes.grid(axis="y", visible=False)
 
 
-def _draw_opinions(axes, row, margins):
+def _draw_opinions(axes, row, margins, letter):
     """Draw bars from 0 to either side, one after the other: agreement with the label left, contradiction right.
 
-    A name that has no room in its bar stands above it. Returns where the bars end, by colour.
+    Names that have no room in their bars stand above them. Returns where the bars end, by colour.
     """
-    ends = {BLUE: 0.0, ORANGE: 0.0}
+    ends, above = {BLUE: 0.0, ORANGE: 0.0}, {BLUE: [], ORANGE: []}
     for name, margin in margins.items():
         color = BLUE if margin > 0 else ORANGE
         axes.barh(row, -margin, left=ends[color], color=color, edgecolor="white", height=0.5)
         middle, said = ends[color] - margin / 2, spaced(name)
-        if abs(margin) > LETTER * len(said):
+        if abs(margin) > letter * len(said):
             axes.text(middle, row, said, ha="center", va="center", fontsize=9, color="white")
         else:
-            axes.text(middle, row + 0.27, said, ha="center", va="bottom", fontsize=9, color=color)
+            above[color].append((ends[color], said))
         ends[color] -= margin
+    for color, side, away in [(BLUE, "right", -3), (ORANGE, "left", 3)]:
+        if above[color]:
+            place = (above[color][0][0], row + 0.26)  # where the first of these bars begins
+            said = ", ".join(name for _, name in above[color])
+            style = {"xytext": (away, 0), "textcoords": "offset points", "ha": side, "va": "bottom", "fontsize": 9}
+            axes.annotate(said, place, color=color, **style)
     return ends
 
 
@@ -173,7 +181,7 @@ def plot_bound_intervals(lowest, highest, ours):
     """
     lowest, highest = np.asarray(lowest), np.asarray(highest)
     order = np.argsort(highest, kind="stable")
-    rank = 1 + (highest < highest[ours] - 1e-12).sum()  # the tolerance is for rounding
+    below, rank = (1 + (end < end[ours] - 1e-12).sum() for end in (lowest, highest))  # the tolerance is for rounding
     figure, axes = plt.subplots(figsize=(8, 4.2))
     axes.fill_between(
         np.arange(1, len(order) + 1), lowest[order], highest[order], step="mid", color=GREY, alpha=0.5, lw=0
@@ -187,7 +195,7 @@ def plot_bound_intervals(lowest, highest, ours):
         xlabel=f"the {len(order)} selections, a bar each, ranked by the upper end",
         ylabel="possible mean loss of all pairs (nats)",
         xlim=(-0.02 * len(order), 1.02 * len(order)),
-        title="Both ends of the loss are lowest for the most negative PD",
+        title=f"The most negative PD: rank {below} of {len(order)} by the lower end, rank {rank} by the upper",
     )
     axes.margins(y=0.1)
     return figure
@@ -215,9 +223,8 @@ def plot_spread(games):
     panels[0].set(ylabel="exactly the best subset (% of worlds)", ylim=(-3, 103))
     panels[1].set(ylabel="mean loss above the best subset's (%)")
     panels[1].legend(title="intervals (reward units)")
-    figure.suptitle(
-        "Spread margins: the most negative PD may miss the best subset, with the condition or without",
-        fontsize=12,
-        weight="bold",
-    )
+    holds = 100 * table.loc[table.index.get_level_values("ratio") >= 1, "won"]
+    least, most = (f"{value:.0f}" for value in (holds.min(), holds.max()))
+    share = least if least == most else f"{least} to {most}"
+    figure.suptitle(f"Where the condition holds, the most negative PD is the best subset in {share} % of the worlds")
     return figure

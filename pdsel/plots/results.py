@@ -18,10 +18,14 @@ def plot_training(log):
     left.plot(log["step"], log["loss"], color=BLUE)
     left.axhline(np.log(2), color="black", lw=1, ls="--")
     left.text(log["step"].max(), np.log(2), "ln 2", va="bottom", ha="right")
-    left.set(xlabel="step", ylabel="loss (nats)", title="Loss")
+    start, end = log["loss"].iloc[[0, -1]]
+    verb = "falls" if end < start else "rises"
+    left.set(xlabel="step", ylabel="loss (nats)", title=f"The loss {verb} from {start:.2f} to {end:.2f}")
     right.plot(log["step"], log["margin"], color=BLUE)
     right.axhline(0, color="black", lw=1)
-    right.set(xlabel="step", ylabel="reward margin M", title="Chosen moves away from rejected")
+    start, end = log["margin"].iloc[[0, -1]]
+    verb = "rises" if end > start else "falls"
+    right.set(xlabel="step", ylabel="reward margin M", title=f"The margin {verb} from {start:.2f} to {end:.2f}")
     return figure
 
 

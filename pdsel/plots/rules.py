@@ -54,6 +54,8 @@ def plot_rule_overlap(similarity, tree, chance=None):
     )
     for text in [text for text in right.texts if not text.get_text()]:
         text.remove()
+    alike = ((shown >= FAMILY).sum() > 1).sum()  # each shares everything with itself
+    figure.suptitle(f"{alike} of {n} rules share at least {FAMILY} % of their pairs with another rule")
     title = "Of the pairs that either keeps, both keep so many percent"
     right.set(title=title + (f" (by chance: {100 * chance:.0f})" if chance else ""), xlabel="", ylabel="")
     right.grid(False)
@@ -85,7 +87,7 @@ def plot_rule_quality(quality):
     return figure
 
 
-def plot_league(table, title="The league"):
+def plot_league(table, by="win rate"):
     """Dots with 95 % intervals: the win rate of every rule and loss, and the win rate at equal length.
 
     Parameters
@@ -93,7 +95,8 @@ def plot_league(table, title="The league"):
     table : pandas.DataFrame
         Index method, best first; `win_rate, low, high` and `length_controlled, lc_low, lc_high` in percent, see
         `pdsel.experiments.league.league_table`.
-    title : str
+    by : str
+        What the win rate is of, for the title.
     """
     shown = table.iloc[::-1]
     rows = np.arange(len(shown))
@@ -111,11 +114,23 @@ def plot_league(table, title="The league"):
         yticks=rows,
         yticklabels=shown.index,
         xlabel="against SFT (%), 95 % interval over seeds and prompts",
-        title=title,
+        title=_ranks(list(table.index), by),
         ylim=(-0.8, len(rows) - 0.2),
     )
     axes.legend(loc="center left", fontsize=9)
     return figure
+
+
+def _ranks(names, by="win rate"):
+    """The ranks of PD and RAND among names, best first, as a title.
+
+    >>> _ranks(["SeRA", "PD", "RAND"])
+    'By win rate, PD is number 2 of 3, RAND number 3'
+    """
+    if not {"PD", "RAND"} <= set(names):
+        return f"{names[0]} wins most"
+    pd_rank, rand_rank = (names.index(name) + 1 for name in ("PD", "RAND"))
+    return f"By {by}, PD is number {pd_rank} of {len(names)}, RAND number {rand_rank}"
 
 
 def plot_league_grid(grid):
@@ -150,9 +165,11 @@ def plot_league_grid(grid):
         axes.grid(False)
         axes.tick_params(axis="y", rotation=0, labelsize=9, left=False)
     half = ((grid["high"] - grid["low"]) / 2).median()
-    title = "Win rate against SFT (%). Blue: more than a random share of the same size; red: less"
-    title += f"\n± {half:.0f}: half of a 95 % interval, the median; –: not run"
-    figure.suptitle(title, fontsize=10, x=0.02, ha="left")
+    mean = (wide - against).mean(axis=1).drop("RAND", errors="ignore")
+    figure.suptitle(f"{(mean > 0).sum()} of {len(mean)} rules win more than a random share of the same size")
+    legend = "win rate against SFT (%); blue: more than a random share, red: less\n"
+    legend += f"±{half:.0f}: half of a 95 % interval, the median; –: not run"
+    figure.supxlabel(legend, fontsize=9)
     return figure
 
 
@@ -179,7 +196,8 @@ def _league_panel(axes, win_rates, against, most):
 def plot_rule_costs(table):
     """Dots: what a rule gives against what its signals cost.
 
-    PD, RAND and every rule that no cheaper rule equals are named. PD(rati.) is left out, since its cost is the raters'.
+    Every rule that no cheaper rule equals is named, and so are those with a colour of their own. PD(rati.)
+    is left out, since its cost is the raters'.
 
     Parameters
     ----------
@@ -196,16 +214,18 @@ def plot_rule_costs(table):
     figure, axes = plt.subplots(figsize=(7.5, 4.5))
     colors = [COLORS.get(name, MIDDLE if named else PALE) for name, named in best.items()]
     axes.scatter(shown["seconds"], shown[value], color=colors, s=30)
+    others = shown.index[~best & shown.index.isin(COLORS)]
+    beside = f"\nnamed: those {best.sum()}, and {', '.join(others)}" if len(others) else ""
     label = {"win_rate": "win rate against SFT (%)", "right": "right labels among the kept (%)"}[value]
     axes.set(
         xscale="log",
-        xlabel="seconds of the signals that a rule needs on its own; 0.1: it needs none",
+        xlabel="seconds of the signals that a rule needs on its own; 0.1: it needs none" + beside,
         ylabel=label,
-        title=f"Of {len(shown)} rules, {best.sum()} give more than every cheaper one (named)",
+        title=f"Of {len(shown)} rules, {best.sum()} give more than every cheaper one",
     )
     axes.margins(0.08)
     figure.draw_without_rendering()  # names are placed on the final axes
-    names = best | shown.index.isin(["PD", "RAND"])
+    names = best | shown.index.isin(COLORS)
     places = dict(zip(shown.index, shown[["seconds", value]].itertuples(index=False, name=None), strict=True))
     named = {name: places.pop(name) for name in shown.index[names]}
     name_points(axes, named, nameless=places.values())

@@ -70,6 +70,8 @@ def plot_length_study(means):
             title=kind,
             xlabel="distance to the truth's correlation\nwith length (dashed: no mitigation)",
         )
+    best = means.loc[means.groupby("kind")["distance"].idxmin()].set_index("kind")["setting"]
+    figure.suptitle("Nearest to the truth about length: " + ", ".join(f"{kind} with {best[kind]}" for kind in kinds))
     return figure
 
 

@@ -1,12 +1,14 @@
 """The look of all figures: colours, dots with intervals, names beside points; and how a figure is saved."""
 
 import sys
+from itertools import product
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from scipy.optimize import isotonic_regression
 
 from pdsel.artifacts import writing
@@ -18,11 +20,16 @@ COLORS = {"PD": BLUE, "PD(rati.)": PALE_BLUE, "PD(high)": RED, "ALL": DARK, "SFT
 LINES = COLORS | {"RAF": ORANGE, "DMPO": PURPLE, "OVA": GREEN, "AVG": PALE_GREEN}  # for lines that cross
 KINDS = {"probe": GREEN, "implicit": BLUE, "shared": PURPLE, "classifier": ORANGE}  # of proxies
 # The sides of a point on which its name may be, tried in this order: offset in points, horizontal and vertical alignment.
+# Where none is free, the same sides further away are tried, with a thin line to the point.
 SIDES = {
     (8, 0): ("left", "center"),
     (-8, 0): ("right", "center"),
     (0, 8): ("center", "bottom"),
     (0, -8): ("center", "top"),
+    (6, 6): ("left", "bottom"),
+    (6, -6): ("left", "top"),
+    (-6, 6): ("right", "bottom"),
+    (-6, -6): ("right", "top"),
 }
 
 
@@ -38,6 +45,8 @@ def use_style():
             "axes.titlesize": 12,
             "axes.titleweight": "bold",
             "axes.titlelocation": "left",
+            "figure.titlesize": 12,
+            "figure.titleweight": "bold",
             "axes.spines.top": False,
             "axes.spines.right": False,
             "svg.hashsalt": "pdsel",
@@ -120,8 +129,8 @@ def draw_intervals(axes, estimates, rows, *, width=2, size=45, alpha=0.5, **styl
     axes.scatter(estimates["value"], rows, s=size, zorder=3, **style)
 
 
-def name_points(axes, points, nameless=(), lines=()):
-    """Write the name of each point beside it, on the first side where it covers no other point and no other name.
+def name_points(axes, points, nameless=(), lines=(), bars=()):
+    """Write the name of each point beside it, on the first side where it covers no other point, name, or bar.
 
     Parameters
     ----------
@@ -133,17 +142,25 @@ def name_points(axes, points, nameless=(), lines=()):
         Other points that no name may cover.
     lines : iterable of float
         Heights of horizontal lines that may not strike a name through.
+    bars : iterable of (x, low, high)
+        Vertical bars that may not strike a name through.
     """
     renderer = axes.figure.canvas.get_renderer()
+    points = dict(sorted(points.items(), key=lambda point: -point[1][0]))  # most names stand right of their point
     heights = [axes.transData.transform((0, line))[1] for line in lines]
     shown = axes.transData.transform([*points.values(), *nameless])
+    upright = [axes.transData.transform([(x, low), (x, high)]) for x, low, high in bars]
     taken = []
     for (name, point), own in zip(points.items(), shown, strict=False):  # `shown` ends with the nameless
         others = [other for other in shown if (other != own).any()]
-        for offset, (ha, va) in SIDES.items():
-            label = axes.annotate(name, point, xytext=offset, textcoords="offset points", ha=ha, va=va, fontsize=9)
-            box = label.get_window_extent(renderer).padded(3)
+        for away, ((x, y), (ha, va)) in product((1, 2, 3.5), SIDES.items()):
+            style = {"textcoords": "offset points", "ha": ha, "va": va, "fontsize": 9}
+            to_point = {"arrowprops": {"arrowstyle": "-", "lw": 0.6, "color": MIDDLE}} if away > 1 else {}
+            label = axes.annotate(name, point, xytext=(away * x, away * y), **style, **to_point)
+            label.update_positions(renderer)
+            box = Text.get_window_extent(label, renderer).padded(3)  # without the line
             struck = any(box.y0 < height < box.y1 for height in heights)
+            struck |= any(box.x0 < x < box.x1 and low < box.y1 and high > box.y0 for (x, low), (_, high) in upright)
             covers = any(box.overlaps(other) for other in taken) or any(box.contains(*other) for other in others)
             if not struck and not covers:
                 break

@@ -22,22 +22,29 @@ from pathlib import Path
 import pytest
 import websocket
 
-from pdsel.teaching import lesson
+from pdsel.checks import DataError
+from pdsel.teaching import lesson, slides
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 180  # for anything to happen, on a busy machine
 TO_RUN_ALL = 900
 CLASS = ROOT / "results" / "local" / "class"
 LESSON = [name.split("-")[0] for name in (*lesson.LESSON, *lesson.BESIDE)]
-FROM_TABLES = [
+FROM_TABLES = [  # nothing is trained
     "08_proxy_study",
     "08b_probes",
     "09_failures",
+    "10_human_ratings",
     "11_paper_claims",
     "12_pocket",
     "13_first_benchmark",
-]  # nothing is trained
-NOTEBOOKS = [f"lesson/{name}" for name in sorted(LESSON)] + [f"notebooks/{name}" for name in FROM_TABLES]
+]
+AFTER = ["02b_proxy_checks", "03b_rules", "05b_judges"]  # not in the class: here they go on from its run
+NOTEBOOKS = [
+    *(f"lesson/{name}" for name in sorted(LESSON)),
+    *(f"after/{name}" for name in AFTER),
+    *(f"notebooks/{name}" for name in FROM_TABLES),
+]
 SLIDERS = {"00_idea": 5, "03_selection": 1, "11_paper_claims": 1}  # how many a notebook has
 CHAPTERS = [
     "index",
@@ -148,6 +155,12 @@ def workspace(tmp_path_factory):
     shutil.copytree(ROOT / "results", folder / "results", ignore=shutil.ignore_patterns("local"))
     shutil.copytree(CLASS, folder / "results" / "local" / "class")
     lesson.lay_out(CLASS, folder / "lesson", folder / "notebooks")
+    for name in AFTER:
+        text = (ROOT / "notebooks" / f"{name}.ipynb").read_text()
+        (folder / "after").mkdir(exist_ok=True)
+        (folder / "after" / f"{name}.ipynb").write_text(text.replace("local/mini/", "local/class/"))
+    if (ROOT / "data").exists():  # the rated files of notebook 10, which says so where they are not
+        (folder / "data").symlink_to((ROOT / "data").resolve())
     own = {name: str(folder / name.lower()) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "IPYTHONDIR")}
     kept = {name: value for name, value in os.environ.items() if name not in ("MPLBACKEND", "JUPYTER_RUNTIME_DIR")}
     return folder, kept | own | {"HF_HUB_OFFLINE": "1"}
@@ -304,6 +317,45 @@ def test_run_all_in_jupyterlab(path, workspace, lab, page, shots, capsys):
         print(f"\n{path}: Run All in {seconds:.0f} s, {len(figures)} figures, {moved} sliders moved")
     elsewhere = [url for url in page.requests if not url.startswith((f"{lab[0]}/", "data:", "blob:", "about:"))]
     assert not elsewhere
+
+
+@pytest.fixture(scope="module")
+def decks(tmp_path_factory):
+    """The folder of the slides."""
+    if not (CLASS / "manifest.json").exists():
+        pytest.skip("the class has not been run. Remedy: make run PROFILE=class")
+    folder = tmp_path_factory.mktemp("slides")
+    try:
+        slides.write_slides(CLASS, folder)
+    except DataError as error:
+        pytest.skip(str(error))
+    return folder
+
+
+@pytest.mark.parametrize("name", lesson.LESSON)
+def test_slides_without_a_network(name, decks, page, shots, capsys):
+    """Every slide can be reached and lies within the page, pictures and formulas are drawn, and nothing is fetched."""
+    file = decks / f"{name}.html"
+    page.requests.clear()
+    page.size(1280, 860)
+    page.call("Page.navigate", url=file.as_uri())
+    page.wait_for("the slides", "window.Reveal?.isReady() && document.readyState == 'complete'")
+    if page.js("document.body.textContent.includes('$')"):
+        page.wait_for("the formulas", "document.querySelector('mjx-container') != null")
+    assert page.js("Array.from(document.images).every(i => i.complete && i.naturalWidth > 0)")
+    total = page.js("Reveal.getTotalSlides()")
+    for number in range(total):
+        slide = "Reveal.getCurrentSlide()"
+        assert page.js(f"{slide}.textContent.trim() || {slide}.querySelector('img')"), f"slide {number} is empty"
+        assert page.js(f"{slide}.querySelector('mjx-merror') == null"), f"a formula of slide {number} is wrong"
+        if number in (0, total // 2):
+            time.sleep(1)  # slides move in
+            page.screenshot(shots / f"slides-{name}-{number:02d}.png")
+        page.js("Reveal.next(), null")
+    assert page.js("Reveal.isLastSlide()")
+    with capsys.disabled():
+        print(f"\n{name}: {total} slides")
+    assert not [url for url in page.requests if not url.startswith(("file:", "data:", "blob:", "about:"))]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
