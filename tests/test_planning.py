@@ -155,7 +155,7 @@ def test_sizes_are_known_counted_or_asked_for():
         ValueError, match=r"model no/such: its config cannot be read.*MODELS in pdsel/pipeline/compute\.py"
     ):
         find_model("no/such")
-    with pytest.raises(ValueError, match=r"gpu 'abacus' is unknown\. Remedy: use one of \['A10G'"):
+    with pytest.raises(ValueError, match=r"gpu 'abacus' is unknown\. Remedy: use one of \['2 CPU cores', 'A10G'"):
         find_gpu("abacus")
 
 
