@@ -110,7 +110,8 @@ def _in_child(path, source, log):
         _replace_source(str(ROOT / path), source)
         import pytest
 
-        arguments = ["-x", "-q", "--doctest-modules", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header"]
+        # Plain asserts: a module that is given by its path would else be rewritten, from the disk and past the fault.
+        arguments = ["-x", "-q", "--doctest-modules", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"]
         status = int(pytest.main([*arguments, *tests_of(path)]))
     finally:
         sys.stdout.flush()
