@@ -216,6 +216,7 @@ def kill_runs(ground, count, journal, plan=Plan(), *, say=print):
     say : callable
         Is told about every kill.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and hand that on
     ground.prepare()
     ground.wipe()
     hits = Counter(
