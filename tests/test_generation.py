@@ -371,3 +371,11 @@ def test_outputs_are_found_by_text_and_missing_ones_are_named():
     assert align_outputs(table, ["a", "a"]) == list(table[table["instruction"] == "a"]["output"])
     with pytest.raises(ValueError, match="missing for prompts: 2 \\(first: 'b', 'd'\\)"):
         align_outputs(table, ["b", "b", "d"])
+
+
+def test_a_number_next_to_one_draws_the_last_token():
+    """Sums of probabilities are rounded: a number that none of them exceeds belongs to the last token."""
+    draw = SeededDraw([0], steps=1, start=2)
+    draw.uniform[:] = 1.0
+    scores = draw(torch.zeros(1, 2, dtype=torch.long), torch.zeros(1, 5))
+    assert scores.argmax().item() == 4 and scores[0, 4] == 0

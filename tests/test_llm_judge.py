@@ -16,7 +16,7 @@ from pdsel.checks import DataError
 from pdsel.evaluation.judges.audit import both_orders, null_win_rates, position_bias
 from pdsel.evaluation.judges.cache import answer_key
 from pdsel.evaluation.judges.endpoint import Pace
-from pdsel.evaluation.judges.llm import JudgeError, LLMJudge, load_template
+from pdsel.evaluation.judges.llm import JudgeError, LLMJudge, Request, load_template
 from pdsel.evaluation.judges.prompt import TEMPLATE, fill, read_answer
 
 KEY = "sk-secret-0123456789/abcdef"
@@ -536,3 +536,7 @@ def test_the_audits_read_a_language_model_too(judge, server):
     long, short = 60 * "z", "z"  # this judge measures length, so that a long constant wins: the audit says so
     rates = null_win_rates(judge(), PROMPTS, THEIRS, {"long": long, "short": short})
     assert rates.loc["long", "value"] > 90 and rates.loc["short", "value"] < 30
+
+
+def test_a_temperature_of_none_is_not_sent():
+    assert Request(temperature=None, top_logprobs=None).body("judge-7b") == {"model": "judge-7b", "max_tokens": 8}

@@ -135,3 +135,14 @@ def test_the_best_method_and_those_it_does_not_surely_beat():
     assert best_methods(outcomes[outcomes["method"] == "far"], metric="win_rate") == ["far"]
     shuffled = outcomes.sample(frac=1, random_state=0)
     assert set(best_methods(shuffled, metric="win_rate")) == set(names)
+
+
+def test_the_interval_by_hand():
+    """Variance 8 from 8 seeds is a standard error of 1; alike variances give 3 x 7 degrees of freedom, whose t is 2.0796."""
+    means = pd.DataFrame(
+        {"value": [3.0, 0.0, 0.0], "seeds": 8, "replicates": 8, "variance": 8.0, "prompt_variance": 0.0}
+    )
+    found = moderated_t(means)
+    assert list(found["standard_error"]) == pytest.approx([1, 1, 1])
+    assert list(found["low"]) == pytest.approx([3 - 2.0796, -2.0796, -2.0796], abs=1e-4)
+    assert list(found["high"]) == pytest.approx([3 + 2.0796, 2.0796, 2.0796], abs=1e-4)

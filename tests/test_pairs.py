@@ -8,7 +8,7 @@ from datasets import Dataset
 from pdsel.data.gaps import mean_gap, own_gap, rating_gaps
 from pdsel.data.messages import word_counts
 from pdsel.data.subsets import at_level, fully_rated, hold_out, sample_prompts
-from pdsel.pairs import check_pairs, compare_responses, make_pairs, pair_id, relabel
+from pdsel.pairs import check_pairs, compare_responses, flip_labels, make_pairs, pair_id, relabel
 from pdsel.ratings import load_ratings
 
 NAN = float("nan")
@@ -436,3 +436,10 @@ def test_words_of_strings_and_of_messages_are_the_same(pairs):
     chat = Dataset.from_dict({"pair_id": part["pair_id"][:], **chats})
     pd.testing.assert_frame_equal(word_counts(part), expected)
     pd.testing.assert_frame_equal(word_counts(chat), expected)
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.0, 0), (0.3, 3), (0.5, 5), (1.0, 10)])
+def test_a_share_of_the_labels_is_flipped(hand_pairs, share, n):
+    table = hand_pairs(*[("a", {"a": 1.0}, 1.0)] * 10)
+    turned = flip_labels(table, share, seed=1)
+    assert len(set(table["pair_id"]) - set(turned["pair_id"])) == n

@@ -19,10 +19,13 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbformat
 import pytest
 import websocket
+from ordeal import hostile
 
 from pdsel.checks import DataError
+from pdsel.command.page import write_pages
 from pdsel.teaching import lesson, slides
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -375,3 +378,42 @@ def test_a_page_of_the_book(chapter, width, page, shots):
     assert page.js("Array.from(document.images).every(i => i.loading == 'lazy' || (i.complete && i.naturalWidth > 0))")
     page.screenshot(shots / f"book-{chapter.replace('/', '-')}-{WIDTHS[width]}.png")
     assert not [url for url in page.requests if not url.startswith(("file:", "data:", "blob:", "about:"))]
+
+
+PWNED = "window.pwned = (window.pwned || 0) + 1"
+
+
+def hostile_page(folder, way, texts):
+    """The page of `pdsel report` on an executed notebook that shows these texts."""
+    folder.mkdir()
+    cells = [nbformat.v4.new_code_cell("show()", outputs=[hostile.show(text, way)]) for text in texts]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), folder / "03_selection.ipynb")
+    write_pages(folder)
+    return folder / "report" / "03_selection.html"
+
+
+def open_file(page, path):
+    """Open a page and wait for what its scripts would do."""
+    page.requests.clear()
+    page.call("Page.navigate", url=path.as_uri())
+    page.wait_for("the page", f"document.readyState == 'complete' && location.href == {json.dumps(path.as_uri())}")
+    time.sleep(1)
+    return page.js("window.pwned || 0")
+
+
+@pytest.mark.parametrize("way", ["table", "markdown", "printed"])
+def test_responses_are_text_in_a_report(way, page, tmp_path):
+    """No script of a response runs, nothing is fetched for it, and it is shown; not by the page's policy alone."""
+    texts = [text.replace("alert(1)", PWNED) for text in hostile.HOSTILE_TEXTS]
+    path = hostile_page(tmp_path / "run", way, texts)
+    source = path.read_text()
+    raw, open_page = tmp_path / "raw.html", tmp_path / "open.html"
+    raw.write_text(f"<!doctype html><title>x</title>{''.join(texts[:3])}")
+    open_page.write_text(re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", source))
+    assert open_file(page, raw) > 0, "the texts do nothing even where they are not escaped"
+    for each in (path, open_page):
+        assert open_file(page, each) == 0
+        assert not [url for url in page.requests if not url.startswith(("file:", "data:", "blob:", "about:"))]
+        assert not page.js("document.querySelectorAll('[href^=\"javascript:\" i], iframe, object, form, base').length")
+        shown = page.js("document.body.innerText")
+        assert f"<script>{PWNED}</script>" in shown and f"<img src=x onerror={PWNED}>" in shown

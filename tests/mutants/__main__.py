@@ -19,13 +19,15 @@ from mutants.survey import PATIENCE, SURVIVED, preload, run
 ROOMS = ["pdsel/*.py", "pdsel/evaluation/**/*.py", "pdsel/rules/*.py"]
 OTHERS = {"pdsel/__init__.py", "pdsel/artifacts.py", "pdsel/judges.py"}  # doors, and files that are not of the lesson
 REASONS = Path(__file__).with_name("reasons.csv")
-TEXT = """Would a small fault be noticed? {n} faults were drawn at random (seed {seed}) from the {every} that mutmut {version}
-makes of the lesson, the evaluation and the rules, and for each the tests were run that cover the module. Faults in words alone,
-and in the arguments of a refusal, are left out.
+TEXT = """Would a small fault be noticed? {count} faults were drawn at random (seed {seed}) from the {every} that mutmut
+{version} makes of the lesson, the evaluation and the rules, and for the first {n} of them, in the order in which they were
+drawn, the tests were run that cover the module. Faults in words alone, and in the arguments of a refusal, are left out.
 
 {counts}
 
-{share} % of those that change behaviour were noticed. Machine: {cores} cores. Made by `make mutants`.
+{noticed} of the {changing} that change behaviour were noticed, {share} % (95 % interval: {low} to {high}).
+
+Machine: {cores} cores. Made by `make mutants`.
 
 ### Survivors
 
@@ -39,6 +41,7 @@ def parse(arguments=None):
     parser.add_argument("--count", type=int, default=300)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="modules whose path holds this")
+    parser.add_argument("--tried", action="store_true", help="report what the journal holds; nothing is run")
     parser.add_argument("--known", action="store_true", help="only the faults that once were not noticed")
     parser.add_argument("--local", type=Path, default=Path("results/local/mutants"))
     parser.add_argument("--results", type=Path, default=Path("results/mutants"))
@@ -74,8 +77,11 @@ def main(arguments=None):
     known, drawn, every = known_mutants(), [], 0
     if not given.known:
         drawn, every = sample(modules(given.only), given.count, given.seed)
-    preload()
-    journal, base = Journal(given.local / "journal.jsonl"), {}
+    journal, base = Journal(given.local / "journal.jsonl"), None if given.tried else {}
+    if given.tried:
+        known, drawn = [], [mutant for mutant in drawn if _key(mutant) in journal.known]
+    else:
+        preload()
     rows = [_tried(mutant, journal, base, given.local) for mutant in [*known, *drawn]]
     if not given.known:
         _write_report(pd.DataFrame(rows[len(known) :]), every, given)
@@ -85,11 +91,15 @@ def main(arguments=None):
     return int(bool(missed))
 
 
+def _key(mutant):
+    return hashlib.sha256(f"{mutant.path}\n{mutant.source}".encode()).hexdigest()[:16]
+
+
 def _tried(mutant, journal, base, local):
-    """The outcome of a mutant as a row."""
-    key = hashlib.sha256(f"{mutant.path}\n{mutant.source}".encode()).hexdigest()[:16]
+    """The outcome of a mutant as a row; without a `base` it is taken as it was."""
+    key = _key(mutant)
     entry = journal.known.get(key)
-    if entry is None or entry["outcome"] == SURVIVED:
+    if entry is None or (entry["outcome"] == SURVIVED and base is not None):
         if mutant.path not in base:
             outcome, seconds = run(mutant.path, Path(ROOT, mutant.path).read_text(), 1800, local / "base.log")
             if outcome != SURVIVED:
@@ -109,6 +119,8 @@ def _tried(mutant, journal, base, local):
 def _write_report(table, every, given):
     from importlib.metadata import version
 
+    from scipy.stats import binomtest
+
     from pdsel.artifacts import save_table, save_text
     from pdsel.data.markdown import markdown
 
@@ -122,7 +134,14 @@ def _write_report(table, every, given):
     shown = survived[["module", "line", "before", "after", "reason"]].fillna("a test is missing")
     save_table(table.drop(columns="key"), given.results / "mutants.csv")
     facts = {"n": len(table), "every": every, "seed": given.seed, "cores": os.cpu_count(), "version": version("mutmut")}
-    facts |= {"counts": markdown(counts), "share": round(100 * noticed / max(1, changing), 1)}
+    interval = binomtest(int(noticed), max(1, int(changing))).proportion_ci(method="wilson")
+    facts |= {"counts": markdown(counts), "share": round(100 * noticed / max(1, changing), 1), "count": given.count}
+    facts |= {
+        "low": round(100 * interval.low),
+        "high": round(100 * interval.high),
+        "noticed": noticed,
+        "changing": changing,
+    }
     save_text(TEXT.format(**facts, survivors=markdown(shown)).rstrip(), given.results / "tables" / "mutants.md")
     print(f"{noticed} of {changing} noticed: {given.results}/tables/mutants.md")
 

@@ -15,7 +15,7 @@ from mutants.mutate import ROOT
 KILLED, SURVIVED, TIMEOUT = "killed", "survived", "timeout"
 LIBRARIES = ["torch", "transformers", "trl", "datasets", "peft", "pandas", "scipy.stats", "sklearn", "statsmodels.api"]
 LIBRARIES += ["openai", "hypothesis", "pytest", "pyarrow.parquet", "nbformat", "matplotlib.pyplot", "papermill"]
-SLOW = {  # tests of long chains, which run for the module that they are named after only
+SLOW = {  # tests of long chains, which run last, and only for the modules that they import from by name
     f"test_{name}.py"
     for name in [
         "pipeline",
@@ -42,12 +42,17 @@ def preload():
 
 
 def tests_of(path):
-    """The tests that cover a module: its examples, the tests named after it, and the quick ones that import from it."""
+    """The tests that cover a module: its examples, the tests named after it, the quick ones that import from it, and last
+    the slow ones that name it.
+    """
     dotted = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
     names = sorted((ROOT / "tests").glob("test_*.py"))
     own = [file for file in names if file.stem == f"test_{Path(path).stem}"]
     others = [file for file in names if file not in own and file.name not in SLOW and _imports(file, dotted)]
-    return [path, *(str(file.relative_to(ROOT)) for file in own + others)]
+    slow = [
+        file for file in names if file not in own and file.name in SLOW and f"from {dotted} import" in file.read_text()
+    ]
+    return [path, *(str(file.relative_to(ROOT)) for file in own + others + slow)]
 
 
 def _imports(file, dotted):
@@ -110,7 +115,8 @@ def _in_child(path, source, log):
         _replace_source(str(ROOT / path), source)
         import pytest
 
-        arguments = ["-x", "-q", "--doctest-modules", "-p", "no:cacheprovider", "-p", "no:xdist", "--no-header"]
+        # Plain asserts: a module that is given by its path would else be rewritten, from the disk and past the fault.
+        arguments = ["-x", "-q", "--doctest-modules", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"]
         status = int(pytest.main([*arguments, *tests_of(path)]))
     finally:
         sys.stdout.flush()

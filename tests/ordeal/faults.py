@@ -5,6 +5,7 @@ Each ends with an error that says what to do. What was there before is still the
 
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -35,6 +36,7 @@ from pdsel.data.export import export_preferences
 from pdsel.data.store import Store
 from pdsel.evaluation.judges.cache import AnswerCache, answer_key
 from pdsel.evaluation.judges.llm import LLMJudge
+from pdsel.experiments import grid, grid_plan
 from pdsel.pipeline.run import _lock
 
 NOBODY = 65534  # a user who owns nothing here
@@ -422,6 +424,40 @@ def two_runs(draw):
     return "refused"
 
 
+def _short_policy(cell, folder):
+    """In the place of `policy_cell`: a table of three rows that depends on the cell, after a moment."""
+    time.sleep(random.Random(f"{cell.name} {os.getpid()}").uniform(0, 0.02))
+    outcome = random.Random(cell.name).random()
+    facts = {"kept": ["p0", cell.name], "n_trained": round(100 * outcome)}
+    return pd.DataFrame({"prompt_id": ["p0", "p1", "p2"], "preference": [outcome, 1 - outcome, 0.5]}), facts
+
+
+def _outcomes_of_grid(cells, folder):
+    outcomes, table, kept = grid.run_policies(cells, folder)
+    return outcomes.to_csv() + table.to_csv() + json.dumps(kept, sort_keys=True)
+
+
+def two_grids(draw):
+    """A trial: two grids in one folder at once, each with some or all of the cells, in an order of its own."""
+    cells = [grid_plan.cell("RAND", seed=seed, conflict=0.3) for seed in range(draw.randint(2, 6))]
+    orders = [draw.sample(cells, draw.randint(2, len(cells))) for _ in range(2)]
+    sys.stdout.flush()
+    with scratch() as folder, mock.patch.object(grid, "policy_cell", _short_policy):
+
+        def work(number):
+            found = _outcomes_of_grid(orders[number], folder / "shared")
+            (folder / f"{number}.txt").write_text(found)
+
+        statuses = _in_children(work, 2)
+        require(statuses == [0, 0], f"exit statuses {statuses}")
+        for number, order in enumerate(orders):
+            alone = _outcomes_of_grid(order, folder / f"alone{number}")
+            require((folder / f"{number}.txt").read_text() == alone, "other outcomes than a grid that is alone")
+        require(all(grid.is_stored(cell, folder / "shared") for order in orders for cell in order), "a cell is lost")
+        require(not list(folder.rglob("*.partial")), "half-written files are left")
+    return "the cells of a grid that is alone"
+
+
 # ---- no memory left
 
 
@@ -494,4 +530,5 @@ CASES = [
     Case("faults", "a judge that hangs, resets, or answers 429, 500 or garbage", failing_judge, 3),
     Case("faults", "two processes that write the same", two_at_once, 2),
     Case("faults", "two `make run` in one folder", two_runs, 1),
+    Case("faults", "two grids in one folder", two_grids, 1),
 ]

@@ -89,9 +89,10 @@ class Ground:
         stamp.write_text(code_digest())
 
     def wipe(self):
-        """Back to a fresh clone."""
-        shutil.rmtree(self.results, ignore_errors=True)
-        shutil.rmtree(self.folder / ".snakemake", ignore_errors=True)
+        """Back to a fresh clone; what cannot be removed is an error, else nothing would be left to run and to kill."""
+        for folder in (self.results, self.folder / ".snakemake"):
+            if folder.exists():
+                shutil.rmtree(folder)
 
     @property
     def log(self):
@@ -215,6 +216,7 @@ def kill_runs(ground, count, journal, plan=Plan(), *, say=print):
     say : callable
         Is told about every kill.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it, and hand that on
     ground.prepare()
     ground.wipe()
     hits = Counter(
@@ -229,7 +231,7 @@ def kill_runs(ground, count, journal, plan=Plan(), *, say=print):
         if plan.seconds and kills >= count:
             _note_end(ground, run.wait(), done, kills, journal, say)
             return
-        if _wait(ground, run, draw, plan, {stage: plan.each + runs - hits[stage] for stage in ground.spans()}):
+        if _wait(ground, run, draw, plan, _latest(ground.spans(), hits, plan.each + runs)):
             stage, done = ground.stage(), done | ground.finished()
             how = "resumed, a file was being written" if ground.is_writing() else "resumed"
             os.killpg(run.pid, SIGNALS[name])
@@ -248,19 +250,23 @@ def kill_runs(ground, count, journal, plan=Plan(), *, say=print):
                 return
 
 
-def _wait(ground, run, draw, plan, wanted):
-    """Wait for the moment of a kill; returns False if the run ends before it.
+def _latest(spans, hits, each):
+    """After how many seconds at most every notebook is hit next, for those that were hit less than `each` times.
 
-    `wanted`: how many more hits every notebook shall get.
+    A notebook that resumes is done sooner: with every hit the next one comes earlier, so that it does not come too late.
     """
+    return {stage: 0.8 * span / (1 + hits[stage]) for stage, span in spans.items() if hits[stage] < each}
+
+
+def _wait(ground, run, draw, plan, latest):
+    """Wait for the moment of a kill; returns False if the run ends before it. `latest`: see `_latest`."""
     start = time.monotonic()
     due = None if plan.seconds is None else start + draw.uniform(*plan.seconds)
     at_writing, share = draw.random() < 0.25, draw.random()
-    spans = ground.spans()
     while run.poll() is None:
         stage = BETWEEN if due else ground.stage()
-        if due is None and wanted.get(stage, 0) > 0:
-            due = time.monotonic() + share * spans[stage]
+        if due is None and stage in latest:
+            due = time.monotonic() + share * latest[stage]
         if due is not None and (
             time.monotonic() >= due or (at_writing and plan.seconds is None and ground.is_writing())
         ):

@@ -16,10 +16,11 @@ PARTS = {
     "rot": "Rot: files that changed after they were written",
     "hostile": "Hostile content",
     "faults": "Faults of the machine",
+    "alone": "Without a network, and orders to the judge",
     "load": "Load",
     "kills": "Kills of `make run`",
 }
-COUNTS = {"input": 20_000, "rot": 300, "hostile": 300, "faults": 300, "load": 3, "kills": 60}  # of a full ordeal
+COUNTS = {"input": 20_000, "rot": 300, "hostile": 300, "faults": 300, "alone": 2, "load": 3, "kills": 60}
 TEXT = """{tables}
 
 {n} trials, {lost} lost. Python {python}, {machine}, {cores} cores, {system}. Command: `make ordeal`. {short}{codes}

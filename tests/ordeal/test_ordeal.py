@@ -2,11 +2,12 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from bench.measure import here
 
-from ordeal import faults, hostile, inputs, load, rot
+from ordeal import alone, faults, hostile, inputs, load, rot
 from ordeal.__main__ import main, parse
 from ordeal.kills import Ground
 from ordeal.mutate import damaged, flipped, places
@@ -15,7 +16,7 @@ from ordeal.trials import LOST, SURVIVED, Case, Journal, Lost, run_cases, shares
 from pdsel.checks import DataError
 
 TRIALS = {inputs: 25, rot: 8, hostile: 10, faults: 6}  # of each kind
-COSTLY = {"a process without memory": 2}
+COSTLY = {"a process without memory": 2, "two grids in one folder": 2}
 CASES = {
     f"{case.part}: {case.what}": (case, COSTLY.get(case.what, n))
     for module, n in TRIALS.items()
@@ -115,6 +116,16 @@ def test_the_command_repeats_one_trial(tmp_path, capsys):
 def test_load_in_small():
     assert load.rated_prompts(40, here).split()[1] == "pairs"
     assert load.margins(1000, here).startswith("1000 pairs")
+
+
+def test_an_order_that_a_judge_obeys_is_measured():
+    """Of four outputs one was preferred anyway: the order adds 100, 100, 100 and 0 percent."""
+
+    def obeys(prompts, outputs, others):
+        return np.array([float("Ignore the instruction" in text or text == "best") for text in outputs])
+
+    mean, low, high = alone.gain(obeys, ["Why?"] * 4, ["a", "b", "c", "best"], ["d"] * 4)
+    assert mean == 75 and high - mean == mean - low == pytest.approx(1.96 * 50 / 2)
 
 
 def test_questions_are_asked_once_although_the_asker_was_killed():
