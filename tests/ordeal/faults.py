@@ -352,6 +352,39 @@ def failing_judge(draw):
     return how
 
 
+# ---- killed while a file is written
+
+
+def killed_at_writing(draw):
+    """A trial: a process that writes the same files again and again is killed; what is read is whole, or refused."""
+    kind, wait = draw.choice([*KINDS, PAGE]), draw.uniform(0, 0.2)
+    _warmed()
+    sys.stdout.flush()
+    with scratch() as folder:
+        kind.write(folder, 1)
+        child = os.fork()
+        if child == 0:
+            try:
+                for _ in range(10_000):
+                    kind.write(folder, 2)
+                    kind.write(folder, 1)
+            finally:
+                os._exit(1)
+        time.sleep(wait)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        half = any(folder.rglob("*.partial"))
+        try:
+            found = kind.read(folder)
+        except (DataError, FileNotFoundError):  # an export has no card until it is whole
+            found = "refused"
+        require(found in (1, 2, "refused"), f"{found} is read")
+        kind.write(folder, 2)
+        require(kind.read(folder) == 2, "written again, but not read")
+    how = "refused: one file is newer than another" if found == "refused" else "whole"
+    return f"{how}, beside a half-written file" if half else how
+
+
 # ---- two at once
 
 
@@ -531,4 +564,5 @@ CASES = [
     Case("faults", "two processes that write the same", two_at_once, 2),
     Case("faults", "two `make run` in one folder", two_runs, 1),
     Case("faults", "two grids in one folder", two_grids, 1),
+    Case("faults", "SIGKILL while files are written and renamed", killed_at_writing, 4),
 ]
