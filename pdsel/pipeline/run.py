@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from pdsel.artifacts import save_table, seal_notebooks
@@ -15,6 +16,7 @@ from pdsel.pipeline.compare import compare
 from pdsel.pipeline.profiles import find_profile, load_profile
 
 LOCK = Path(".snakemake", "make-run.lock")
+LAST_LINES = 30  # of the log of a notebook that failed
 TARGETS = ("table", "all")  # the main table first, then the rest
 
 
@@ -40,10 +42,13 @@ def run(profile, *, cores="all", gpu_jobs=1, targets=TARGETS, arguments=()):
     lock = _lock()
     for target in targets:
         command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", str(cores)]
-        command += ["--resources", f"gpu={gpu_jobs}", "--rerun-incomplete", "--show-failed-logs", "--nolock"]
+        command += ["--resources", f"gpu={gpu_jobs}", "--rerun-incomplete", "--nolock"]
         command += [*arguments, "--config", f"profile={profile}", "--", target]
+        start = time.time()
         status = _finish(command, lock)
         if status:
+            if status != os.EX_TEMPFAIL:  # a job that was told to stop has not failed, whatever its log says
+                _show_failed_logs(results, start)
             return status
         table = results / "tables" / "table1.md"
         if target == "table" and table.exists():
@@ -92,6 +97,14 @@ def note_minutes(name):
     from pdsel.pipeline.report import time_notebooks
 
     return save_table(time_notebooks(Path("results", "local", name)), Path("results", name, "minutes.csv"))
+
+
+def _show_failed_logs(results, since):
+    """Print the ends of the logs of notebooks that failed after a time, in seconds."""
+    for log in sorted(results.rglob("local/logs/*.log")):
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if log.stat().st_mtime >= since and "Traceback" in text:
+            print(f"\n{log}:", *text.splitlines()[-LAST_LINES:], sep="\n", file=sys.stderr)
 
 
 def _lock():

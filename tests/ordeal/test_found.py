@@ -374,3 +374,22 @@ def test_labels_of_several_kinds_that_no_column_has_are_named():
 def test_a_rating_of_many_digits_is_no_rating():
     with pytest.raises(DataError, match="is text"):
         read_rating(10**400)
+
+
+@pytest.mark.parametrize(("status", "shown"), [(1, True), (os.EX_TEMPFAIL, False)])
+def test_the_log_of_a_notebook_is_shown_where_it_failed_and_not_where_it_was_stopped(
+    status, shown, tmp_path, monkeypatch, capfd
+):
+    from pdsel.pipeline import run as runs
+
+    def finish(command, lock):
+        log = tmp_path / "results" / "local" / "mini" / "conflict30-seed0" / "local" / "logs" / "04_dpo.log"
+        log.parent.mkdir(parents=True)
+        log.write_text("Traceback (most recent call last):\nDataError: share=2")
+        return status
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(runs, "load_profile", lambda *_, **__: {})
+    monkeypatch.setattr(runs, "_finish", finish)
+    assert runs.run("mini") == status
+    assert ("DataError: share=2" in capfd.readouterr().err) == shown
