@@ -337,7 +337,7 @@ def test_a_run_that_is_told_to_end_says_how_to_resume(capfd):
     before = signal.getsignal(signal.SIGTERM)
     try:
         with open(os.devnull) as lock:
-            assert _finish(["sleep", "60"], SimpleNamespace(fileno=lock.fileno)) == os.EX_TEMPFAIL
+            assert _finish(["sleep", "5"], SimpleNamespace(fileno=lock.fileno)) == os.EX_TEMPFAIL
     finally:
         signal.signal(signal.SIGTERM, before)
     assert "Stopped. The same command resumes." in capfd.readouterr().err
