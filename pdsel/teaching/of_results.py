@@ -149,4 +149,29 @@ EXERCISES = [
             ({2: "inconclusive", 1: "inconclusive"}, "All of the interval is above -2."),
         ),
     ),
+    Exercise(
+        "12.1",
+        4,
+        "Of 100 labels, the other aspects oppose 24. PD keeps 30 of them, of which they oppose 3. How many percent of the "
+        "labels that it drops do they oppose?",
+        "What is opposed and not kept is dropped.",
+        "What PD drops is worse than what there was: 30 percent instead of 24.",
+        lambda: 100 * (24 - 3) / 70,
+        ((21, "That is how many, not how many percent of 70."), (24, "That is the share among all labels.")),
+        0.1,
+    ),
+    Exercise(
+        "12.2",
+        5,
+        "Over prompts, two policies differ by 2 points of win rate on average, with a standard deviation of 35. How many "
+        "prompts does a two-sided test at 5 % need to see that four times in five?",
+        "The mean has to lie 1.96 + 0.84 standard errors from zero, and a standard error is 35 over the root of the number.",
+        "Some 2 400 prompts: with 741, two good methods cannot be told apart.",
+        lambda: (2.8016 * 35 / 2) ** 2,
+        (
+            ((1.96 * 35 / 2) ** 2, "With 1.96 alone the test sees it every second time."),
+            (2.8016 * 35 / 2, "The root of the number is not yet the number."),
+        ),
+        15,
+    ),
 ]

@@ -214,12 +214,19 @@ def judged(lab, setting, asked, texts):
     """
     models = judge(lab, setting)
     prompts, answers = read_as(asked["prompt"], chat=setting.chat), answered_as(texts, chat=setting.chat)
+    columns = {
+        "reward": classifier_rewards(models["classifier"], prompts, answers, max_length=setting.max_length),
+        "probe": probe_rewards(models["probe"], sft_model(lab, setting), prompts, answers, setting.max_length),
+    }
+    return counted(asked, texts).assign(**columns)
+
+
+def counted(asked, texts):
+    """What judges that need no model say of texts: `chrf, coverage, characters`, see `judged`."""
     said = list(zip(texts, asked["references"], asked["facts"], strict=True))
     columns = {
         "chrf": [chrf(text, references) for text, references, _ in said],
         "coverage": [coverage(text, facts) for text, _, facts in said],
-        "reward": classifier_rewards(models["classifier"], prompts, answers, max_length=setting.max_length),
-        "probe": probe_rewards(models["probe"], sft_model(lab, setting), prompts, answers, setting.max_length),
         "characters": [len(text) for text in texts],
     }
     return pd.DataFrame(columns, index=asked.index)
@@ -331,12 +338,15 @@ def nulls(lab, setting):
 
 
 def _nulls(lab, setting):
-    asked, said = lab.corpus.prompts, answers(lab, setting, "SFT")
-    frames = []
-    for name, null in NULLS.items():
-        texts = [null(facts, text) for facts, text in zip(asked["facts"], said.loc[asked.index, "text"], strict=True)]
-        frames.append(judged(lab, setting, asked, texts).assign(method=name))
-    return pd.concat(frames)
+    asked = lab.corpus.prompts
+    said = null_texts(asked, answers(lab, setting, "SFT")["text"])
+    return pd.concat([judged(lab, setting, asked, texts).assign(method=name) for name, texts in said.items()])
+
+
+def null_texts(asked, said):
+    """The answers of `NULLS`, name to texts in the order of `asked`; `said` are SFT's, by `prompt_id`."""
+    pairs = list(zip(asked["facts"], said.loc[asked.index], strict=True))
+    return {name: [null(facts, text) for facts, text in pairs] for name, null in NULLS.items()}
 
 
 def audit(lab, setting):
@@ -345,13 +355,18 @@ def audit(lab, setting):
 
 
 def _audit(lab, setting):
-    said = responses(lab.halves[0])
-    asked = lab.corpus.rated.loc[said.index.get_level_values("prompt_id")]
-    asked = pd.DataFrame(
-        {"prompt": said["prompt"], "facts": list(asked["facts"]), "references": list(asked["references"])}
+    asked = rated_texts(lab.corpus, lab.halves[0])
+    return judged(lab, setting, asked, list(asked["response"]))
+
+
+def rated_texts(corpus, ratings):
+    """The rated responses with what judges need: by `prompt_id, model`, columns `prompt, facts, references, response`."""
+    said = responses(ratings)
+    asked = corpus.rated.loc[said.index.get_level_values("prompt_id")]
+    references = pd.Series(list(asked["references"]), index=said.index)
+    return said[["prompt", "response"]].assign(
+        facts=list(asked["facts"]), references=[found or others(said, place) for place, found in references.items()]
     )
-    asked = asked.assign(references=[found or others(said, place) for place, found in asked["references"].items()])
-    return judged(lab, setting, asked, list(said["response"]))
 
 
 def others(said, place, n=3):

@@ -220,6 +220,9 @@ def note(state, task, clock, result):
 def save_record(state, lab):
     """Write what was run, and on what, beside the cells."""
     record = state | {"lab": asdict(lab), "environment": environment()}
+    about = Path(f"{lab.model}.json")  # what the model's weights are, as `make pocket-model` wrote it
+    if about.exists():
+        record["model"] = json.loads(about.read_text())
     Path(lab.folder, RECORD).write_text(json.dumps(record, indent=1))
 
 

@@ -14,7 +14,7 @@ FOLDER = "results/local/pocket/start"  # as notebooks/profiles/pocket.yaml says
 
 
 def start(lab, folder=FOLDER):
-    """Make the folder: models are trained where the cells do not hold them yet (minutes on a GPU, an hour on two cores).
+    """Make the folder: models are trained where the cells do not hold them yet (minutes on a GPU, hours on two cores).
 
     Parameters
     ----------

@@ -16,14 +16,16 @@ from pdsel.data.gaps import rating_gaps
 from pdsel.data.store import stored_cells
 from pdsel.data.webnlg import ASPECTS, FILES, read_corpus
 from pdsel.evaluation import mean_over_prompts_and_seeds, paired_difference
+from pdsel.experiments.pocket.cells import counted, null_texts, rated_texts
 from pdsel.experiments.pocket.kept_labels import OTHERS, kept_table, opinions
 from pdsel.experiments.pocket.people import MEAN, people_pairs, rated_halves, right, training_pairs
 from pdsel.experiments.pocket.run import RECORD
-from pdsel.experiments.pocket.settings import SHARES, UNTRAINED
+from pdsel.experiments.pocket.settings import SETTINGS, SHARES, UNTRAINED
 from pdsel.experiments.proxy_quality import divergence_of, proxy_quality
 from pdsel.selection import POOLED, select
 
 JUDGES = ["chrf", "coverage", "reward", "probe"]
+BASE = "pocket"  # the setting that all readers run
 BASELINE, COMPARED = "SFT", "RAND"  # whom policies meet, and whose lead over whom is the question
 POWER = 0.8
 SUMMARY = ["value", "low", "high"]
@@ -44,14 +46,15 @@ def save_tables(cells, data, out):
     with unpacked(cells) as folder:
         found = Cells(stored_cells(folder))
         record = json.loads(Path(folder, RECORD).read_text()) if Path(folder, RECORD).exists() else {}
-    halves = rated_halves(read_corpus(data))
+    corpus = read_corpus(data)
+    halves = rated_halves(corpus)
     tables = {
         "policies.csv": policies(found),
         "kept.parquet": kept_ids(found),
         "texts.parquet": scores_of_texts(found),
         "unseen.csv": unseen(found, people_pairs(halves[1])),
-        "judges.csv": judges(found, people_pairs(halves[0])),
-        "nulls.csv": nulls(found),
+        "judges.csv": judges(found, people_pairs(halves[0]), rated_texts(corpus, halves[0])),
+        "nulls.csv": nulls(found, corpus.prompts),
         "win_rates.csv": win_rates(found),
         "proxies.csv": proxies(found, halves[0]),
         "kept_labels.csv": kept_labels(found, halves[0]),
@@ -171,14 +174,8 @@ def estimates(outcomes, metric, reference):
     rows = []
     for method, of_method in outcomes.groupby("method", sort=False):
         mean = mean_over_prompts_and_seeds(of_method.pivot(index="seed", columns="prompt_id", values=metric))
-        row = (
-            {"method": method}
-            | {name: getattr(mean, name) for name in SUMMARY}
-            | {
-                "prompts": mean.n,
-                "seeds": of_method["seed"].nunique(),
-            }
-        )
+        row = {"method": method} | {name: getattr(mean, name) for name in SUMMARY}
+        row |= {"prompts": mean.n, "seeds": of_method["seed"].nunique()}
         if reference in set(outcomes["method"]) and method != reference:
             shared = set(of_method["seed"]) & set(outcomes.loc[outcomes["method"] == reference, "seed"])
             both = outcomes[outcomes["method"].isin([method, reference]) & outcomes["seed"].isin(shared)]
@@ -253,14 +250,15 @@ def unseen(cells, people):
     return pd.concat(parts, ignore_index=True)
 
 
-def judges(cells, people):
+def judges(cells, people, rated):
     """How often every judge orders people's pairs as they do, by aspect and by their mean; length and a coin beside them.
 
-    The judges were trained on the other inputs.
+    The judges were trained on the other inputs. Where the cells hold no audit of them, it is of those that need no model.
     """
     frames = []
-    for (setting, _, _), found in cells.of("audit"):
-        for judge in [*JUDGES, "characters"]:
+    audits = cells.of("audit") or [((BASE, None, None), counted(rated, list(rated["response"])))]
+    for (setting, _, _), found in audits:
+        for judge in found.columns.intersection([*JUDGES, "characters"], sort=False):
             for by in [MEAN, *ASPECTS]:
                 agrees = right(found[judge], people, by)
                 mean = mean_over_prompts_and_seeds(agrees.to_frame().T)
@@ -274,13 +272,17 @@ def _wins(scores, baseline):
     return 50 * (1 + np.sign(scores.reindex(baseline.index) - baseline))
 
 
-def nulls(cells):
-    """How often answers that ignore what was asked beat SFT's, by every judge."""
+def nulls(cells, asked):
+    """How often answers that ignore what was asked beat SFT's, by every judge, or by those that need no model."""
     sft = {setting: found for (setting, _, method), found in cells.of("answers") if method == BASELINE}
     rows = []
-    for (setting, _, _), found in cells.of("nulls"):
+    judged = cells.of("nulls")
+    if not judged and BASE in sft:
+        said = null_texts(asked, sft[BASE]["text"])
+        judged = [((BASE, None, None), pd.concat([counted(asked, said[name]).assign(method=name) for name in said]))]
+    for (setting, _, _), found in judged:
         for name, answers in found.groupby("method", sort=False):
-            for judge in JUDGES:
+            for judge in found.columns.intersection(JUDGES, sort=False):
                 mean = mean_over_prompts_and_seeds(_wins(answers[judge], sft[setting][judge]).to_frame().T)
                 rows.append(
                     {"setting": setting, "null": name, "judge": judge} | {end: getattr(mean, end) for end in SUMMARY}
@@ -340,6 +342,30 @@ def answers_side_by_side(folder, methods, *, n, setting="pocket", seed=0):
             table = found[key][0] if isinstance(found[key], tuple) else found[key]
             texts[method] = table["text"].str.replace(r"\s+", " ", regex=True)
     return pd.DataFrame(texts).head(n).reset_index()
+
+
+def shown_pairs(data, ids, *, seed=0):
+    """The texts of pairs, where the folder of rated texts is there: by `pair_id`, in the order of `ids`.
+
+    Parameters
+    ----------
+    data : str or Path
+    ids : list of str
+        Of the pairs that methods were trained on.
+    seed : int
+        Of the draw of these pairs.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `aspect, prompt, chosen, rejected`, as plain texts.
+    """
+    pairs = training_pairs(rated_halves(read_corpus(data))[0], size=SETTINGS[BASE].n_pairs, seed=seed)
+    table = pairs.to_pandas().set_index("pair_id").loc[ids]
+    texts = {
+        side: table[side].map(lambda messages: messages[-1]["content"]) for side in ("prompt", "chosen", "rejected")
+    }
+    return table[["aspect"]].assign(**texts)
 
 
 def pairs_by_seed(cells, name, ratings):
