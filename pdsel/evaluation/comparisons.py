@@ -201,7 +201,9 @@ def compare_methods(outcomes, *, metric="preference", reference=None):
         pairs = [(reference, method) for method in methods if method != reference]
     if not pairs:
         raise DataError(f"outcomes: {len(methods)} method; a comparison needs 2")
-    means = pd.DataFrame([mean_and_variances(_differences(outcomes, one, other, metric)) for one, other in pairs])
+    rows = dict(list(outcomes.groupby("method", sort=False)))  # found once, as there may be thousands of pairs of methods
+    both = (_differences(pd.concat([rows[one], rows[other]]), one, other, metric) for one, other in pairs)
+    means = pd.DataFrame([mean_and_variances(differences) for differences in both])
     tests = moderated_t(means).rename(columns={"value": "difference"})
     found = pd.DataFrame(pairs, columns=["one", "other"]).join(tests)
     found["p_holm"] = multipletests(found["p"], method="holm")[1]
