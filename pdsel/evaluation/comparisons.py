@@ -201,7 +201,8 @@ def compare_methods(outcomes, *, metric="preference", reference=None):
         pairs = [(reference, method) for method in methods if method != reference]
     if not pairs:
         raise DataError(f"outcomes: {len(methods)} method; a comparison needs 2")
-    rows = dict(list(outcomes.groupby("method", sort=False)))  # found once, as there may be thousands of pairs of methods
+    # Each method's rows are found once, as there may be thousands of pairs of methods.
+    rows = dict(list(outcomes.groupby("method", sort=False)))
     both = (_differences(pd.concat([rows[one], rows[other]]), one, other, metric) for one, other in pairs)
     means = pd.DataFrame([mean_and_variances(differences) for differences in both])
     tests = moderated_t(means).rename(columns={"value": "difference"})
