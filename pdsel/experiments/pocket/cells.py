@@ -326,7 +326,7 @@ def unseen_logps(lab, setting, model):
 
 def _answers(lab, setting, model):
     asked = lab.corpus.prompts
-    batch = 384 if device().startswith("cuda") else 32
+    batch = 768 if device().startswith("cuda") else 32  # a GPU answers all prompts at once
     prompts = read_as(asked["prompt"], chat=setting.chat)
     texts = generate(model, prompts, max_new_tokens=NEW_TOKENS, batch_size=batch, stop=() if setting.chat else BREAK)
     return judged(lab, setting, asked, texts).assign(text=texts)

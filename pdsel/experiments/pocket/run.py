@@ -218,12 +218,13 @@ def note(state, task, clock, result):
 
 
 def save_record(state, lab):
-    """Write what was run, and on what, beside the cells."""
-    record = state | {"lab": asdict(lab), "environment": environment()}
-    about = Path(f"{lab.model}.json")  # what the model's weights are, as `make pocket-model` wrote it
+    """Add what was run, and on what, to the record beside the cells: a run that was resumed has an entry for each part."""
+    about, path = Path(f"{lab.model}.json"), Path(lab.folder, RECORD)
+    record = json.loads(path.read_text()) if path.exists() else {"runs": []}
     if about.exists():
-        record["model"] = json.loads(about.read_text())
-    Path(lab.folder, RECORD).write_text(json.dumps(record, indent=1))
+        record["model"] = json.loads(about.read_text())  # what the weights are, as `make pocket-model` wrote it
+    record["runs"].append(state | {"lab": asdict(lab), "environment": environment()})
+    path.write_text(json.dumps(record, indent=1))
 
 
 def pack(folder, out):
