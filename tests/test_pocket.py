@@ -72,7 +72,7 @@ def test_tables_hold_numbers_and_no_text(lab, state, corpus, tmp_path):
     from pdsel.experiments.pocket.tables import save_tables
 
     pack(lab.folder, tmp_path / "zips")
-    paths = save_tables(tmp_path / "zips", corpus, tmp_path / "out")
+    paths = save_tables([tmp_path / "zips"], corpus, tmp_path / "out")
     assert [path.name for path in paths][-1] == "manifest.json" and len(paths) == 10
     texts = json.dumps([path.read_bytes().decode("latin-1") for path in paths])
     assert "is led by" not in texts and str(lab.folder) not in texts

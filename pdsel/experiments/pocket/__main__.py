@@ -24,7 +24,7 @@ def parse(arguments=None):
     run.add_argument("--pack", help="a folder for zip files of the cells, written at the end")
     tables = commands.add_parser("tables", help="make the tables of the cells")
     tables.add_argument("--data", default=DATA)
-    tables.add_argument("--cells", default=CELLS, help="a folder of cells, or of zip files of them")
+    tables.add_argument("--cells", nargs="+", default=[CELLS], help="folders of cells, or of zip files of them")
     tables.add_argument("--out", default="results/pocket")
     return parser.parse_args(arguments)
 

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
+from statsmodels.stats.power import TTestPower
 
 from pdsel.artifacts import digest, save_table, save_text
 from pdsel.checks import DataError
 from pdsel.data.gaps import rating_gaps
 from pdsel.data.store import stored_cells
 from pdsel.data.webnlg import ASPECTS, FILES, read_corpus
-from pdsel.evaluation import mean_over_prompts_and_seeds, paired_difference
+from pdsel.evaluation import compare_methods, mean_over_prompts_and_seeds
 from pdsel.experiments.pocket.cells import counted, null_texts, rated_texts
 from pdsel.experiments.pocket.kept_labels import OTHERS, kept_table, opinions
 from pdsel.experiments.pocket.people import MEAN, people_pairs, rated_halves, right, training_pairs
@@ -32,20 +33,27 @@ SUMMARY = ["value", "low", "high"]
 
 
 def save_tables(cells, data, out):
-    """Make the tables of a folder of cells, or of zip files of cells.
+    """Make the tables of folders of cells, or of zip files of cells.
 
     Parameters
     ----------
-    cells, data, out : str or Path
-        The folders of the cells, of the rated texts, and of the results.
+    cells : list of (str or Path)
+        More than one where a part was computed elsewhere; no cell may be in two of them.
+    data, out : str or Path
+        The folders of the rated texts and of the results.
 
     Returns
     -------
     list of pathlib.Path
     """
-    with unpacked(cells) as folder:
-        found = Cells(stored_cells(folder))
-        record = json.loads(Path(folder, RECORD).read_text()) if Path(folder, RECORD).exists() else {}
+    stored, record = [], {"runs": []}
+    for place in cells:
+        with unpacked(place) as folder:
+            stored += stored_cells(folder)
+            path = Path(folder, RECORD)
+            part = json.loads(path.read_text()) if path.exists() else {"runs": []}
+        record |= part | {"runs": record["runs"] + part["runs"]}
+    found = Cells(of_whole_seeds(stored))
     corpus = read_corpus(data)
     halves = rated_halves(corpus)
     tables = {
@@ -60,7 +68,7 @@ def save_tables(cells, data, out):
         "kept_labels.csv": kept_labels(found, halves[0]),
     }
     paths = [save_table(table, Path(out, name)) for name, table in tables.items() if len(table)]
-    record = {name: value for name, value in record.items() if name != "lab"}
+    record["runs"] = [{name: value for name, value in run.items() if name != "lab"} for run in record["runs"]]
     record["data"] = {name: digest(Path(data, name)) for name in FILES}
     record["tables"] = {path.name: digest(path) for path in paths}
     return [*paths, save_text(json.dumps(record, indent=1), Path(out, "manifest.json"))]
@@ -141,24 +149,41 @@ def scores_of_texts(cells):
     return table.astype(dict.fromkeys(JUDGES, "float32"))
 
 
-def with_seeds(table):
-    """The rows of the seeds that all trained methods of a setting share; untrained models get the same seeds, to be paired.
+def of_whole_seeds(stored):
+    """The cells of the seeds of which every trained method has its policy, and those that have no seed.
 
-    >>> rows = [("s", "RAND", 0), ("s", "RAND", 1), ("s", "PD", 0), ("s", "SFT", None)]
+    A run that was ended has begun a seed; what is there of it would compare methods on unequal trainings.
+
+    >>> have = [("PD", 0), ("PD", 1), ("ALL", 0)]
+    >>> cells = [("policy", {"setting": {"name": "s"}, "seed": seed, "method": method}, {}) for method, seed in have]
+    >>> [settings["seed"] for _, settings, _ in of_whole_seeds(cells)]
+    [0, 0]
+    """
+    seeds = {}
+    for name, settings, _ in stored:
+        if name == "policy" and settings["method"] not in UNTRAINED:
+            of_methods = seeds.setdefault(settings["setting"]["name"], {})
+            of_methods.setdefault(settings["method"], set()).add(settings["seed"])
+    whole = {setting: set.intersection(*of_methods.values()) | {None} for setting, of_methods in seeds.items()}
+    return [cell for cell in stored if cell[1]["seed"] in whole.get(cell[1]["setting"]["name"], {cell[1]["seed"]})]
+
+
+def with_seeds(table):
+    """Give the rows of untrained models the seeds of the trained ones, to be paired with them.
+
+    >>> rows = [("s", "RAND", 0), ("s", "RAND", 1), ("s", "SFT", None)]
     >>> with_seeds(pd.DataFrame(rows, columns=["setting", "method", "seed"])).to_records(index=False).tolist()
-    [('s', 'RAND', 0.0), ('s', 'PD', 0.0), ('s', 'SFT', 0.0)]
+    [('s', 'RAND', 0.0), ('s', 'RAND', 1.0), ('s', 'SFT', 0.0), ('s', 'SFT', 1.0)]
     """
     frames = []
     for _, rows in table.groupby("setting"):
-        untrained = rows["seed"].isna()
-        of_methods = [set(seeds) for _, seeds in rows[~untrained].groupby("method")["seed"]]
-        shared = sorted(set.intersection(*of_methods)) if of_methods else [0]
-        frames += [rows[rows["seed"].isin(shared)], *(rows[untrained].assign(seed=seed) for seed in shared)]
+        trained, untrained = rows[rows["seed"].notna()], rows[rows["seed"].isna()]
+        frames += [trained, *(untrained.assign(seed=seed) for seed in sorted(set(trained["seed"])) or [0])]
     return pd.concat(frames, ignore_index=True)
 
 
 def estimates(outcomes, metric, reference):
-    """The mean of every method over prompts and seeds, and its paired difference from a reference method.
+    """The mean of every method over prompts and seeds, and how the trained ones differ from a reference method.
 
     Parameters
     ----------
@@ -169,35 +194,43 @@ def estimates(outcomes, metric, reference):
     Returns
     -------
     pandas.DataFrame
-        `method, value, low, high, difference, difference_low, difference_high, prompts, seeds, prompts_needed`.
+        `method, value, low, high, prompts, seeds`; for trained methods also `difference, difference_low, difference_high,
+        p_holm` (see `pdsel.evaluation.compare_methods`), `prompts_needed, seeds_needed`.
     """
     rows = []
     for method, of_method in outcomes.groupby("method", sort=False):
         mean = mean_over_prompts_and_seeds(of_method.pivot(index="seed", columns="prompt_id", values=metric))
         row = {"method": method} | {name: getattr(mean, name) for name in SUMMARY}
-        row |= {"prompts": mean.n, "seeds": of_method["seed"].nunique()}
-        if reference in set(outcomes["method"]) and method != reference:
-            shared = set(of_method["seed"]) & set(outcomes.loc[outcomes["method"] == reference, "seed"])
-            both = outcomes[outcomes["method"].isin([method, reference]) & outcomes["seed"].isin(shared)]
-            difference = paired_difference(both, method, reference, metric=metric)
-            row |= {
-                "difference": difference.value,
-                "difference_low": difference.low,
-                "difference_high": difference.high,
-            }
-            row["prompts_needed"] = prompts_needed(differences(both, method, reference, metric))
-        rows.append(row)
-    return pd.DataFrame(rows)
+        rows.append(row | {"prompts": mean.n, "seeds": of_method["seed"].nunique()})
+    table = pd.DataFrame(rows)
+    trained = outcomes[~outcomes["method"].isin(UNTRAINED)]
+    if not {reference} < set(trained["method"]):
+        return table
+    return table.merge(_from_reference(trained, metric, reference), on="method", how="left")
 
 
-def differences(outcomes, one, other, metric):
-    """The difference of two methods on every prompt, mean over seeds."""
-    means = outcomes.groupby(["method", "prompt_id"])[metric].mean()
+def _from_reference(trained, metric, reference):
+    """How every other method differs from the reference; a positive difference is in its favour."""
+    found = compare_methods(trained, metric=metric, reference=reference)
+    ends = {"difference": -found["difference"], "difference_low": -found["high"], "difference_high": -found["low"]}
+    table = pd.DataFrame({"method": found["other"], **ends, "p_holm": found["p_holm"]})
+    by = {
+        name: [differences(trained, method, reference, metric, name) for method in table["method"]]
+        for name in ("prompt_id", "seed")
+    }
+    return table.assign(
+        prompts_needed=list(map(prompts_needed, by["prompt_id"])), seeds_needed=list(map(seeds_needed, by["seed"]))
+    )
+
+
+def differences(outcomes, one, other, metric, by):
+    """The difference of two methods for every prompt (mean over seeds), or for every seed (mean over prompts)."""
+    means = outcomes.groupby(["method", by])[metric].mean()
     return means[one] - means[other]
 
 
 def prompts_needed(differences, *, power=POWER):
-    """How many prompts a two-sided test at 5 % would need to see the mean difference that was seen.
+    """How many prompts a two-sided test at 5 % needs to see the mean difference of these very policies.
 
     The paired z test: ((z_.975 + z_power) * sd / mean)^2.
 
@@ -221,6 +254,35 @@ def prompts_needed(differences, *, power=POWER):
     if mean == 0:
         return np.inf
     return float(((norm.ppf(0.975) + norm.ppf(power)) * differences.std() / mean) ** 2)
+
+
+def seeds_needed(differences, *, power=POWER):
+    """How many seeds, each with its own pairs and trainings, a two-sided t test at 5 % needs to see the mean difference.
+
+    Parameters
+    ----------
+    differences : pandas.Series
+        By seed.
+    power : float
+
+    Returns
+    -------
+    float
+        A whole number from 2; infinite without a difference, NaN where one seed says nothing of others.
+
+    Examples
+    --------
+    >>> seeds_needed(pd.Series([1.0, -1.0, 1.0, 1.0]))
+    34.0
+    """
+    mean, spread = differences.mean(), differences.std()
+    if len(differences) < 2:
+        return np.nan
+    if mean == 0:
+        return np.inf
+    sizes = np.arange(2, 1001)
+    reached = TTestPower().power(abs(mean) / max(spread, 1e-12), sizes, alpha=0.05) >= power
+    return float(sizes[reached.argmax()]) if reached.any() else np.inf
 
 
 def unseen(cells, people):
