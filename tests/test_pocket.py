@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from chat_models import SIZES, save_chat_model
 from made_up_facts import N_PROMPTS, SYSTEMS, facts_of, text_of, write_clone, write_corpus
+from statsmodels.stats.power import TTestPower
 
 from pdsel.checks import DataError
 from pdsel.data.webnlg import is_there, read_corpus, write_folder
 from pdsel.evaluation.judges.facts import chrf, coverage
-from pdsel.experiments.pocket import cells, settings
+from pdsel.experiments.pocket import cells, settings, tables
 from pdsel.experiments.pocket.cells import Lab
 from pdsel.experiments.pocket.kept_labels import kept_table, rule_scores
 from pdsel.experiments.pocket.people import halves, pairs_by_mean, people_pairs, responses, right
@@ -66,6 +67,20 @@ def test_every_cell_is_computed_and_resumed(lab, state):
     before = {path: path.stat().st_mtime_ns for path in Path(lab.folder).glob("*.json")}
     assert len(run(pocket([0]), lab)["done"]) == len(state["done"])
     assert {path: path.stat().st_mtime_ns for path in Path(lab.folder).glob("*.json")} == before
+
+
+@pytest.mark.parametrize("seen", [[1.0, -1.0, 1.0, 1.0], [1.3, 4.4, 1.7], [-2.0, 0.5, -1.0, -3.0, 1.0]])
+def test_seeds_needed_are_those_of_statsmodels(seen):
+    by_seed = pd.Series(seen)
+    effect = abs(by_seed.mean()) / by_seed.std()
+    exact = TTestPower().solve_power(effect, alpha=0.05, power=0.8)
+    assert tables.seeds_needed(by_seed) == np.ceil(exact)
+
+
+def test_seeds_that_nothing_is_known_of():
+    assert np.isnan(tables.seeds_needed(pd.Series([1.0])))
+    assert np.isinf(tables.seeds_needed(pd.Series([1.0, -1.0])))
+    assert np.isinf(tables.seeds_needed(pd.Series([1.0, -0.999])))
 
 
 def test_tables_hold_numbers_and_no_text(lab, state, corpus, tmp_path):
