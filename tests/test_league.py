@@ -273,6 +273,21 @@ def test_the_grid_of_the_league_is_its_tables_at_each_condition(played):
         pd.testing.assert_frame_equal(here[columns], table.loc[here.index, columns])
 
 
+def test_tables_of_a_league_are_computed_once_until_it_changes(played, tmp_path, monkeypatch):
+    asked = {"results": played, "folder": tmp_path / "kept"}
+    table = league.stored(league.league_rates, **asked, share=0.3, conflict=0.3)
+    direct = league.league_table(*league.load_league(played, share=0.3, conflict=0.3))
+    pd.testing.assert_frame_equal(table, direct, check_dtype=False)
+    means, found = league.stored(league.league_means, **asked), league.league_means(played)
+    pd.testing.assert_frame_equal(means, found, check_dtype=False)
+    monkeypatch.setattr(league, "load_league", None)  # what is kept is read
+    pd.testing.assert_frame_equal(league.stored(league.league_rates, **asked, share=0.3, conflict=0.3), table)
+    monkeypatch.undo()
+    with_condition(played, "noisy raters", "PD")
+    assert league.stored(league.league_rates, **asked, share=0.5, conflict=0.2) is None, "not run"
+    assert len(list((tmp_path / "kept").glob("league_rates-*.json"))) == 2
+
+
 def test_orders_at_other_shares_and_levels(played):
     """SeRA, last at share .3, is first at .1: ranks 1 2 3 against 2 3 1, Spearman -.5. One rule has no order."""
     found = league.league_orders(league.league_grid(played)).set_index(["share", "conflict"])

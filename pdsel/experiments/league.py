@@ -1,11 +1,13 @@
 """Every rule and every alternative loss on the same pairs, budget, seeds and judge: the cells to run, and the league table."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pdsel.artifacts import load_table, save_table
+from pdsel.artifacts import digest, load_table, save_table
+from pdsel.data.store import Store
 from pdsel.evaluation import apart, compare_methods, means, scored
 from pdsel.experiments.grid_plan import ALL_STEPS, cell, sft_cell
 from pdsel.notesworld.settings import CONFLICT, DPO, LOW_CONFLICT, SHARE
@@ -206,6 +208,27 @@ def league_table(outcomes, chosen, *, against=("PD", "RAND")):
         With a single seed intervals and tests are over prompts alone.
     """
     return _table(scored(outcomes), chosen, against).join(apart(outcomes).rename("lc_blank"))
+
+
+def league_rates(results, *, share=SHARE, conflict=CONFLICT):
+    """`league_table` of one share and conflict level; `None` where the league was not run there."""
+    found = load_league(results, share=share, conflict=conflict)
+    return league_table(*found) if found else None
+
+
+def stored(function, results, folder, **settings):
+    """A table of the league, which takes up to half a minute: computed once, so that a stopped run goes on behind it.
+
+    Parameters
+    ----------
+    function : callable
+        `function(results, **settings)` returns a frame.
+    results, folder : str or Path
+        The league's tables, and where what is computed of them is kept (see `pdsel.data.store`).
+    """
+    league = {name: digest(Path(results, name)) for name in FILES}
+    compute = partial(function, results, **settings)
+    return Store(folder, code=(function,)).computed(function.__name__, {"league": league} | settings, compute)
 
 
 def league_means(results, *, against=("PD", "RAND")):
