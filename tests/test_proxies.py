@@ -9,6 +9,7 @@ from scipy.special import expit
 from scipy.stats import spearmanr
 
 from pdsel import fit_proxies, fit_proxy, load_proxy, score_margins
+from pdsel.engine.features import pair_features
 from pdsel.engine.models import load_causal, load_tokenizer
 from pdsel.engine.proxy_sample import balance_by_length, training_ids
 from pdsel.engine.scoring import encode, response_logps
@@ -117,6 +118,19 @@ def test_bootstrap_draws_whole_prompts_another_draw_each(pairs, aspect):
     times = {p: {draws[0].count(i) for i in part if prompt[i] == p} for p in {prompt[i] for i in part}}
     assert all(len(counts) == 1 for counts in times.values())  # a prompt comes with all its pairs, or not at all
     assert sum(counts.pop() for counts in times.values()) == len(times)
+
+
+def test_a_proxy_is_fitted_to_the_draw_that_was_asked_for(pairs, aspect, tmp_path):
+    """Without a draw a pair counts once; the draws differ, and each is the same again."""
+    options = {"kind": "probe", "model": BASE_MODEL, "features": pair_features(pairs, model=BASE_MODEL)}
+    fitted = [
+        fit_proxy(pairs, aspect.iloc[0], output_dir=tmp_path / str(run), resample=draw, **options)
+        for run, draw in enumerate([None, 0, 0, 1])
+    ]
+    tables = [score_margins(pairs, {"one": proxy}, features=options["features"])["one"] for proxy in fitted]
+    assert (tables[1] == tables[2]).all()
+    for one, other in [(0, 1), (0, 3), (1, 3)]:
+        assert not np.allclose(tables[one], tables[other])
 
 
 def test_balanced_draws_follow_the_formula_for_every_tau(pairs, aspect):
