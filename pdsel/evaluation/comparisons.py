@@ -1,5 +1,6 @@
 """Methods against each other: over prompts and seeds, paired, corrected for how many there are, and ranked."""
 
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -79,16 +80,25 @@ def _bootstrap_variant(seeds, prompts, nested):
 
 def _resampled_means(values, known, nested, seed):
     """The mean in each of `RESAMPLES` draws of seeds and prompts, shape (RESAMPLES,)."""
-    seeds, prompts = known.shape
+    seed_counts, prompt_counts = _drawn_counts(*known.shape, seed)
+    if nested:
+        return (seed_counts @ values.sum(axis=1)) / (seed_counts @ known.sum(axis=1))
+    totals = ((seed_counts @ values) * prompt_counts).sum(axis=1)
+    return totals / ((seed_counts @ known) * prompt_counts).sum(axis=1)
+
+
+# A table of many methods resamples the same seeds and prompts for each, and drawing them is what takes long.
+@lru_cache(maxsize=2)
+def _drawn_counts(seeds, prompts, seed):
+    """How often each seed and each prompt is drawn, in arrays with a row per draw; a single seed always counts once."""
     rng = np.random.default_rng(seed)
     seed_counts = np.ones((RESAMPLES, 1))
     if seeds > 1:
         seed_counts = rng.multinomial(seeds - 1, np.full(seeds, 1 / seeds), RESAMPLES)
-    prompt_counts = np.ones(prompts)
-    if not nested:
-        prompt_counts = rng.multinomial(prompts, np.full(prompts, 1 / prompts), RESAMPLES)
-    totals = ((seed_counts @ values) * prompt_counts).sum(axis=1)
-    return totals / ((seed_counts @ known) * prompt_counts).sum(axis=1)
+    prompt_counts = rng.multinomial(prompts, np.full(prompts, 1 / prompts), RESAMPLES)
+    for counts in (seed_counts, prompt_counts):
+        counts.setflags(write=False)
+    return seed_counts, prompt_counts
 
 
 def _freedom(values, known):

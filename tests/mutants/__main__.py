@@ -4,7 +4,6 @@ Mutants that change nothing that a test could see are named, with the reason, in
 """
 
 import argparse
-import hashlib
 import json
 import os
 import sys
@@ -14,7 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "build" / "mutmut"))  
 import pandas as pd
 
 from mutants.mutate import ROOT, known_mutants, sample
-from mutants.survey import PATIENCE, SURVIVED, preload, run
+from mutants.survey import PATIENCE, SURVIVED, Unharmed, preload, run
 
 ROOMS = ["pdsel/*.py", "pdsel/evaluation/**/*.py", "pdsel/rules/*.py"]
 OTHERS = {"pdsel/__init__.py", "pdsel/artifacts.py", "pdsel/judges.py"}  # doors, and files that are not of the lesson
@@ -42,6 +41,9 @@ def parse(arguments=None):
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="modules whose path holds this")
     parser.add_argument("--tried", action="store_true", help="report what the journal holds; nothing is run")
+    parser.add_argument(
+        "--part", type=int, nargs=2, default=[0, 1], metavar=("I", "N"), help="only every N-th module, from the I-th on"
+    )
     parser.add_argument("--known", action="store_true", help="only the faults that once were not noticed")
     parser.add_argument("--local", type=Path, default=Path("results/local/mutants"))
     parser.add_argument("--results", type=Path, default=Path("results/mutants"))
@@ -77,12 +79,19 @@ def main(arguments=None):
     known, drawn, every = known_mutants(), [], 0
     if not given.known:
         drawn, every = sample(modules(given.only), given.count, given.seed)
-    journal, base = Journal(given.local / "journal.jsonl"), None if given.tried else {}
+    journal, unharmed = Journal(given.local / "journal.jsonl"), None
+    first, step = given.part  # parts share the journal, and each has its own logs
+    logs = given.local / f"part{first}"
     if given.tried:
-        known, drawn = [], [mutant for mutant in drawn if _key(mutant) in journal.known]
+        known, drawn = [], [mutant for mutant in drawn if mutant.key in journal.known]
     else:
         preload()
-    rows = [_tried(mutant, journal, base, given.local) for mutant in [*known, *drawn]]
+        unharmed = Unharmed(given.local / "unharmed.jsonl", logs / "unharmed.log")
+    paths = sorted({mutant.path for mutant in [*known, *drawn]})[first::step]
+    chosen = [mutant for mutant in [*known, *drawn] if mutant.path in paths]
+    rows = [_tried(mutant, journal, unharmed, logs / "last.log") for mutant in chosen]
+    if step > 1:
+        return 0
     if not given.known:
         _write_report(pd.DataFrame(rows[len(known) :]), every, given)
     missed = [row for row in rows[: len(known)] if row["outcome"] == SURVIVED]
@@ -91,22 +100,13 @@ def main(arguments=None):
     return int(bool(missed))
 
 
-def _key(mutant):
-    return hashlib.sha256(f"{mutant.path}\n{mutant.source}".encode()).hexdigest()[:16]
-
-
-def _tried(mutant, journal, base, local):
-    """The outcome of a mutant as a row; without a `base` it is taken as it was."""
-    key = _key(mutant)
-    entry = journal.known.get(key)
-    if entry is None or (entry["outcome"] == SURVIVED and base is not None):
-        if mutant.path not in base:
-            outcome, seconds = run(mutant.path, Path(ROOT, mutant.path).read_text(), 1800, local / "base.log")
-            if outcome != SURVIVED:
-                raise SystemExit(f"the tests of {mutant.path} fail without a fault: {local}/base.log")
-            base[mutant.path] = seconds
-        outcome, seconds = run(mutant.path, mutant.source, 60 + PATIENCE * base[mutant.path], local / "last.log")
-        entry = {"key": key, "outcome": outcome, "module": mutant.path, "line": mutant.line}
+def _tried(mutant, journal, unharmed, log):
+    """The outcome of a mutant as a row; without `unharmed` it is taken as it was."""
+    entry = journal.known.get(mutant.key)
+    if entry is None or (entry["outcome"] == SURVIVED and unharmed is not None):
+        patience = 60 + PATIENCE * unharmed.seconds(mutant.path)
+        outcome, seconds = run(mutant.path, mutant.source, patience, log)
+        entry = {"key": mutant.key, "outcome": outcome, "module": mutant.path, "line": mutant.line}
         entry |= {"before": mutant.before, "after": mutant.after}
         journal.note(entry)
         print(

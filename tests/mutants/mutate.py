@@ -1,6 +1,7 @@
 """Small faults in the source of a module, by mutmut's operators; faults in what a program says are left out."""
 
-import random
+import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +27,12 @@ KNOWN = [
 
 @dataclass(frozen=True)
 class Mutant:
-    """A module with one fault: its path, the line, what stood there and what stands there now, and the whole text."""
+    """A module with one fault: its path, the line, what stood there and what stands there now, and the whole text.
 
+    `key` names the fault by what is in its function, so that a change elsewhere leaves it the same.
+    """
+
+    key: str
     path: str
     line: int
     before: str
@@ -57,11 +62,11 @@ def _changes_behaviour(module, mutation, said):
     return before != after and not ("XX" in after and before == after.replace("XX", ""))
 
 
-def _mutant(path, module, mutation):
+def _mutant(key, path, module, mutation):
     """The mutant of a mutation; it takes a while to write a module anew."""
     before, after = (_one_line(module, each) for each in (mutation.original_node, mutation.mutated_node))
     source = module.deep_replace(mutation.original_node, mutation.mutated_node).code
-    return Mutant(path, _first_difference(module.code, source), before, after, source)
+    return Mutant(key, path, _first_difference(module.code, source), before, after, source)
 
 
 def known_mutants():
@@ -72,17 +77,37 @@ def known_mutants():
         if text.count(before) != 1:
             raise LookupError(f"{path} does not hold {before!r} once: mend KNOWN")
         source = text.replace(before, after)
-        found.append(Mutant(path, _first_difference(text, source), before, after, source))
+        line = _first_difference(text, source)
+        found.append(Mutant(_digest(path, text, before, after), path, line, before, after, source))
     return found
 
 
 def sample(paths, count, seed):
-    """`count` mutants drawn from those of all paths, each as probable as any other, and how many there are."""
-    every = []
-    for path in paths:
-        module, mutations = mutations_of(path)
-        every += [(path, module, mutation) for mutation in mutations]
-    return [_mutant(*each) for each in random.Random(seed).sample(every, min(count, len(every)))], len(every)
+    """`count` mutants drawn from those of all paths, each as probable as any other, and how many there are.
+
+    They are those whose keys have the smallest digests, so that a change of one function draws anew in this function alone.
+    """
+    every = [each for path in paths for each in _named(path)]
+    every.sort(key=lambda each: _digest(str(seed), each[0]))
+    return [_mutant(*each) for each in every[:count]], len(every)
+
+
+def _named(path):
+    """Every mutation of a module: `(key, path, module, mutation)`."""
+    module, mutations = mutations_of(path)
+    functions, seen = {}, Counter()
+    for mutation in mutations:
+        function = mutation.contained_by_top_level_function
+        if id(function) not in functions:
+            functions[id(function)] = module.code_for_node(function).strip()
+        change = [_one_line(module, node) for node in (mutation.original_node, mutation.mutated_node)]
+        fault = (path, functions[id(function)], *change)
+        seen[fault] += 1  # the same may be done in several places of a function
+        yield _digest(*fault, str(seen[fault])), path, module, mutation
+
+
+def _digest(*texts):
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
 
 def _inside(node):

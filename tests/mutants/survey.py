@@ -2,7 +2,9 @@
 
 import ast
 import contextlib
+import hashlib
 import importlib
+import json
 import os
 import signal
 import sys
@@ -76,7 +78,7 @@ def _defined(dotted):
     return {node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
 
 
-def run(path, source, seconds, log):
+def run(path, source, seconds, log, tests=None):
     """Run the tests of a module whose source is this; returns the outcome and the seconds it took.
 
     Parameters
@@ -87,12 +89,15 @@ def run(path, source, seconds, log):
         After which the tests are ended: a fault may make a loop endless.
     log : Path
         Gets what pytest says.
+    tests : list of str, optional
+        Default: `tests_of(path)`.
     """
+    log.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     child = os.fork()
     if child == 0:
         os.setsid()
-        _in_child(path, source, log)
+        _in_child(path, source, log, tests or tests_of(path))
     while time.monotonic() - start < seconds:
         ended, status = os.waitpid(child, os.WNOHANG)
         if ended:
@@ -105,7 +110,45 @@ def run(path, source, seconds, log):
     return TIMEOUT, time.monotonic() - start
 
 
-def _in_child(path, source, log):
+class Unharmed:
+    """How long the tests take without a fault: each file is run once, for all modules that it covers, and has to pass.
+
+    Parameters
+    ----------
+    file : Path
+        Where the seconds are kept; several processes may share it.
+    log : Path
+        Gets what pytest says.
+    """
+
+    def __init__(self, file, log):
+        self.file, self.log = file, log
+        sources = sorted([*ROOT.glob("pdsel/**/*.py"), *ROOT.glob("tests/**/*.py")])
+        self.code = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+
+    def seconds(self, path):
+        """Those of all tests of a module."""
+        return sum(self._of_file(test) for test in tests_of(path))
+
+    def _of_file(self, test):
+        known = [json.loads(line) for line in self.file.read_text().splitlines()] if self.file.exists() else []
+        for entry in known:
+            if entry["tests"] == test and entry["code"] == self.code:
+                return entry["seconds"]
+        outcome, seconds = run(test, Path(ROOT, test).read_text(), 1800, self.log, [test])
+        if outcome != SURVIVED and not _is_empty(self.log):
+            raise SystemExit(f"{test} fails without a fault: {self.log}")
+        with open(self.file, "a") as file:
+            file.write(json.dumps({"tests": test, "code": self.code, "seconds": round(seconds, 1)}) + "\n")
+        return seconds
+
+
+def _is_empty(log):
+    """Whether pytest found no test, as in a module without examples."""
+    return "no tests ran" in log.read_text()
+
+
+def _in_child(path, source, log, tests):
     """Run pytest and end this process with its status."""
     status = 99
     try:
@@ -117,7 +160,7 @@ def _in_child(path, source, log):
 
         # Plain asserts: a module that is given by its path would else be rewritten, from the disk and past the fault.
         arguments = ["-x", "-q", "--doctest-modules", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"]
-        status = int(pytest.main([*arguments, *tests_of(path)]))
+        status = int(pytest.main([*arguments, *tests]))
     finally:
         sys.stdout.flush()
         os._exit(status)
