@@ -17,9 +17,10 @@ from pdsel.data.webnlg import is_there, read_corpus, write_folder
 from pdsel.evaluation.judges.facts import chrf, coverage
 from pdsel.experiments.pocket import cells, settings, tables
 from pdsel.experiments.pocket.cells import Lab
-from pdsel.experiments.pocket.kept_labels import kept_table, rule_scores
+from pdsel.experiments.pocket.kept_labels import OTHERS, kept_table, rule_scores
 from pdsel.experiments.pocket.people import halves, pairs_by_mean, people_pairs, responses, right
 from pdsel.experiments.pocket.run import Task, needs, pack, pocket, run, save_record, with_needs
+from pdsel.pipeline.pocket_pages import JUDGES, pocket_blocks
 from pdsel.ratings import load_ratings
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "webnlg"
@@ -285,3 +286,26 @@ def test_answers_and_pairs_are_shown_from_the_readers_own_folders(lab, state, co
     shown = shown_pairs(corpus, ids)
     assert list(shown.index) == ids
     assert shown["chosen"].iloc[-1] == pairs[0]["chosen"][-1]["content"]
+
+
+def test_what_readme_says_is_what_the_tables_hold(tmp_path):
+    kept = [("PD", 0.3, OTHERS, 89.6), ("ALL", 0.3, OTHERS, 76.4), ("PD", 0.1, OTHERS, 99.0)]
+    labels = pd.DataFrame(kept, columns=["rule", "share", "judge", "value"]).assign(setting="pocket")
+    columns = ["method", "judge", "value", "difference", "difference_low", "difference_high", "p_holm", "seeds_needed"]
+    rows = [("SFT", "chrf", 50.0, *[np.nan] * 5), ("RAND", "chrf", 60.0, *[np.nan] * 5)]
+    rows += [
+        ("PD", "chrf", 70.0, 10.0, -1.0, 21.0, 0.06, 7.0),
+        ("PD(high)", "chrf", 40.0, -20.0, -30.0, -10.0, 0.04, 3.0),
+    ]
+    wins = pd.DataFrame(rows, columns=columns).assign(setting="pocket", seeds=3, low=0.0, high=100.0)
+    wins = pd.concat([wins.assign(judge=judge) for judge in JUDGES])
+    unseen = wins[wins["judge"] == "chrf"].assign(by="mean")
+    for name, table in {"kept_labels": labels, "win_rates": wins, "unseen": unseen}.items():
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    said = pocket_blocks(tmp_path)
+    assert "90 % of the labels that PD keeps, and 76 % of all. Of the policies, PD's writes" in said["pocket"]
+    assert "Over 3 seeds, only PD(high) can be told from RAND; to tell PD from it takes 7" in said["pocket"]
+    first, *_, last = said["pocket_policies"].splitlines()[2:]
+    assert first.startswith("| PD(high) | 40.0 [0.0, 100.0] | 40.0 | 40.0 | 40.0 | -20.0 [-30.0, -10.0] | 3 |")
+    assert last.startswith("| PD | 70.0")
+    assert pocket_blocks(tmp_path / "nowhere") == {}

@@ -424,10 +424,11 @@ def shown_blocks(root="."):
 def all_blocks(folders=SHOWN, profiles=LARGE):
     """Every block that a page may show: the tables of results folders, README's summary, and what large profiles take."""
     from pdsel.pipeline.costs import ledgers, plans  # loads torch, which notebook 06 does without
+    from pdsel.pipeline.pocket_pages import pocket_blocks
 
     grid = next((folder for folder in folders if is_grid(folder)), folders[-1])
     blocks = table_blocks([*folders, *COUNTED]) | study_blocks(folders) | summary_blocks(grid, run=folders[0])
-    return blocks | plans(profiles) | ledgers(profiles) if profiles else blocks
+    return blocks | pocket_blocks() | plans(profiles) | ledgers(profiles) if profiles else blocks
 
 
 def write_pages(paths=None, folders=SHOWN, profiles=LARGE):
