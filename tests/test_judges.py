@@ -20,6 +20,7 @@ from pdsel.evaluation.judges.audit import (
     both_orders,
     flip_rate,
     null_outputs,
+    null_rates,
     null_win_rates,
     position_bias,
 )
@@ -256,6 +257,17 @@ def test_no_answer_to_everything_wins_under_the_gold_judge(sampled):
     assert found.loc["first note only", "high"] < 20  # half of two notes, or a third of three
     assert found["high"].max() < 45  # one word for every note is often right, follows no instruction, and loses
     assert found["value"].idxmax().startswith("all ")
+
+
+def test_null_rates_of_several_judges_are_each_ones_own(sampled):
+    """As a table of the judges' in their order, with the answers that were asked for and no others."""
+    mine = {"mine": "size tiny .", "silent": ""}
+    judges = {"gold": gold_judge, "always ours": lambda prompts, ours, theirs: np.ones(len(prompts))}
+    table = null_rates(judges, *sampled, mine)
+    assert list(zip(table["judge"], table["null"], strict=True)) == [(name, null) for name in judges for null in mine]
+    own = null_win_rates(gold_judge, *sampled, mine)
+    assert table["value"].tolist()[:2] == own["value"].tolist()
+    assert table["value"].tolist()[2:] == [100.0, 100.0]
 
 
 def test_null_rates_are_the_judges_own_means(sampled):

@@ -22,7 +22,7 @@ from pdsel.ratings import load_ratings
 from pdsel.rules import signals as measured
 from pdsel.rules.built import BUILT, _accepted, build
 from pdsel.rules.signals import SAMPLES, SIGNALS
-from pdsel.rules.store import Signals, inputs_of, pairs_for
+from pdsel.rules.store import Signals, _value_digest, inputs_of, pairs_for
 from pdsel.selection import random_scores, select
 from pdsel.training import train_dpo
 
@@ -104,6 +104,14 @@ def test_given_signals_cost_nothing_and_change_the_key_of_what_reads_them(few, t
     assert (other["pooled"] == 1).all()
     with pytest.raises(ValueError, match="signal 'moon': use one of"):
         ours["moon"]
+
+
+def test_what_is_given_is_known_by_its_values_ids_and_columns():
+    values = pd.Series([1.0, 2.0], index=["p", "q"], name="pooled")
+    others = [values + 1, values.rename(index={"p": "r"}), values.to_frame(), values.to_frame("another")]
+    digests = [_value_digest(value) for value in [values, *others]]
+    assert _value_digest(values.copy()) == digests[0]
+    assert len(set(digests)) == len(digests)
 
 
 def test_the_base_model_is_read_once_for_all_keys(few, tmp_path, monkeypatch):
