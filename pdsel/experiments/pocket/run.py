@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from pdsel.artifacts import environment
+from pdsel.engine.models import device
 from pdsel.experiments.pocket import cells
 from pdsel.experiments.pocket.kept_labels import rule_scores
 from pdsel.experiments.pocket.settings import METHODS, OTHER_PROXIES, PROXY_KINDS, SETTINGS, UNTRAINED
@@ -137,7 +138,7 @@ def with_needs(tasks):
     return list(ordered)
 
 
-def run(tasks, lab, *, jobs=1, deadline=None):
+def run(tasks, lab, *, jobs=0, deadline=None):
     """Compute tasks in several processes on one device.
 
     Parameters
@@ -146,7 +147,8 @@ def run(tasks, lab, *, jobs=1, deadline=None):
         In the order of their importance.
     lab : pdsel.experiments.pocket.cells.Lab
     jobs : int
-        How many processes; 1 computes in this one.
+        How many processes; 0 computes in this one. On a CPU every task has a process of its own, since memory that a task
+        has used is not given back by its process, and is short on a laptop.
     deadline : float, optional
         Seconds from now after which no task is begun; a minute later, what is not done is stopped.
 
@@ -158,14 +160,15 @@ def run(tasks, lab, *, jobs=1, deadline=None):
     clock = Clock(deadline)
     state = {"done": {}, "failed": {}, "left": []}
     tasks = with_needs(tasks)
-    if jobs == 1:
+    if jobs == 0:
         for task in tasks:
             if clock.up or any(str(other) not in state["done"] for other in needs(task)):
                 state["left"].append(str(task))
             else:
                 note(state, task, clock, lambda task=task: compute(task, lab))
         return state
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    alone = None if device().startswith("cuda") else 1
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), max_tasks_per_child=alone) as pool:
         waiting, running = list(tasks), {}
         while waiting or running:
             ready = [task for task in waiting if all(str(other) in state["done"] for other in needs(task))]
