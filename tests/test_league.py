@@ -451,12 +451,12 @@ def hand():
         }
     )
     kept = pd.DataFrame({"method": ["one", "one", "two", "two"], "pair_id": list("pqqr")})
-    return pairs, kept, pd.DataFrame({"utility": [-1.0, 1.0, 1.0, 3.0]}, index=list("pqrs"))
+    return pairs, kept, pd.DataFrame({"utility": [-1.0, 1.0, 0.5, 3.5]}, index=list("pqrs"))
 
 
 def test_kept_quality_by_hand(hand):
     found = kept_quality(*hand)
-    assert found["wrong"].tolist() == [50, 0, 25] and found["utility"].tolist() == [0, 1, 1]
+    assert found["wrong"].tolist() == [50, 0, 25] and found["utility"].tolist() == [0, 0.75, 1]
     assert found["conflict"].tolist() == [50, 0, 25] and found["longer"].tolist() == [0.5, -1, 0.25]
     assert found["balance"].tolist() == pytest.approx([1, 2, 2]) and found["n"].tolist() == [2, 2, 4]
     assert list(found.index) == ["one", "two", "all pairs"]

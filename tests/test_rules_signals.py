@@ -1,5 +1,6 @@
 """Signals: what each is, that they are computed once, and the rules that build pairs from samples."""
 
+import inspect
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -424,3 +425,8 @@ def test_built_rules_refuse_what_they_do_not_know(drawn):
         build("RS", drawn, share=0.5)
     with pytest.raises(ValueError, match=r"signal is absent: 1 \(first: sample_opinions\)"):
         build("RS-DPO", {name: value for name, value in drawn.items() if name != "sample_opinions"}, share=0.5)
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_without_a_seed_the_draw_is_that_of_seed_0(name):
+    assert inspect.signature(BUILT[name].score).parameters["seed"].default == 0
