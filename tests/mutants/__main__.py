@@ -19,8 +19,8 @@ ROOMS = ["pdsel/*.py", "pdsel/evaluation/**/*.py", "pdsel/rules/*.py"]
 OTHERS = {"pdsel/__init__.py", "pdsel/artifacts.py", "pdsel/judges.py"}  # doors, and files that are not of the lesson
 REASONS = Path(__file__).with_name("reasons.csv")
 TEXT = """Would a small fault be noticed? {count} faults were drawn at random (seed {seed}) from the {every} that mutmut
-{version} makes of the lesson, the evaluation and the rules, and for the first {n} of them, in the order in which they were
-drawn, the tests were run that cover the module. Faults in words alone, and in the arguments of a refusal, are left out.
+{version} makes of the lesson, the evaluation and the rules, and for {n} of them the tests were run that cover the module.
+Faults in words alone, and in the arguments of a refusal, are left out.
 
 {counts}
 
