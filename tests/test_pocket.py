@@ -21,6 +21,7 @@ from pdsel.experiments.pocket.kept_labels import OTHERS, kept_table, rule_scores
 from pdsel.experiments.pocket.people import halves, pairs_by_mean, people_pairs, responses, right
 from pdsel.experiments.pocket.run import Task, needs, pack, pocket, run, save_record, with_needs
 from pdsel.pipeline.pocket_pages import JUDGES, pocket_blocks
+from pdsel.pipeline.report import all_blocks
 from pdsel.ratings import load_ratings
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "webnlg"
@@ -304,8 +305,9 @@ def test_what_readme_says_is_what_the_tables_hold(tmp_path):
         table.to_csv(tmp_path / f"{name}.csv", index=False)
     said = pocket_blocks(tmp_path)
     assert "90 % of the labels that PD keeps, and 76 % of all. Of the policies, PD's writes" in said["pocket"]
-    assert "Over 3 seeds, only PD(high) can be told from RAND; to tell PD from it takes 7" in said["pocket"]
+    assert "over 3 seeds, only PD(high) can be told from RAND; to tell PD from it would take 7 seeds" in said["pocket"]
     first, *_, last = said["pocket_policies"].splitlines()[2:]
     assert first.startswith("| PD(high) | 40.0 [0.0, 100.0] | 40.0 | 40.0 | 40.0 | -20.0 [-30.0, -10.0] | 3 |")
     assert last.startswith("| PD | 70.0")
     assert pocket_blocks(tmp_path / "nowhere") == {}
+    assert "pocket" in all_blocks(profiles=()), "README shows it whatever profiles are planned"

@@ -45,11 +45,11 @@ def in_short(labels, wins):
     text = (
         "With a real model (135 million parameters) and people's ratings of texts (WebNLG), people's other ratings confirm "
         f"{kept['PD']:.0f} % of the labels that PD keeps, and {kept['ALL']:.0f} % of all. Of the policies, {best}'s writes "
-        f"what is most like people's texts (chrF++). Over {policies['seeds'].max()} seeds, {_told(policies)} can be told from "
+        f"what is most like people's texts (chrF++); over {policies['seeds'].max()} seeds, {_told(policies)} can be told from "
         "RAND"
     )
     if policies.loc[best, "p_holm"] >= SURE:
-        text += f"; to tell {best} from it takes {policies.loc[best, 'seeds_needed']:.0f}"
+        text += f"; to tell {best} from it would take {policies.loc[best, 'seeds_needed']:.0f} seeds"
     return f"{text} ([notebook 12](notebooks/12_pocket.ipynb))."
 
 

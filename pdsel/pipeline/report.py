@@ -428,7 +428,8 @@ def all_blocks(folders=SHOWN, profiles=LARGE):
 
     grid = next((folder for folder in folders if is_grid(folder)), folders[-1])
     blocks = table_blocks([*folders, *COUNTED]) | study_blocks(folders) | summary_blocks(grid, run=folders[0])
-    return blocks | pocket_blocks() | plans(profiles) | ledgers(profiles) if profiles else blocks
+    blocks |= pocket_blocks()
+    return blocks | plans(profiles) | ledgers(profiles) if profiles else blocks
 
 
 def write_pages(paths=None, folders=SHOWN, profiles=LARGE):
