@@ -256,6 +256,29 @@ def test_the_real_corpus_has_the_published_numbers():
     assert len(first) == len(second) == 89
 
 
+def test_a_policy_is_compared_with_the_answers_that_its_own_run_judged():
+    from pdsel.experiments.pocket.tables import Cells, win_rates
+
+    def run(seed, of_sft):
+        index = pd.Index(["p", "q"], name="prompt_id")
+        of_method = {"SFT": (None, of_sft), "RAND": (seed, 1.0), "PD": (seed, 2.0)}
+        cells_of_run = []
+        for method, (of_seed, score) in of_method.items():
+            settings = {"setting": {"name": "pocket"}, "seed": of_seed, "method": method}
+            scores = pd.DataFrame({judge: [score, score] for judge in tables.JUDGES}, index=index)
+            cells_of_run += [("answers", settings, scores), ("policy", settings, {})]
+        return cells_of_run
+
+    table = win_rates(Cells(run(0, 0.0), run(1, 1.5))).query("judge == 'chrf'").set_index("method")["value"]
+    assert table.to_dict() == {
+        "SFT": 50,
+        "RAND": 50,
+        "PD": 100,
+    }  # RAND wins by one judge's scores, and loses by the other's
+    with pytest.raises(DataError, match="is there twice"):
+        Cells(run(0, 0.0), run(0, 0.0))
+
+
 def test_judges_without_a_model_are_audited_without_cells_of_an_audit(lab, state, corpus, tmp_path):
     from pdsel.experiments.pocket.tables import BASE, Cells, judges, nulls, stored_cells
 
@@ -300,12 +323,14 @@ def test_what_readme_says_is_what_the_tables_hold(tmp_path):
     ]
     wins = pd.DataFrame(rows, columns=columns).assign(setting="pocket", seeds=3, low=0.0, high=100.0)
     wins = pd.concat([wins.assign(judge=judge) for judge in JUDGES])
+    wins.loc[(wins["judge"] == "reward") & (wins["method"] == "PD"), "p_holm"] = 0.03
     unseen = wins[wins["judge"] == "chrf"].assign(by="mean")
     for name, table in {"kept_labels": labels, "win_rates": wins, "unseen": unseen}.items():
         table.to_csv(tmp_path / f"{name}.csv", index=False)
     said = pocket_blocks(tmp_path)
     assert "90 % of the labels that PD keeps, and 76 % of all. Of the policies, PD's writes" in said["pocket"]
-    assert "over 3 seeds, only PD(high) can be told from RAND; to tell PD from it would take 7 seeds" in said["pocket"]
+    assert "(chrF++), 10.0 [-1.0, 21.0] points of win rate above RAND's; corrected" in said["pocket"]
+    assert "3 seeds tell only PD(high) from RAND by chrF++, and every method by a reward" in said["pocket"]
     first, *_, last = said["pocket_policies"].splitlines()[2:]
     assert first.startswith("| PD(high) | 40.0 [0.0, 100.0] | 40.0 | 40.0 | 40.0 | -20.0 [-30.0, -10.0] | 3 |")
     assert last.startswith("| PD | 70.0")

@@ -40,17 +40,18 @@ def in_short(labels, wins):
     str
     """
     kept = labels[(labels["judge"] == OTHERS) & (labels["share"] == SHARES[1])].set_index("rule")["value"]
-    policies = wins[(wins["judge"] == JUDGES[0]) & ~wins["method"].isin(UNTRAINED)].set_index("method")
-    best = policies["value"].idxmax()
-    text = (
+    policies = wins[~wins["method"].isin(UNTRAINED)].set_index("method")
+    by_text, by_people = (policies[policies["judge"] == judge] for judge in (JUDGES[0], JUDGES[2]))
+    best = by_text.loc[by_text["value"].idxmax()]
+    lead = interval(*best[["difference", "difference_low", "difference_high"]])
+    return (
         "With a real model (135 million parameters) and people's ratings of texts (WebNLG), people's other ratings confirm "
-        f"{kept['PD']:.0f} % of the labels that PD keeps, and {kept['ALL']:.0f} % of all. Of the policies, {best}'s writes "
-        f"what is most like people's texts (chrF++); over {policies['seeds'].max()} seeds, {_told(policies)} can be told from "
-        "RAND"
+        f"{kept['PD']:.0f} % of the labels that PD keeps, and {kept['ALL']:.0f} % of all. Of the policies, {best.name}'s "
+        "writes what is most like people's texts (chrF++)"
+        + (f", {lead} points of win rate above RAND's" if pd.notna(best["difference"]) else "")
+        + f"; corrected for several comparisons, {best['seeds']} seeds tell {_told(by_text)} from RAND by chrF++, and "
+        f"{_told(by_people)} by a reward trained on ratings ([notebook 12](notebooks/12_pocket.ipynb))."
     )
-    if policies.loc[best, "p_holm"] >= SURE:
-        text += f"; to tell {best} from it would take {policies.loc[best, 'seeds_needed']:.0f} seeds"
-    return f"{text} ([notebook 12](notebooks/12_pocket.ipynb))."
 
 
 def _told(policies):
@@ -62,7 +63,7 @@ def _told(policies):
     told = list(policies.index[policies["p_holm"] < SURE])
     if len(told) == policies["p_holm"].notna().sum() > 1:
         return "every method"
-    return "none" if not told else f"only {told[0]}" if len(told) == 1 else ", ".join(told)
+    return "none" if not told else f"only {told[0]}" if len(told) == 1 else " and ".join(told)
 
 
 def policy_rows(wins, unseen):

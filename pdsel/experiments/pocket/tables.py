@@ -38,7 +38,7 @@ def save_tables(cells, data, out):
     Parameters
     ----------
     cells : list of (str or Path)
-        More than one where a part was computed elsewhere; no cell may be in two of them.
+        More than one where a part was computed elsewhere, such as further seeds; no cell of a seed may be in two of them.
     data, out : str or Path
         The folders of the rated texts and of the results.
 
@@ -46,14 +46,14 @@ def save_tables(cells, data, out):
     -------
     list of pathlib.Path
     """
-    stored, record = [], {"runs": []}
+    runs, record = [], {"runs": []}
     for place in cells:
         with unpacked(place) as folder:
-            stored += stored_cells(folder)
+            runs.append(of_whole_seeds(stored_cells(folder)))
             path = Path(folder, RECORD)
             part = json.loads(path.read_text()) if path.exists() else {"runs": []}
         record |= part | {"runs": record["runs"] + part["runs"]}
-    found = Cells(of_whole_seeds(stored))
+    found = Cells(*runs)
     corpus = read_corpus(data)
     halves = rated_halves(corpus)
     tables = {
@@ -89,23 +89,41 @@ def unpacked(folder):
 
 
 class Cells:
-    """Cells by what they are and whose; `settings` maps a setting's name to its fields.
+    """Cells of one or more runs, by what they are and whose; `settings` maps a setting's name to its fields.
+
+    Every run trains SFT and the judge itself, and rounding on a GPU makes another judge of the same settings. What has no
+    seed is therefore the first run's, and `beside` finds what belongs to a seed's own run.
 
     Raises
     ------
     ValueError
-        If two cells have the same name and settings, as when code or libraries changed in between.
+        If two cells of a seed have the same name and settings, as when code or libraries changed in between.
     """
 
-    def __init__(self, stored):
-        self.found, self.settings = {}, {}
-        for name, settings, value in stored:
-            self.settings[settings["setting"]["name"]] = settings["setting"]
-            further = settings.get("method") or settings.get("kind")
-            key = name, settings["setting"]["name"], settings["seed"], further
-            if key in self.found:
-                raise DataError(f"cells: {key} is there twice. Remedy: a folder with the cells of one run")
-            self.found[key] = value
+    def __init__(self, *runs):
+        self.found, self.settings, self._shared, self._run_of = {}, {}, {}, {}
+        for run, stored in enumerate(runs):
+            for name, settings, value in stored:
+                self._add(run, name, settings, value)
+
+    def _add(self, run, name, settings, value):
+        setting, seed = settings["setting"]["name"], settings["seed"]
+        further = settings.get("method") or settings.get("kind")
+        key = name, setting, seed, further
+        twice = (run, key) in self._shared if seed is None else key in self.found
+        if twice:
+            raise DataError(f"cells: {key} is there twice. Remedy: a folder with the cells of one run")
+        self.settings.setdefault(setting, settings["setting"])
+        self.found.setdefault(key, value)
+        if seed is None:
+            self._shared[run, key] = value
+        elif name == "policy":
+            self._run_of[setting, seed] = run
+
+    def beside(self, name, setting, seed, method):
+        """What is of no seed, such as an untrained model's answers, from the run that has a seed's policies, or the first."""
+        key = name, setting, None, method
+        return self._shared.get((self._run_of.get((setting, seed)), key), self.found.get(key))
 
     def of(self, name):
         """A list of `((setting, seed, method or kind), value)`."""
@@ -295,12 +313,12 @@ def unseen(cells, people):
     pandas.DataFrame
         `setting, by` and the columns of `estimates`, in percent.
     """
-    logps = {(*key[:2], key[2]): value for key, value in cells.of("unseen")}
     frames = []
-    for (setting, seed, method), found in logps.items():
+    for (setting, seed, method), found in cells.of("unseen"):
         reward = found["logp"] / found["tokens"]
         if method not in UNTRAINED:
-            reward = found["logp"] - logps[setting, None, BASELINE]["logp"].reindex(found.index)
+            start = cells.beside("unseen", setting, seed, BASELINE)
+            reward = found["logp"] - start["logp"].reindex(found.index)
         for by in [MEAN, *ASPECTS]:
             agrees = right(reward, people, by).rename("right").reset_index()
             frames.append(agrees.assign(setting=setting, seed=seed, method=method, by=by))
@@ -360,10 +378,9 @@ def win_rates(cells):
     pandas.DataFrame
         `setting, judge` and the columns of `estimates`, in percent and points; and `score`, the judge's own mean.
     """
-    found = dict(((*key[:2], key[2]), value) for key, value in cells.of("answers"))
     frames = []
-    for (setting, seed, method), answers in found.items():
-        baseline = found.get((setting, None, BASELINE))
+    for (setting, seed, method), answers in cells.of("answers"):
+        baseline = cells.beside("answers", setting, seed, BASELINE)
         for judge in JUDGES if baseline is not None else []:
             wins = _wins(answers[judge], baseline[judge]).rename("wins").rename_axis("prompt_id").reset_index()
             named = {"setting": setting, "seed": seed, "method": method, "judge": judge}
