@@ -15,6 +15,7 @@ from pdsel.plots import (
     plot_length,
     plot_length_study,
     plot_proxy_grid,
+    plot_selection_cost,
     plot_sensitivity,
     plot_spread,
     plot_training,
@@ -66,6 +67,16 @@ def test_ticks_of_the_grid_of_proxies_are_the_shares_of_every_kind():
     handles, kinds = axes.get_legend_handles_labels()
     drawn = dict(zip(kinds, handles, strict=True))["shared"].lines[0]
     assert round(float(drawn.get_xdata()[0])) == 1  # at 0.5, the second tick
+
+
+def test_the_cost_of_selecting_is_stacked_on_that_of_training():
+    means = pd.DataFrame({"parameters": [168_640, 10_000_000], "selection": [0.6, 0.08], "kept": [0.32, 0.3]})
+    axes = plot_selection_cost(means, 0.55).axes[0]
+    tops = [bar.get_y() + bar.get_height() for bar in axes.patches]
+    np.testing.assert_allclose(tops, [0.32, 0.3, 0.92, 0.38])
+    assert [text.get_text() for text in axes.texts] == ["0.92", "0.38"]
+    expected = "Selecting costs 0.60 of training on all with 0.17 million weights, 0.08 with 10 million"
+    assert axes.get_title() == expected
 
 
 def test_shares_have_a_panel_for_each_budget_of_steps():

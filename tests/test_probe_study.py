@@ -19,7 +19,7 @@ from pdsel.experiments.probe_study import (
 from pdsel.experiments.proxy_quality import agreement
 from pdsel.experiments.proxy_studies import agreement_rows, failure_cell, kind_cells, proxy_cell, run_cells
 from pdsel.pipeline.report import shown_blocks
-from pdsel.pipeline.text import agreement_table, failure_rows, markdown, probe_rows
+from pdsel.pipeline.text import agreement_table, cost_rows, failure_rows, markdown, probe_rows
 
 ROOT = Path(__file__).parent.parent
 TOY = ROOT / "results" / "toy"
@@ -99,7 +99,8 @@ def test_the_committed_study_is_complete(committed):
     assert set(blocks["features"]) == set(SETS) and blocks["seed"].nunique() == 5
     failures = load_table(TOY / "probe_failures.csv")
     assert failures.groupby("kind")["case"].nunique().to_dict() == {"probe": 6, "implicit": 6}
-    assert set(load_table(TOY / "probe_costs.csv")["kind"]) == {"probe", "implicit"}
+    costs = load_table(TOY / "probe_costs.csv")
+    assert set(costs["kind"]) == {"probe", "implicit"} and set(costs["wider"]) == {1, 2, 4, 8}
 
 
 def test_the_committed_default_is_the_shipped_one(committed):
@@ -127,6 +128,7 @@ def test_the_book_and_the_committed_tables_say_what_the_rows_say(committed):
         "probes_blocks": probe_rows(blocks[plain], ["features"]),
         "probes_agreement": agreement_table(load_table(TOY / "probe_agreement.csv")),
         "probes_failures": failure_rows(load_table(TOY / "probe_failures.csv")),
+        "probes_costs": cost_rows(load_table(TOY / "probe_costs.csv")),
     }
     for name, rows in expected.items():
         assert (TOY / "tables" / f"{name}.md").read_text() == markdown(rows) + "\n", name

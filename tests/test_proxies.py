@@ -1,6 +1,7 @@
 """Kinds of proxies, what they are trained on, and how good they are found to be."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -65,6 +66,8 @@ def test_shared_costs_one_pass_and_separate_kinds_share_the_rest(pairs, shared_p
     assert sum(proxy.n_tokens for proxy in apart.values()) == by_hand
     named = sum(proxy.n_tokens for proxy in shared_proxies.values())
     assert named == pytest.approx(by_hand + 2 * len(pairs), abs=4)  # one more word a text
+    whole = json.loads(Path(next(iter(shared_proxies.values())).path, "training.json").read_text())["seconds"]
+    assert sum(proxy.seconds for proxy in shared_proxies.values()) == pytest.approx(whole) and whole > 0
 
 
 def test_unknown_names_become_words_and_known_ones_leave_the_model_alone(tmp_path):
@@ -131,6 +134,16 @@ def test_a_proxy_is_fitted_to_the_draw_that_was_asked_for(pairs, aspect, tmp_pat
     assert (tables[1] == tables[2]).all()
     for one, other in [(0, 1), (0, 3), (1, 3)]:
         assert not np.allclose(tables[one], tables[other])
+
+
+def test_probes_read_in_as_many_processes_as_are_asked_for(pairs, tmp_path, monkeypatch):
+    read = pair_features(pairs, model=BASE_MODEL)
+    options = {"kind": "probe", "model": BASE_MODEL, "features": read}
+    proxies = fit_proxies(pairs, output_dir=tmp_path, **options)
+    asked = []
+    monkeypatch.setattr("pdsel.proxies.pair_features", lambda *_, **given: asked.append(given) or read)
+    score_margins(pairs, proxies, accelerate="two.yaml")
+    assert [given["accelerate"] for given in asked] == ["two.yaml"]  # one reading for all aspects
 
 
 def test_balanced_draws_follow_the_formula_for_every_tau(pairs, aspect):

@@ -68,6 +68,15 @@ def test_margins_are_those_of_the_grids_proxies(signals, few):
     pd.testing.assert_frame_equal(signals["margins"], mine, check_exact=True)
 
 
+def test_margins_of_one_model_for_all_aspects_are_those_of_its_every_name(few, tmp_path):
+    tiny = {"kind": "shared", "model": PROXY_BASE, "learning_rate": 1e-4, "batch_size": 16}
+    measured.aspect_models(few, None, 0, tiny, tmp_path)
+    first = next(tmp_path.glob("*/proxy.json")).parent
+    named = {aspect: load_proxy(first, aspect) for aspect in sorted(set(few["aspect"]))}
+    assert len(named) > 1
+    pd.testing.assert_frame_equal(measured.margins(few, tmp_path), score_margins(few, named), check_exact=True)
+
+
 def test_signals_come_from_disk_and_not_again(signals, few, folder, monkeypatch):
     known = {name: signals[name] for name in SIGNALS}
 
@@ -267,6 +276,12 @@ def test_the_reference_is_where_probes_start(few, tmp_path):
     """At step 0 an implicit margin is 0: base and reference are scored alike."""
     ours = Signals(few, base=BASE_MODEL, folder=tmp_path)
     assert np.allclose(measured._both_sides(BASE_MODEL, few) - ours["reference_logps"], 0)
+
+
+def test_a_draw_is_one_number_a_prompt_and_another_with_another_seed(few):
+    one, again, other = (pd.Series(measured._draws(few, f"probe {seed}"), few["prompt_id"][:]) for seed in (0, 0, 1))
+    assert one.groupby(level=0).nunique().max() == 1 and one.nunique() > 10
+    assert (one == again).all() and (one != other).mean() > 0.9
 
 
 def test_held_out_losses_never_saw_the_prompt(few, signals, monkeypatch):
