@@ -1,6 +1,7 @@
 """Kinds of proxies, what they are trained on, and how good they are found to be."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,14 @@ def test_a_shared_proxy_scores_named_prompts_against_the_named_reference(pairs, 
     ours, base = (logp[model, "chosen"] - logp[model, "rejected"] for model in (proxy.path, proxy.reference))
     margins = score_margins(pairs.select([0]), {name: proxy})
     assert margins[name].item() == pytest.approx(proxy.beta * (ours - base), abs=1e-4)
+
+
+def test_the_reference_reads_no_more_of_a_text_than_the_proxy(pairs, shared_proxies):
+    """A proxy that is its own reference has no opinion, also where texts are cut."""
+    name, proxy = next(iter(shared_proxies.items()))
+    longest = max(len(f"{row['prompt']} {row['chosen']}".split()) for row in pairs)
+    same = replace(proxy, path=proxy.reference, max_length=longest - 3)
+    assert (score_margins(pairs, {name: same})[name] == 0).all()
 
 
 def test_shared_costs_one_pass_and_separate_kinds_share_the_rest(pairs, shared_proxies):

@@ -24,7 +24,8 @@ Faults in words alone, and in the arguments of a refusal, are left out.
 
 {counts}
 
-{noticed} of the {changing} that change behaviour were noticed, {share} % (95 % interval: {low} to {high}).
+{noticed} of the {changing} that change behaviour were noticed when first tried, {share} % (95 % interval: {low} to {high}).
+Tests were written for what was not; now {now} are noticed.
 
 Machine: {cores} cores. Made by `make mutants`.
 
@@ -57,18 +58,24 @@ def modules(only=""):
 
 
 class Journal:
-    """Outcomes by mutant, a JSON line each; a mutant is tried again where it survived, since a test may be new."""
+    """Outcomes by mutant, a JSON line each; a mutant is tried again where it survived, since a test may be new.
+
+    `known` has the last entry of each, and `first` the outcome of when it was first tried.
+    """
 
     def __init__(self, path):
-        self.path, self.known = path, {}
+        self.path, self.known, self.first = path, {}, {}
         for line in path.read_text().splitlines() if path.exists() else []:
-            entry = json.loads(line)
-            self.known[entry["key"]] = entry
+            self._take(json.loads(line))
         path.parent.mkdir(parents=True, exist_ok=True)
+
+    def _take(self, entry):
+        self.known[entry["key"]] = entry
+        self.first.setdefault(entry["key"], entry["outcome"])
 
     def note(self, entry):
         """Add an entry."""
-        self.known[entry["key"]] = entry
+        self._take(entry)
         with open(self.path, "a") as file:
             file.write(json.dumps(entry) + "\n")
 
@@ -113,7 +120,7 @@ def _tried(mutant, journal, unharmed, log):
             f"{outcome} in {seconds:.0f} s: {mutant.path}, line {mutant.line}: {mutant.before} -> {mutant.after}",
             flush=True,
         )
-    return entry
+    return entry | {"first": journal.first[mutant.key]}
 
 
 def _write_report(table, every, given):
@@ -126,12 +133,13 @@ def _write_report(table, every, given):
 
     reasons = pd.read_csv(REASONS) if REASONS.exists() else pd.DataFrame(columns=["key", "reason"])
     table = table.merge(reasons, on="key", how="left")
-    survived = table[table["outcome"] == SURVIVED]
+    survived = table[table["first"] == SURVIVED]
     same = survived["reason"].fillna("").str.startswith("the same")
     changing = len(table) - same.sum()
-    noticed = (table["outcome"] != SURVIVED).sum()
-    counts = table.groupby(["module", "outcome"]).size().unstack(fill_value=0).reset_index()
-    shown = survived[["module", "line", "before", "after", "reason"]].fillna("a test is missing")
+    noticed, now = ((table[when] != SURVIVED).sum() for when in ("first", "outcome"))
+    counts = table.groupby(["module", "first"]).size().unstack(fill_value=0).reset_index()
+    shown = survived.assign(now=survived["outcome"])[["module", "line", "before", "after", "now", "reason"]]
+    shown = shown.fillna("a test is missing")
     save_table(table.drop(columns="key"), given.results / "mutants.csv")
     facts = {"n": len(table), "every": every, "seed": given.seed, "cores": os.cpu_count(), "version": version("mutmut")}
     interval = binomtest(int(noticed), max(1, int(changing))).proportion_ci(method="wilson")
@@ -140,6 +148,7 @@ def _write_report(table, every, given):
         "low": round(100 * interval.low),
         "high": round(100 * interval.high),
         "noticed": noticed,
+        "now": now,
         "changing": changing,
     }
     save_text(TEXT.format(**facts, survivors=markdown(shown)).rstrip(), given.results / "tables" / "mutants.md")
