@@ -73,7 +73,7 @@ def test_the_cost_of_selecting_is_stacked_on_that_of_training():
     means = pd.DataFrame({"parameters": [168_640, 10_000_000], "selection": [0.6, 0.08], "kept": [0.32, 0.3]})
     axes = plot_selection_cost(means, 0.55).axes[0]
     tops = [bar.get_y() + bar.get_height() for bar in axes.patches]
-    np.testing.assert_allclose(tops, [0.32, 0.3, 0.92, 0.38])
+    assert tops == pytest.approx([0.32, 0.3, 0.92, 0.38])
     assert [text.get_text() for text in axes.texts] == ["0.92", "0.38"]
     expected = "Selecting costs 0.60 of training on all with 0.17 million weights, 0.08 with 10 million"
     assert axes.get_title() == expected

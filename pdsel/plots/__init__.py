@@ -42,7 +42,14 @@ _attach = lazy_loader.attach(
         "results": ["plot_cost", "plot_training"],
         "rules": ["plot_league", "plot_league_grid", "plot_rule_costs", "plot_rule_overlap", "plot_rule_quality"],
         "sliders": ["slide_budget", "slide_gain", "slide_share", "slide_weights"],
-        "studies": ["plot_failures", "plot_length_study", "plot_proxy_grid", "plot_uncertainty", "plot_weights"],
+        "studies": [
+            "plot_failures",
+            "plot_length_study",
+            "plot_proxy_grid",
+            "plot_selection_cost",
+            "plot_uncertainty",
+            "plot_weights",
+        ],
         "style": ["BLUE", "COLORS", "GREEN", "GREY", "ORANGE", "save_figure", "use_style"],
     },
 )

@@ -112,6 +112,38 @@ def plot_failures(means):
     return figure
 
 
+def plot_selection_cost(means, published):
+    """Bars: what selecting and training on the kept pairs cost, as a share of training on all, by the policy's size.
+
+    Parameters
+    ----------
+    means : pandas.DataFrame
+        `parameters` of the policy, and `selection, kept` as shares of training on all, smallest policy first.
+    published : float
+        The paper's share, drawn as a line.
+    """
+    figure, axes = plt.subplots(figsize=(7.4, 3.4))
+    place, total = np.arange(len(means)), means["selection"] + means["kept"]
+    axes.bar(place, means["kept"], 0.55, color=GREY, label="training on the kept pairs")
+    axes.bar(place, means["selection"], 0.55, bottom=means["kept"], color=BLUE, label="selecting them")
+    for x, height in zip(place, total, strict=True):
+        axes.text(x, height + 0.02, f"{height:.2f}", ha="center", bbox={"facecolor": "white", "lw": 0, "pad": 1})
+    axes.axhline(published, color="black", lw=1, ls="--", label=f"the paper: {published:.2f}")
+    sizes = [f"{n / 1e6:.2g}" for n in means["parameters"]]
+    axes.set(
+        xticks=place,
+        xticklabels=sizes,
+        xlabel="weights of the policy (million)",
+        ylabel="share of training on all",
+        ylim=(0, 1.12 * total.max()),
+        title=f"Selecting costs {means['selection'].iloc[0]:.2f} of training on all with {sizes[0]} million weights, "
+        f"{means['selection'].iloc[-1]:.2f} with {sizes[-1]} million",
+    )
+    axes.grid(axis="x", visible=False)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
 def plot_weights(moved):
     """Lines: how the kept set changes as the weight of one aspect grows.
 
