@@ -76,7 +76,7 @@ def test_the_cost_of_selecting_is_stacked_on_that_of_training():
     assert tops == pytest.approx([0.32, 0.3, 0.92, 0.38])
     assert [text.get_text() for text in axes.texts] == ["0.92", "0.38"]
     expected = "Selecting costs 0.60 of training on all with 0.17 million weights, 0.08 with 10 million"
-    assert axes.get_title() == expected
+    assert axes.get_title(loc="left") == expected
 
 
 def test_shares_have_a_panel_for_each_budget_of_steps():
