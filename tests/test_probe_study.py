@@ -110,8 +110,6 @@ def test_the_committed_default_is_the_shipped_one(committed):
 
 
 def test_committed_kinds_are_those_of_the_study_of_proxies(committed):
-    if not (TOY / "proxies.csv").exists():
-        pytest.skip("notebook 08 has not been run on this edition of the notes world")
     columns = ["seed", "base", "kind", "share", "aspect", "accuracy", "wrong_kept"]
     theirs = load_table(TOY / "proxies.csv")[columns]
     both = committed[columns].merge(theirs, on=columns[:5], suffixes=("", " of 08"))

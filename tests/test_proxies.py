@@ -18,6 +18,7 @@ from pdsel.engine.scoring import encode, response_logps
 from pdsel.engine.shared_proxy import name_aspect, named_pairs, named_start
 from pdsel.experiments.proxy_quality import calibration_error, divergence_quality, held_out_accuracy, proxy_quality
 from pdsel.notesworld import BASE_MODEL
+from pdsel.proxies import Recipe, _length_offset
 
 TINY = {"learning_rate": 1e-4, "batch_size": 16}
 WORDS = ["honesty", "kindness", "safety"]
@@ -77,6 +78,20 @@ def test_shared_costs_one_pass_and_separate_kinds_share_the_rest(pairs, shared_p
     assert named == pytest.approx(by_hand + 2 * len(pairs), abs=4)  # one more word a text
     whole = json.loads(Path(next(iter(shared_proxies.values())).path, "training.json").read_text())["seconds"]
     assert sum(proxy.seconds for proxy in shared_proxies.values()) == pytest.approx(whole) and whole > 0
+
+
+def test_a_shared_proxy_of_one_aspect_is_that_of_its_pairs(pairs, aspect, tmp_path):
+    name = aspect.iloc[-1]
+    own = pairs.filter(lambda row: row["aspect"] == name)
+    proxies = fit_proxies(own, kind="shared", model=BASE_MODEL, output_dir=tmp_path, **TINY)
+    assert list(proxies) == [name] and proxies[name].n_pairs == len(own)
+
+
+@pytest.mark.parametrize(("sign", "direction"), [("minus", -1), ("plus", 1)])
+def test_length_is_added_inside_the_sigmoid_by_hand(pairs, sign, direction):
+    recipe = Recipe.of({"model": BASE_MODEL, "length_penalty": 0.25, "length_sign": sign})
+    longer = [len(row["chosen"].split()) - len(row["rejected"].split()) for row in pairs]
+    assert _length_offset(pairs, recipe) == pytest.approx(direction * 0.25 * np.array(longer)) and any(longer)
 
 
 def test_unknown_names_become_words_and_known_ones_leave_the_model_alone(tmp_path):

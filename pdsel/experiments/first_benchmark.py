@@ -10,34 +10,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from pdsel.artifacts import load_table, run_or_reference
+from pdsel.artifacts import load_table
 from pdsel.evaluation import means
 from pdsel.experiments.claims import claim_rows
 from pdsel.experiments.verdicts import NOT_RUN
 from pdsel.notesworld import ASPECTS
 from pdsel.notesworld.people import NOISE
-
-FIRST = "../results/first"  # from the notebooks
-
-
-def study_folder(folder, file, first=FIRST):
-    """Where a study's table is: a run's folder, the reference's, or the first edition's; prints which.
-
-    Studies of proxies take hours. One that was not run on the second edition yet is shown as it was on the first.
-
-    Parameters
-    ----------
-    folder : str or Path
-        A run's, see `pdsel.artifacts.run_or_reference`.
-    file : str
-        The table.
-    first : str or Path
-    """
-    found = run_or_reference(folder, file)
-    if (found / file).exists() or not Path(first, file).exists():
-        return found
-    print(f"Not run on this edition of the notes world yet. Shown: the study on the first edition, in {first}.")
-    return Path(first)
 
 
 def load_first(folder):

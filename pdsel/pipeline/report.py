@@ -30,12 +30,10 @@ from pdsel.pipeline.text import (
 
 OUTCOMES = ["method", "prompt_id", "seed", "conflict", "preference", *ASPECTS, "utility", "characters", "tokens"]
 NEEDS_PROXIES = {"DMPO": "aspects", "PD": "aspects", "PD(high)": "aspects", "RAF": "pooled"}
-SHOWN = ("results/mini", "results/toy", "results/first")  # the folders whose tables README and the book show
+SHOWN = ("results/mini", "results/toy")  # the folders whose tables README and the book show
 COUNTED = ("results/ordeal", "results/mutants")  # what tests of tests found, of one table each
 LARGE = ("small", "paper", "paper-helpsteer")  # the profiles whose costs the book shows
 MISSING = "*Not among the committed results.*"
-FIRST = "results/first"  # of `SHOWN`, the folder of studies that were run on the first edition of the notes world
-STUDIES = ("proxies", "length", "failures", "probes")  # each says of which edition it is
 # Figures that a grid may lack, each with its words.
 FIGURES = {
     "sizes": "Win rate of every method with the usual number of pairs and with more",
@@ -311,9 +309,9 @@ def table_blocks(folders):
 
 
 def study_blocks(folders):
-    """The figures that are not always there, and of which edition of the notes world each study is, as blocks of the book.
+    """The figures that are not always there, as blocks of the book.
 
-    `folders`: results folders; the first that has a figure or a table gives it.
+    `folders`: results folders; the first that has a figure gives it.
     """
     blocks = {}
     for name, words in FIGURES.items():
@@ -322,18 +320,7 @@ def study_blocks(folders):
         ]
         if found:
             blocks[f"figure_{name}"] = f"![{words}](../../{found[0]})"
-    for name in STUDIES:
-        found = [str(folder) for folder in folders if Path(folder, "tables", f"{name}.md").exists()]
-        if found:
-            blocks[f"edition_{name}"] = OLD if found[0] == FIRST else NEW
     return blocks
-
-
-OLD = (
-    "The tables are of the **first edition** of the notes world, which rewarded short answers "
-    "([notebook 13](../../notebooks/13_first_benchmark.ipynb)). This study has not been run on the second."
-)
-NEW = "The tables are of the second edition of the notes world, as all other pages."
 
 
 def summary_blocks(grid, run):
