@@ -636,3 +636,11 @@ def test_drawn_rules_draw_independently():
     drawn = select(margins.drawn_near_mean(alike, alike), 0.3, keep="highest")
     chance = select(baselines.chance({"pair_id": ids}), 0.3)
     assert drawn.isin(chance).mean() == pytest.approx(0.3, abs=0.06)
+
+
+def test_AEPO_compares_directions_and_not_lengths():
+    """By hand: the first two responses point the same way, so each is like one of its two others, and the third like none."""
+    features = pd.DataFrame([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0]], index=["a", "b", "c"])
+    pairs = pd.DataFrame({"chosen": ["a", "a"], "rejected": ["b", "c"]}, index=["alike", "apart"])
+    found = geometry._representative(pairs, features, diversity=1.0)
+    assert found.to_dict() == {"alike": -0.5, "apart": 0.25}
