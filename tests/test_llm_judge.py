@@ -103,7 +103,7 @@ def test_a_fault_changes_nothing(judge, server, tmp_path, fault):
 
 def test_an_endpoint_that_hangs_is_called_that(judge, server):
     server.fault = lambda text, times: "timeout"
-    with pytest.raises(JudgeError, match=r"1 x timeout.*no reply within 0\.2 s"):
+    with pytest.raises(JudgeError, match=r"2 x timeout.*no reply within 0\.2 s"):
         judge(retries=0, timeout=0.2)(PROMPTS[:1], OURS[:1], THEIRS[:1])
 
 
