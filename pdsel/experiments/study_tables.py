@@ -1,4 +1,4 @@
-"""Means over seeds of the studies of proxies: the numbers behind the tables and figures of notebooks 08 and 09."""
+"""Means over seeds of the studies of proxies: the numbers behind the tables and figures of notebooks 08 to 09."""
 
 import pandas as pd
 from scipy import stats
@@ -37,6 +37,30 @@ def over_seeds(table, by, columns):
     bounds = {"": mean, "_low": mean - half, "_high": mean + half}
     wide = pd.concat([frame.add_suffix(end) for end, frame in bounds.items()], axis=1)
     return wide[[f"{column}{end}" for column in columns for end in bounds]].reset_index()
+
+
+def cost_shares(costs):
+    """What selecting and training on the kept pairs cost as shares of training on all, in CPU seconds, by size and kind.
+
+    Parameters
+    ----------
+    costs : pandas.DataFrame
+        Rows of `pdsel.experiments.cost_study.cost_cell`, a row per seed and setting.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `parameters` of the policy, `kind`, and `selection, kept, ratio` (their sum) as `over_seeds` gives them.
+
+    Examples
+    --------
+    >>> spent = {"cpu_selection": 1.0, "cpu_kept": 3.0, "cpu_all": 10.0, "cpu_ratio": 0.4}
+    >>> cost_shares(pd.DataFrame([{"parameters": 1000, "kind": "probe", "seed": 0} | spent]))[["selection", "kept", "ratio"]]
+       selection  kept  ratio
+    0        0.1   0.3    0.4
+    """
+    parts = {part: costs[f"cpu_{part}"] / costs["cpu_all"] for part in ("selection", "kept")}
+    return over_seeds(costs.assign(**parts, ratio=costs["cpu_ratio"]), ["parameters", "kind"], [*parts, "ratio"])
 
 
 def name_setting(row):

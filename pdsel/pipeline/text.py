@@ -5,7 +5,7 @@ import pandas as pd
 from pdsel.data.markdown import markdown as markdown  # beside the other texts for those who write them
 from pdsel.evaluation import blank, interval
 from pdsel.experiments.published import published_at, published_text
-from pdsel.experiments.study_tables import length_gains, length_means, over_seeds
+from pdsel.experiments.study_tables import cost_shares, length_gains, length_means, over_seeds
 from pdsel.experiments.verdicts import TESTS
 from pdsel.notesworld.settings import CONFLICT
 
@@ -341,11 +341,8 @@ def cost_rows(costs):
 
     `costs`: rows of `pdsel.experiments.cost_study.cost_cell`, a row per seed and setting.
     """
-    of_all = costs.assign(
-        **{part: costs[f"cpu_{part}"] / costs["cpu_all"] for part in ("selection", "kept")}, ratio=costs["cpu_ratio"]
-    )
     rows = []
-    for row in over_seeds(of_all, ["parameters", "kind"], ["selection", "kept", "ratio"]).to_dict("records"):
+    for row in cost_shares(costs).to_dict("records"):
         rows.append(
             {
                 "policy (million weights)": f"{row['parameters'] / 1e6:.2g}",
